@@ -1,0 +1,106 @@
+"""What keeper and kernel say to each other; docs/reference/keeper.md has it literally.
+
+The keeper obeys one kernel, the one that it started last. Names in its store of descriptors begin with the version of their layout (``v1/``), so that a
+newer kernel can tell what an older one left there.
+"""
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of the messages: tagged arrays whose new fields go last, with defaults."""
+
+
+# keeper to kernel
+
+
+class Welcome(Message, tag="welcome", frozen=True):
+    """The first message to each kernel; ``Stored`` messages and one ``StoreSent`` follow it."""
+
+    epoch: int  # this kernel's: one more than the last one's, kept in the runtime directory
+    boot_id: str  # of the host (/proc/sys/kernel/random/boot_id)
+    runtime_dir: str
+    state_dir: str
+    config: str | None  # path of the TOML file, None when there is none
+    is_private: bool  # a daemon of one `dadmsctl run`: it lives by a lease
+    config_dir: str = ""
+
+
+class Stored(Message, tag="stored", frozen=True):
+    """An entry of the store, with its descriptors, in the order in which they were given."""
+
+    name: str
+
+
+class StoreSent(Message, tag="store-sent", frozen=True):
+    """Every entry has been sent; ``Linked`` and ``Stored`` may still come later, as servers come and go."""
+
+    count: int
+
+
+class Linked(Message, tag="linked", frozen=True):
+    """A fresh channel to a server, the kernel's end with this message; the old one, if any, is dead."""
+
+    server: str  # "bus"
+    incarnation: int  # of that server, from 1
+
+
+class ServerChanged(Message, tag="server-changed", frozen=True):
+    """A server started or ended; for people to look at."""
+
+    server: str  # "bus", "logger", "zygote"
+    os_pid: int
+    restarts: int
+    is_running: bool
+    reason: str = ""  # how it ended, in words
+
+
+class OrphanExited(Message, tag="orphan-exited", frozen=True):
+    """A process whose zygote is gone ended, and was reaped; repeated to each kernel until acknowledged."""
+
+    os_pid: int
+    how: int  # si_code of waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED
+    status: int  # exit code or signal number
+
+
+class StopAsked(Message, tag="stop-asked", frozen=True):
+    """End everything: processes first, then say ``Stopped``."""
+
+    reason: str  # "SIGTERM", "lease", "shutdown"
+
+
+# kernel to keeper
+
+
+class Store(Message, tag="store", frozen=True):
+    """Keep these descriptors under this name until ``Drop``; a name that exists is replaced."""
+
+    name: str
+
+
+class Drop(Message, tag="drop", frozen=True):
+    """Close and forget an entry; unknown names are ignored."""
+
+    name: str
+
+
+class OrphanAcknowledged(Message, tag="orphan-acknowledged", frozen=True):
+    """The exit is in the journal: forget it."""
+
+    os_pid: int
+
+
+class Ready(Message, tag="ready", frozen=True):
+    """The kernel has adopted what lives, and answers requests."""
+
+
+class ShutdownAsked(Message, tag="shutdown-asked", frozen=True):
+    """A client asked for the end of the daemon; the keeper answers with ``StopAsked``."""
+
+
+class Stopped(Message, tag="stopped", frozen=True):
+    """Every process and cgroup is gone: the servers may be ended."""
+
+
+FromKeeper = Welcome | Stored | StoreSent | Linked | ServerChanged | OrphanExited | StopAsked
+FromKernel = Store | Drop | OrphanAcknowledged | Ready | ShutdownAsked | Stopped

@@ -1,0 +1,85 @@
+"""What kernel and worker say to each other; docs/reference/page.md has it literally, with the page that holds the results.
+
+The message is a doorbell: a worker writes a result into its page, marks it done, and only then rings. A batch is journaled before it is sent and sent again
+by the next kernel; a worker drops every thread whose sequence it has seen.
+"""
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of the messages: tagged arrays whose new fields go last, with defaults."""
+
+
+# kernel to worker
+
+
+class Hello(Message, tag="hello", frozen=True):
+    """A new kernel: ring the doorbell, whatever was rung before."""
+
+
+class Item(Message, frozen=True):
+    """One thread of a batch."""
+
+    tid: int
+    entry: str
+    arguments: msgspec.Raw  # any msgpack value; the entry decodes it
+
+
+class Batch(Message, tag="batch", frozen=True):
+    """Threads to run in this order; the sequence of the n-th is ``first_sequence + n``."""
+
+    first_sequence: int
+    items: list[Item]
+
+
+class Consumed(Message, tag="consumed", frozen=True):
+    """The kernel has taken results out of the page: one that waits for room may look again."""
+
+
+class Finish(Message, tag="finish", frozen=True):
+    """Exit with code 0 once what has been sent is done."""
+
+
+# worker to kernel
+
+
+class Ready(Message, tag="ready", frozen=True):
+    """The worker waits for batches."""
+
+
+class Doorbell(Message, tag="doorbell", frozen=True):
+    """The page holds results that no earlier doorbell announced."""
+
+    done: int  # sequence of the newest
+
+
+class Progress(Message, tag="progress", frozen=True):
+    """A running thread reports how far it is; lost without harm."""
+
+    tid: int
+    text: str
+    fraction: float | None = None  # 0..1
+
+
+# in the page
+
+
+class Outcome(Message, frozen=True):
+    """How one thread ended, as its worker wrote it into the page."""
+
+    sequence: int
+    tid: int
+    status: str  # "completed" or "error"
+    value: msgspec.Raw  # msgpack; nil unless completed
+    kind: str = ""  # of the error: the exception's class, or "result-too-large", "result-not-encodable"
+    message: str = ""
+    traceback: str = ""
+    code: str = ""  # of a BPMN error that the entry raised on purpose
+    started_at: float = 0.0  # wall clock, seconds
+    run_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+ToWorker = Hello | Batch | Consumed | Finish
+FromWorker = Ready | Doorbell | Progress

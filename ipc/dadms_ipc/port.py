@@ -1,0 +1,142 @@
+"""A process's kernel port: how the main of an orchestrator talks to the kernel; docs/reference/port.md has it literally.
+
+The port is a channel that outlives kernels: the kernel's end is kept by the keeper. Requests carry a sequence of the incarnation and are repeated after each
+``Hello`` until they are answered; results carry a sequence too, and are repeated until they are acknowledged. Both sides drop what they have seen.
+"""
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of the messages: tagged arrays whose new fields go last, with defaults."""
+
+
+# kernel to process
+
+
+class Gate(Message, tag="gate-main", frozen=True):
+    """The gate opens: limits are in force, and this is who you are."""
+
+    pid: int
+    incarnation: int
+    secret: bytes  # 32 bytes of this incarnation: proves to the bus who speaks
+    name: str
+    config: msgspec.Raw  # a msgpack map: what the orchestrator was started with
+    control: str  # ZeroMQ endpoints of the bus
+    data: str
+    directory: str  # working directory, the process's own
+    ready_timeout: float  # seconds until Ready must have been sent
+    rlimits: list[tuple[str, int]] = []  # to set on oneself where the kernel may not
+    topics: list[str] = []  # that the handlers module serves
+
+
+class Hello(Message, tag="hello", frozen=True):
+    """A new kernel: repeat Ready or Outcome, and the submissions that were not answered."""
+
+
+class Accepted(Message, tag="accepted", frozen=True):
+    """A submission is in the journal; its threads have consecutive numbers."""
+
+    sequence: int
+    first_tid: int
+
+
+class Refused(Message, tag="refused", frozen=True):
+    """A submission was refused as a whole."""
+
+    sequence: int
+    reason: str
+
+
+class Result(Message, frozen=True):
+    """How one thread ended."""
+
+    tid: int
+    status: str  # "completed", "error", "terminated", "timed_out"
+    value: msgspec.Raw  # msgpack; nil unless completed
+    cause: str = ""  # why not completed: "exception", "worker_lost", "oom", "timed_out", "terminated", "result"
+    kind: str = ""  # the exception's class
+    message: str = ""
+    traceback: str = ""
+    code: str = ""  # of a BPMN error that the entry raised on purpose
+    worker: int = 0  # number of the worker within the incarnation
+    os_pid: int = 0
+    started_at: float = 0.0  # wall clock, seconds
+    run_seconds: float = 0.0
+
+
+class Finished(Message, tag="finished", frozen=True):
+    """Threads that ended; ``sequence`` is that of the last one, and they are consecutive."""
+
+    sequence: int
+    results: list[Result]
+
+
+class Stop(Message, tag="stop", frozen=True):
+    """End within ``grace`` seconds; SIGTERM was sent as well, SIGKILL follows."""
+
+    reason: str
+    grace: float
+
+
+# process to kernel
+
+
+class Ready(Message, tag="ready", frozen=True):
+    """The contract handshake: what this process can run."""
+
+    entries: list[str]
+    warnings: list[str] = []
+
+
+class Submit(Message, tag="submit", frozen=True):
+    """Run an entry once for each element of ``arguments``, in the workers of this process."""
+
+    sequence: int
+    entry: str
+    arguments: list[msgspec.Raw]
+    labels: list[str] = []  # for people: one a thread, or none at all
+    timeout: float | None = None  # seconds of running; None: the configuration's
+
+
+class Cancel(Message, tag="cancel", frozen=True):
+    """Terminate threads; those that ended already stay as they are. Answered by their results."""
+
+    sequence: int
+    tids: list[int]
+
+
+class Seen(Message, tag="seen", frozen=True):
+    """Every result up to this sequence has been handled."""
+
+    sequence: int
+
+
+class Note(Message, tag="note", frozen=True):
+    """A fact for the event stream, lost without harm: a branch taken, a task answered."""
+
+    kind: str
+    text: str
+    data: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+class Outcome(Message, tag="outcome", frozen=True):
+    """What the process came to; it exits after this, and the kernel keeps it."""
+
+    status: str  # "completed" or "failed"
+    value: msgspec.Raw  # msgpack map
+    reason: str = ""  # one sentence, when failed
+
+
+class Watchdog(Message, tag="watchdog", frozen=True):
+    """The process lives."""
+
+
+class GateFailed(Message, tag="gate-failed", frozen=True):
+    """The process could not become what its gate told it to; it exits after this."""
+
+    reason: str
+
+
+ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop
+FromProcess = Ready | Submit | Cancel | Seen | Note | Outcome | Watchdog | GateFailed

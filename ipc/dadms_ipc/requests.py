@@ -1,0 +1,219 @@
+"""What a client may ask of the kernel, and what it answers: the bodies of control requests, as msgpack maps.
+
+Maps, not arrays: these are the shapes that people read (``--json`` prints them) and that clients in other languages write by hand. Unknown fields are ignored
+by answers' readers and refused by the kernel (a misspelt limit must not be silently dropped).
+"""
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a process may use, its workers included; None: not limited beyond what the daemon as a whole may use."""
+
+    memory: int | None = None  # bytes, a hard cap; whoever grows beyond it is killed (cause "oom")
+    cpu: float | None = None  # cores: 0.5 is half of one
+    pids: int | None = None  # processes and their threads
+    files: int | None = 1024  # open descriptors of each OS process (RLIMIT_NOFILE)
+    core: int | None = 0  # bytes of a core dump (RLIMIT_CORE)
+    worker_memory: int | None = None  # bytes a worker, on a leaf of its own
+    workers: int = 4  # OS processes that run this process's threads, at most
+
+
+class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A process to start."""
+
+    name: str  # for people; need not be unique
+    orchestrator: str  # a built-in name ("bpmn", "decision"), or "module:attribute"
+    config: msgspec.Raw = msgspec.Raw(b"\x80")  # a msgpack map, the orchestrator's business alone
+    handlers: str | None = None  # absolute path of a handlers module
+    limits: Limits = Limits()
+    memory_request: int = 0  # bytes that the ledger reserves
+    cpu_request: float = 0.0  # cores that the ledger reserves
+    enforcement: str = "strict"  # "strict": a limit that cannot be enforced is an error; "best-effort": it is a warning
+    thread_timeout: float | None = None  # seconds a thread may run; None: the configuration's
+    ready_timeout: float | None = None  # seconds to become ready; None: the configuration's
+    stop_timeout: float = 5.0  # seconds between SIGTERM and SIGKILL
+    group: str = ""
+    uid: int | None = None  # the user to run as; None: the client's. Only root may name another
+    environment: dict[str, str] = {}  # added to a minimal one
+
+
+class Spawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spawn", tag_field="verb"):
+    """Admit and start a process; answered with ``{"pid": …}`` once it is in the journal, before it is ready."""
+
+    spec: Spec
+
+
+class Kill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kill", tag_field="verb"):
+    """End a process and its whole tree; answered when the demand is in the journal. Wait for the end with ``Wait``."""
+
+    pid: int
+    force: bool = False  # SIGKILL at once
+    reason: str = ""
+
+
+class KillThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kill-thread", tag_field="verb"):
+    """Terminate a thread, whatever it is doing."""
+
+    tid: int
+
+
+class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", tag_field="verb"):
+    """Answer with the ProcessInfo when the process is in this state or ``timeout`` seconds have passed."""
+
+    pid: int
+    until: str = "ended"  # "ready" (or ended) or "ended"
+    timeout: float = 10.0  # seconds, at most 60: ask again; a parked request survives the kernel by being repeated
+
+
+class List(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="list", tag_field="verb"):
+    """All processes that the table holds, as a list of ProcessInfo."""
+
+    include_ended: bool = True
+
+
+class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="status", tag_field="verb"):
+    """One ProcessInfo, or the DaemonInfo without a pid."""
+
+    pid: int | None = None
+
+
+class Threads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="threads", tag_field="verb"):
+    """The newest threads, as a list of ThreadInfo in the order of their numbers."""
+
+    pid: int | None = None
+    limit: int = 200  # at most 1000
+
+
+class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="events", tag_field="verb"):
+    """Events with numbers above ``after``, oldest first, as an EventPage; waits up to ``wait`` seconds for the first."""
+
+    after: int = 0
+    pid: int | None = None  # only those of one process
+    limit: int = 500  # at most 1000
+    wait: float = 0.0  # seconds, at most 60
+
+
+class ReadLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="read-log", tag_field="verb"):
+    """A piece of a process's log from a byte offset, as a LogPiece; a negative offset counts from the end."""
+
+    pid: int
+    offset: int = 0
+    limit: int = 60_000  # bytes, at most 60 000
+
+
+class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="shutdown", tag_field="verb"):
+    """End every process, then the daemon; answered when the end has begun."""
+
+
+Request = Spawn | Kill | KillThread | Wait | List | Status | Threads | Events | ReadLog | Shutdown
+
+MUTATING = (Spawn, Kill, KillThread, Shutdown)
+ROLE_NEEDED = {
+    Spawn: "operate",
+    Kill: "operate",
+    KillThread: "operate",
+    Wait: "observe",
+    List: "observe",
+    Status: "observe",
+    Threads: "observe",
+    Events: "observe",
+    ReadLog: "operate",  # a log may hold business data
+    Shutdown: "admin",
+}
+
+
+class ProcessInfo(msgspec.Struct, frozen=True):
+    """A process, as it is shown."""
+
+    pid: int
+    incarnation: int
+    name: str
+    orchestrator: str
+    status: str  # "admitted", "importing", "starting", "running", "stopping", "completed", "failed", "killed"
+    uid: int
+    group: str = ""
+    os_pid: int = 0
+    created_at: float = 0.0  # wall clock, seconds
+    ready_at: float = 0.0
+    ended_at: float = 0.0
+    cause: str = ""  # of the end: "exited 1", "signal 9 (SIGKILL) by kill", "oom", "import failed", "not ready in 300 s" …
+    reason: str = ""  # one sentence for a person
+    outcome: object = None  # the orchestrator's own, once it ended
+    workers: int = 0  # alive
+    threads_waiting: int = 0
+    threads_running: int = 0
+    threads_done: int = 0
+    threads_failed: int = 0
+    memory: int = 0  # bytes in use now
+    memory_peak: int = 0  # bytes
+    cpu_seconds: float = 0.0
+    limits: dict[str, str] = {}  # name -> value and who enforces it, as read back
+    warnings: list[str] = []
+    log: str = ""  # path of its log file
+
+
+class ThreadInfo(msgspec.Struct, frozen=True):
+    """A thread, as it is shown."""
+
+    tid: int
+    pid: int
+    entry: str
+    label: str
+    state: str  # "ready", "running", "completed", "error", "terminated", "timed_out"
+    worker: int = 0
+    os_pid: int = 0
+    created_at: float = 0.0
+    started_at: float = 0.0
+    run_seconds: float = 0.0
+    cause: str = ""
+    message: str = ""
+
+
+class EventInfo(msgspec.Struct, frozen=True):
+    """A fact, numbered without gaps for the life of the journal."""
+
+    number: int
+    at: float  # wall clock, seconds
+    pid: int  # 0: the daemon itself
+    kind: str  # "process.running", "thread.completed", "worker.lost", "note" …
+    text: str
+    data: object = None
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events and where to go on; ``oldest`` tells a slow reader whether some are gone."""
+
+    events: list[EventInfo]
+    last: int  # number of the newest event there is
+    oldest: int  # number of the oldest event that is kept
+
+
+class LogPiece(msgspec.Struct, frozen=True):
+    """A piece of a log file."""
+
+    data: bytes
+    offset: int  # of its first byte
+    size: int  # of the file now
+    path: str
+
+
+class DaemonInfo(msgspec.Struct, frozen=True):
+    """The daemon, as it is shown."""
+
+    version: str
+    epoch: int
+    boot_id: str
+    os_pid: int  # of the kernel
+    started_at: float
+    runtime_dir: str
+    state_dir: str
+    is_private: bool
+    limits_backend: str  # "cgroup v2", "cgroup v1", "rlimits only (no delegated cgroup)"
+    servers: dict[str, dict[str, object]]
+    processes: int
+    threads_ready: int
+    threads_running: int
+    slots: int
+    memory_reserved: int
+    memory_limit: int  # bytes
