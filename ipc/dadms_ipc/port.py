@@ -79,6 +79,10 @@ class Stop(Message, tag="stop", frozen=True):
     grace: float
 
 
+class Recorded(Message, tag="recorded", frozen=True):
+    """The outcome is in the journal: exit. Without this answer a kernel that dies between reading and writing it would lose it."""
+
+
 # process to kernel
 
 
@@ -121,7 +125,7 @@ class Note(Message, tag="note", frozen=True):
 
 
 class Outcome(Message, tag="outcome", frozen=True):
-    """What the process came to; it exits after this, and the kernel keeps it."""
+    """What the process came to. Answered with ``Recorded``, after which it exits; given again after each ``Hello`` until then."""
 
     status: str  # "completed" or "failed"
     value: msgspec.Raw  # msgpack map
@@ -138,5 +142,5 @@ class GateFailed(Message, tag="gate-failed", frozen=True):
     reason: str
 
 
-ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop
+ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop | Recorded
 FromProcess = Ready | Submit | Cancel | Seen | Note | Outcome | Watchdog | GateFailed
