@@ -1,0 +1,93 @@
+"""What an orchestrator is to the daemon: a named, versioned object with a main and entries; docs/reference/contract.md has it in full.
+
+1. It is imported once, in a zygote. Everything heavy is imported then, at module level; between its gate and ``Ready`` a main does next to nothing.
+2. ``main`` runs in a process of its own and talks to the kernel over its port. It never runs the work of a model itself.
+3. ``entries`` are what workers run: named functions, since nothing is imported by wire. An entry gets its arguments and the thread, and returns a value
+   that msgpack encodes; it fails by raising.
+"""
+
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from dadms_ipc.errors import ChannelClosed, DadmsError, RequestRefused
+from dadms_ipc.port import Gate
+from dadms_orchestrators.sdk import loading
+from dadms_orchestrators.sdk.process import Process
+
+EXIT_DONE = 0
+EXIT_FAILED = 1  # the main broke, which is our bug or the orchestrator's
+EXIT_ABANDONED = 3  # the daemon is gone: there is nobody left to tell
+
+
+class Thread(Protocol):
+    """What an entry is told about the thread that it runs in."""
+
+    @property
+    def tid(self) -> int: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def worker(self) -> int: ...  # number of the worker within the incarnation
+    @property
+    def config(self) -> Any: ...  # what the process was started with, decoded
+    @property
+    def directory(self) -> str: ...
+    def progress(self, text: str, fraction: float | None = None) -> None: ...
+
+
+Entry = Callable[[Any, Thread], object]
+
+
+class Orchestrator:
+    """The object that a zygote finds under ``module:attribute``.
+
+    ``run(process)`` is the orchestrator itself: it becomes ready, submits threads, gives an outcome and returns. ``takes_handlers`` tells whether its tasks
+    are functions of a handlers module.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        run: Callable[[Process], None],
+        entries: Mapping[str, Entry],
+        takes_handlers: bool = False,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.entries = dict(entries)
+        self._run = run
+        self._takes_handlers = takes_handlers
+
+    def load_handlers(self, path: str) -> list[str]:
+        """Import a handlers module into this process and give its topics; raises DadmsError, fit for a person."""
+        if not self._takes_handlers:
+            raise RequestRefused(f'cannot use handlers "{path}": the orchestrator "{self.name}" calls none')
+        return loading.load(path)
+
+    def main(self, port: socket.socket, gate: Gate) -> int:
+        """Run one incarnation to its end and give the exit code. What goes wrong becomes an outcome; a traceback goes to the log only."""
+        process = Process(port, gate)
+        try:
+            try:
+                self._run(process)
+            except ChannelClosed:
+                raise
+            except DadmsError as error:
+                process.outcome("failed", {}, str(error))
+            except Exception as error:
+                traceback.print_exc()
+                process.outcome("failed", {}, f'the orchestrator "{self.name}" {self.version} broke: {type(error).__name__}: {error}')
+                process.settle()
+                return EXIT_FAILED
+            process.settle()
+        except ChannelClosed as error:
+            print(f"the daemon is gone: {error}", file=sys.stderr)  # noqa: T201 - stderr is this process's log
+            return EXIT_ABANDONED
+        finally:
+            process.close()
+        return EXIT_DONE

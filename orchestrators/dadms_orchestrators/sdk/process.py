@@ -1,0 +1,213 @@
+"""The process as its orchestrator sees it: submit threads, wait for the next event, give an outcome. The I/O around ``Session``.
+
+1. Nothing here blocks but ``next_event`` and ``settle``, and both wake up for the port, for SIGTERM and for what the bus brings.
+2. A kernel that does not read (it is being replaced) costs nothing: requests wait here in their order, notes are bounded and the oldest are dropped.
+3. SIGTERM is a request to stop like the kernel's own, and both together are one.
+4. Between gate and ``Ready`` no module is imported and no file opened: a hundred of these start at once.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from dadms_ipc import port as wire
+from dadms_ipc.channel import FRAME_LIMIT, Channel
+from dadms_ipc.errors import PeerViolation, RequestRefused
+from dadms_orchestrators.sdk.session import Event, Session, StopRequested
+
+NOTES_LIMIT = 1000  # notes that wait for a kernel that does not read; older ones are dropped
+SUBMIT_LIMIT = FRAME_LIMIT - 4096  # bytes of arguments; the slack is the header's and the labels'
+SETTLE_SECONDS = 10.0  # for the kernel to write the outcome down; it answers in milliseconds, its successor within a second
+SIGNAL_GRACE = 5.0  # seconds assumed when SIGTERM came without the kernel's word
+
+
+class Process:
+    """One incarnation, from its open gate to its outcome. One thread owns it."""
+
+    def __init__(self, port: socket.socket, gate: wire.Gate) -> None:
+        self.pid = gate.pid
+        self.incarnation = gate.incarnation
+        self.name = gate.name
+        self.directory = gate.directory
+        self.topics = gate.topics
+        self.gate = gate
+        self.config: dict[str, Any] = msgspec.msgpack.decode(gate.config)
+        self._channel: Channel[wire.ToProcess] = Channel(port, wire.ToProcess)
+        self._session = Session()
+        self._outgoing: deque[wire.FromProcess] = deque()  # rule 2
+        self._events: deque[Event] = deque()
+        self._encoder = msgspec.msgpack.Encoder()
+        self._is_stopping = False
+        self._signals = _SignalPipe()
+        self._poll = select.poll()
+        self._poll.register(self._channel.fileno(), select.POLLIN)
+        if self._signals.fd is not None:
+            self._poll.register(self._signals.fd, select.POLLIN)
+        self._wakers: set[int] = set()
+
+    @property
+    def open_threads(self) -> int:
+        """Count the threads that were submitted and have not ended."""
+        return self._session.open_threads
+
+    @property
+    def has_outcome(self) -> bool:
+        """Tell whether the outcome is in the kernel's journal."""
+        return self._session.is_recorded
+
+    def ready(self, entries: Iterable[str], warnings: Sequence[str] = ()) -> None:
+        """Say which entries this process runs, and that it is ready."""
+        self._send(self._session.ready(list(entries), warnings))
+
+    def submit(self, entry: str, arguments: Iterable[object], *, labels: Sequence[str] = (), timeout: float | None = None) -> int:
+        """Run an entry once for each argument, in parallel as far as workers and slots allow; events name the ticket given.
+
+        ``timeout`` is in seconds of running. Raises RequestRefused when the arguments cannot travel.
+        """
+        try:
+            encoded = [self._encoder.encode(argument) for argument in arguments]
+        except (TypeError, OverflowError, RecursionError) as error:
+            raise RequestRefused(f'cannot submit "{entry}": its arguments do not encode as msgpack: {error}') from error
+        size = sum(map(len, encoded))
+        if size > SUBMIT_LIMIT:
+            raise RequestRefused(f'cannot submit "{entry}": {size} bytes of arguments, at most {SUBMIT_LIMIT} travel at once')
+        ticket, messages = self._session.submit(entry, [msgspec.Raw(argument) for argument in encoded], labels, timeout)
+        self._send(messages)
+        return ticket
+
+    def cancel(self, ticket: int, index: int = 0) -> None:
+        """Terminate a thread; its end comes as an event."""
+        self._send(self._session.cancel(ticket, index))
+
+    def note(self, kind: str, text: str, data: object = None) -> None:
+        """Put a fact into the event stream; it may be lost while no kernel reads."""
+        waiting = sum(isinstance(message, wire.Note) for message in self._outgoing) if len(self._outgoing) >= NOTES_LIMIT else 0
+        if waiting >= NOTES_LIMIT:
+            self._outgoing.remove(next(message for message in self._outgoing if isinstance(message, wire.Note)))
+        self._send([wire.Note(kind, text, msgspec.Raw(self._encoder.encode(data)))])
+
+    def outcome(self, status: str, value: object, reason: str = "") -> None:
+        """Say what the process came to: "completed" or "failed" with one sentence. The first outcome stands; then ``settle`` and exit."""
+        self._send(self._session.outcome(status, msgspec.Raw(self._encoder.encode(value)), reason))
+
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """Wait for what comes next, at most ``timeout`` seconds (None: for ever); None when nothing came or a waker woke.
+
+        Asking for the next event acknowledges the results that were given before. Raises ChannelClosed when the daemon is gone.
+        """
+        if self._events:
+            return self._events.popleft()
+        self._send(self._session.seen())
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._events:
+            self._pump()
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = self._wait(left)
+            if self._channel.fileno() in ready:
+                self._read()
+            if self._signals.fd in ready and self._signals.drain():
+                self._read()  # the kernel's own word comes first, it has the reason
+                self._stop(StopRequested("SIGTERM", SIGNAL_GRACE))
+            if not self._events and (not ready or ready & self._wakers):
+                return None
+        return self._events.popleft()
+
+    def add_waker(self, fd: int) -> None:
+        """Let ``next_event`` return None when this descriptor becomes readable; its owner reads it."""
+        self._poll.register(fd, select.POLLIN)
+        self._wakers.add(fd)
+
+    def remove_waker(self, fd: int) -> None:
+        """Forget a descriptor, before it is closed."""
+        if fd in self._wakers:
+            self._poll.unregister(fd)
+            self._wakers.discard(fd)
+
+    def settle(self) -> None:
+        """Wait until the outcome, when there is one, is in the kernel's journal. Raises ChannelClosed when the daemon is gone."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self._session.owes_outcome and not self._is_stopping and time.monotonic() < deadline:
+            self.next_event(deadline - time.monotonic())
+        self._pump()
+
+    def close(self) -> None:
+        """Give the descriptors back; what was not sent is dropped."""
+        self._signals.close()
+        self._channel.close()
+
+    def _send(self, messages: Sequence[wire.FromProcess]) -> None:
+        if messages:
+            self._outgoing.extend(messages)
+            self._pump()
+
+    def _pump(self) -> None:
+        """Hand over what the socket takes; the rest stays in its order."""
+        if self._channel.waits_to_write and not self._channel.flush():
+            return
+        while self._outgoing and not self._channel.waits_to_write:
+            self._channel.send(self._outgoing.popleft())
+
+    def _wait(self, timeout: float | None) -> set[int]:
+        self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._channel.waits_to_write else 0))
+        events = self._poll.poll(None if timeout is None else timeout * 1000.0)
+        return {fd for fd, _ in events}
+
+    def _read(self) -> None:
+        while True:
+            try:
+                frame = self._channel.receive(0.0)
+                if frame is None:
+                    return
+                if isinstance(frame.body, wire.Hello):  # everything unanswered comes again: not twice
+                    self._outgoing = deque(message for message in self._outgoing if isinstance(message, wire.Note))
+                events, messages = self._session.receive(frame.body)
+            except PeerViolation as violation:
+                print(f"the kernel broke the protocol: {violation}", file=sys.stderr)  # noqa: T201 - stderr is this process's log
+                continue
+            for event in events:
+                if isinstance(event, StopRequested):
+                    self._stop(event)
+                else:
+                    self._events.append(event)
+            self._send(messages)
+
+    def _stop(self, event: StopRequested) -> None:
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._events.append(event)
+
+
+class _SignalPipe:
+    """SIGTERM as a readable descriptor. In a thread other than the main one (a test's) there are no signals, and no descriptor."""
+
+    def __init__(self) -> None:
+        self.fd: int | None = None
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._previous = signal.signal(
+            signal.SIGTERM, lambda _number, _frame: None
+        )  # the wakeup descriptor tells; default would end us at once
+        self._previous_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    def drain(self) -> bool:
+        """Read what is there; tell whether SIGTERM was in it."""
+        assert self.fd is not None
+        return signal.SIGTERM in os.read(self.fd, 4096)
+
+    def close(self) -> None:
+        if self.fd is not None:
+            signal.set_wakeup_fd(self._previous_fd)
+            signal.signal(signal.SIGTERM, self._previous)
+            os.close(self.fd)
+            os.close(self._write)
+            self.fd = None
