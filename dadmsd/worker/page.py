@@ -1,0 +1,253 @@
+"""The page of a worker, as the kernel sees it: what the worker began, and the results that outlive it; docs/reference/page.md has it literally.
+
+1. A page is a memfd that can neither shrink nor grow (a page truncated by its worker would kill its reader with SIGBUS). Its words are 64 bits wide, aligned,
+   each written by one side only, with one store.
+2. A worker writes *begun*, then reads *revoked*; the kernel **freezes** the worker, reads *begun*, then writes *revoked*, then lets it go on. So a sequence is
+   either begun or revoked, never both and never neither: that is what makes a prefetched thread safe to take back.
+3. What lies in *revoked* has never run on this worker and never will, whichever kernel wrote it there; a sequence is used once.
+4. A result is in the ring before *head* covers it, and *head* covers it before *done* says so. A record never wraps: where it would, a word of ones sends the
+   reader to the ring's start.
+5. The worker may write anything anywhere at any time. So the kernel copies before it decodes, keeps its own tail and revoked range, and believes no length:
+   what is wrong costs PageViolation, which carries the good results in front of it.
+"""
+
+import fcntl
+import mmap
+import os
+from collections import deque
+from threading import Lock
+from typing import Final
+
+import msgspec
+
+from dadms_ipc.errors import PeerViolation, RequestRefused
+from dadmsd.worker.messages import Outcome
+
+VERSION: Final = 1
+MAGIC: Final = int.from_bytes(b"DADMSPG" + bytes([VERSION]), "little")
+SIZE: Final = 1 << 20  # bytes of the whole memfd; only what is touched takes memory
+HEADER_SIZE: Final = 128  # bytes: sixteen words
+CAPACITY: Final = SIZE - HEADER_SIZE  # bytes of the ring
+RESULT_LIMIT: Final = 256 * 1024  # bytes of a value; beyond it, a result belongs into an artifact
+RECORD_LIMIT: Final = 384 * 1024  # bytes of a record: value, message, traceback; under half of the ring, else one might never fit
+WRAP: Final = (1 << 64) - 1  # in place of a length: go on at the ring's start
+HIGHEST: Final = (1 << 64) - 2  # sequence
+
+# Words of the header, by index.
+MAGIC_WORD: Final = 0
+SIZE_WORD: Final = 1
+BEGUN: Final = 2  # worker: sequence of the thread that was begun last
+DONE: Final = 3  # worker: sequence of the thread that ended, or was skipped, last
+SEEN: Final = 4  # worker: highest sequence that came in a batch
+REVOKED_FIRST: Final = 5  # kernel: inclusive range that must not begin; first = 0: none
+REVOKED_LAST: Final = 6
+HEAD: Final = 7  # worker: bytes ever written to the ring
+TAIL: Final = 8  # kernel: bytes ever consumed
+WAITS: Final = 9  # worker: 1 while it waits for room, and for ``Consumed``
+
+RING_WORD: Final = HEADER_SIZE // 8
+_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+_STATUSES: Final = frozenset({"completed", "error"})
+_LONGEST: Final = 1e10  # seconds, some 300 years: a duration beyond it is garbage
+_IS_STRONGLY_ORDERED: Final = os.uname().machine in {"x86_64", "i686"}  # stores stay in order there, and so do loads
+
+_decoder = msgspec.msgpack.Decoder(Outcome)
+_fence = Lock()
+
+
+def order_memory() -> None:
+    """Keep loads and stores before this call before those after it, on machines that would reorder them."""
+    if not _IS_STRONGLY_ORDERED:
+        with _fence:  # a release; the next acquire below it completes the barrier
+            pass
+        with _fence:
+            pass
+
+
+class PageViolation(PeerViolation):
+    """The ring holds something that is no result; ``results`` are the good ones in front of it."""
+
+    def __init__(self, reason: str, results: list[Outcome]) -> None:
+        super().__init__(reason)
+        self.results = results
+
+
+class Page:
+    """A mapped page, on the kernel's side."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self._bytes = memoryview(memory)
+        self._words = self._bytes.cast("Q")
+        self._tail = self._words[TAIL]
+        self._revoked = (self._words[REVOKED_FIRST], self._words[REVOKED_LAST])
+        self._ends: deque[tuple[int, int]] = deque()  # sequence, and where its record ends: read and not consumed
+        self._consumed = 0  # sequence
+
+    @classmethod
+    def create(cls, name: str, *, first_sequence: int = 1) -> tuple["Page", int]:
+        """Make a page for a worker whose first thread has this sequence; the memfd is the caller's, the mapping keeps a duplicate of its own."""
+        fd = os.memfd_create(f"dadms-page-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(fd, SIZE)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+            memory = mmap.mmap(fd, SIZE)
+        except BaseException:
+            os.close(fd)
+            raise
+        with memoryview(memory) as whole, whole.cast("Q") as words:
+            words[SIZE_WORD] = SIZE
+            words[BEGUN] = words[DONE] = words[SEEN] = first_sequence - 1
+            words[MAGIC_WORD] = MAGIC
+        return cls(memory), fd
+
+    @classmethod
+    def map(cls, fd: int) -> "Page":
+        """Map the page of a worker that lived under an earlier kernel; the descriptor stays the caller's.
+
+        Raises PeerViolation when the descriptor is no page of this version, or can still be truncated.
+        """
+        memory = map_memory(fd)
+        page = cls(memory)
+        if page._tail % 8 or not 0 <= page._words[HEAD] - page._tail <= CAPACITY:
+            page.close()
+            raise PeerViolation(f"a page whose ring ends at {page._tail} cannot be read on")
+        return page
+
+    @property
+    def begun(self) -> int:
+        """Give the sequence that was begun last; a hostile worker may have written any number."""
+        return self._words[BEGUN]
+
+    @property
+    def done(self) -> int:
+        """Give the sequence that ended or was skipped last; a hostile worker may have written any number."""
+        return self._words[DONE]
+
+    @property
+    def seen(self) -> int:
+        """Give the highest sequence that reached the worker."""
+        return self._words[SEEN]
+
+    @property
+    def revoked(self) -> tuple[int, int] | None:
+        """Give the inclusive range that never begins; None when there is none."""
+        return self._revoked if self._revoked[0] else None
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether the worker waits for room: ``Consumed`` is due after the next ``consume``."""
+        return self._words[WAITS] != 0
+
+    def revoke(self, first: int, last: int) -> tuple[int, int] | None:
+        """Keep what has not begun of this inclusive range from beginning; give the part that is now revoked, or None when all of it has begun.
+
+        The worker must be **frozen** (rule 2). Raises RequestRefused when an earlier range is still to be skipped and does not touch this one: there is
+        one range in a page.
+        """
+        words = self._words
+        begun = words[BEGUN]
+        first = max(first, begun + 1)
+        if not first <= last <= HIGHEST:
+            return None
+        old_first, old_last = self._revoked
+        union = (first, last)
+        if old_first and old_last > begun:  # the worker has not passed it yet
+            pending = max(old_first, begun + 1)
+            if first > old_last + 1 or last + 1 < pending:
+                raise RequestRefused(f"cannot revoke threads {first} to {last}: {pending} to {old_last} are still to be skipped")
+            union = (min(first, pending), max(last, old_last))
+        else:
+            words[REVOKED_FIRST] = 0  # a kernel that dies between these stores leaves no range, or one within the union
+            order_memory()
+        words[REVOKED_LAST] = union[1]
+        order_memory()
+        words[REVOKED_FIRST] = union[0]
+        self._revoked = union
+        return first, last
+
+    def read_results(self) -> list[Outcome]:
+        """Give every result that was not consumed, in order; nothing is consumed by it.
+
+        Raises PageViolation at the first record that is none.
+        """
+        head = self._words[HEAD]
+        results: list[Outcome] = []
+        self._ends.clear()
+        used = head - self._tail
+        if used == 0:
+            return results
+        if not 0 < used <= CAPACITY or head % 8:
+            raise PageViolation(f"a ring of {CAPACITY} bytes that claims to hold {used}", results)
+        order_memory()
+        position = self._tail
+        last = self._consumed
+        while position < head:
+            offset = position % CAPACITY
+            length = self._words[RING_WORD + offset // 8]
+            if length == WRAP:
+                position += CAPACITY - offset
+                if position > head:
+                    raise PageViolation(f"a ring that wraps beyond its head, {head}", results)
+                continue
+            room = min(head - position, CAPACITY - offset) - 8
+            if not 0 < length <= min(room, RECORD_LIMIT):
+                raise PageViolation(f"a record of {length} bytes where {room} are left", results)
+            outcome = self._decode(HEADER_SIZE + offset + 8, length, last, results)
+            position += 8 + (length + 7 & ~7)
+            last = outcome.sequence
+            results.append(outcome)
+            self._ends.append((last, position))
+        return results
+
+    def _decode(self, start: int, length: int, last: int, results: list[Outcome]) -> Outcome:
+        record = bytes(self._bytes[start : start + length])  # the worker may change the original while it is decoded
+        try:
+            outcome = _decoder.decode(record)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise PageViolation(f"a record that is no outcome: {error}", results) from error
+        if not last < outcome.sequence <= HIGHEST:
+            raise PageViolation(f"a result of thread {outcome.sequence} after that of {last}", results)
+        if outcome.status not in _STATUSES:
+            raise PageViolation(f'a result with the status "{outcome.status[:40]}"', results)
+        is_possible = 0.0 <= outcome.run_seconds <= _LONGEST and 0.0 <= outcome.cpu_seconds <= _LONGEST  # a NaN is not
+        if not (is_possible and 0.0 <= outcome.started_at <= _LONGEST):
+            raise PageViolation("a result with an impossible duration", results)
+        return outcome
+
+    def consume(self, through_sequence: int) -> None:
+        """Free the room of the results up to this sequence, of those that ``read_results`` gave last: they are in the journal."""
+        ends = self._ends
+        tail = self._tail
+        while ends and ends[0][0] <= through_sequence:
+            self._consumed, tail = ends.popleft()
+        if tail != self._tail:
+            self._tail = tail
+            order_memory()
+            self._words[TAIL] = tail
+
+    def close(self) -> None:
+        """Unmap the page; a worker that lives keeps its own mapping."""
+        self._words.release()
+        self._bytes.release()
+        self._memory.close()
+
+
+def map_memory(fd: int) -> mmap.mmap:
+    """Map the memfd of a page, after a look at its seals, size and version."""
+    try:
+        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+        size = os.fstat(fd).st_size
+    except OSError as error:
+        raise PeerViolation(f"a descriptor that is no page: {error.strerror}") from error
+    if seals & _SEALS != _SEALS:
+        raise PeerViolation("a page that can still be truncated")
+    if size != SIZE:
+        raise PeerViolation(f"a page of {size} bytes, {SIZE} in version {VERSION}")
+    memory = mmap.mmap(fd, SIZE)
+    with memoryview(memory) as whole, whole.cast("Q") as words:
+        magic, stated = words[MAGIC_WORD], words[SIZE_WORD]
+    if magic != MAGIC or stated != SIZE:
+        memory.close()
+        raise PeerViolation(f"a page of another version (its first word is {magic:#018x})")
+    return memory

@@ -1,0 +1,83 @@
+"""The page of a worker, as the worker sees it: it marks what it begins, and leaves results; dadmsd/worker/page.py has the rules.
+
+The kernel is trusted here. Head and tail count bytes since the page was made; a ring that the kernel has emptied is written from its start again, so that a
+worker that is looked after touches little of its page.
+"""
+
+from dadmsd.worker import page
+from dadmsd.worker.page import BEGUN, CAPACITY, DONE, HEAD, HEADER_SIZE, REVOKED_FIRST, REVOKED_LAST, RING_WORD, SEEN, TAIL, WAITS, WRAP
+
+REWIND = 64 * 1024  # bytes written since the ring's start after which an empty ring starts over; less would only add padding
+
+
+class Results:
+    """The worker's end of its page."""
+
+    def __init__(self, fd: int) -> None:
+        self._memory = page.map_memory(fd)
+        self._bytes = memoryview(self._memory)
+        self._words = self._bytes.cast("Q")
+        self._head = self._words[HEAD]
+
+    @property
+    def seen(self) -> int:
+        """Give the highest sequence that came in a batch."""
+        return self._words[SEEN]
+
+    @property
+    def done(self) -> int:
+        """Give the sequence that ended or was skipped last."""
+        return self._words[DONE]
+
+    def mark_seen(self, sequence: int) -> None:
+        """Note that everything up to this sequence has arrived: what comes again is dropped."""
+        self._words[SEEN] = sequence
+
+    def begin(self, sequence: int) -> bool:
+        """Mark a thread begun, then look whether it was revoked; False: it must not run."""
+        words = self._words
+        words[BEGUN] = sequence
+        first = words[REVOKED_FIRST]
+        return first == 0 or sequence < first or sequence > words[REVOKED_LAST]
+
+    def write(self, record: bytes) -> bool:
+        """Put a record into the ring; False when there is no room until the kernel has consumed some.
+
+        ``record`` is at most RECORD_LIMIT bytes long.
+        """
+        words = self._words
+        head = self._head
+        length = len(record)
+        need = 8 + (length + 7 & ~7)
+        offset = head % CAPACITY
+        used = head - words[TAIL]
+        left = CAPACITY - offset
+        if need > left or (used == 0 and offset > REWIND and need <= offset):
+            if used + left + need > CAPACITY:
+                return False
+            words[RING_WORD + offset // 8] = WRAP
+            head += left
+            offset = 0
+        elif used + need > CAPACITY:
+            return False
+        words[RING_WORD + offset // 8] = length
+        start = HEADER_SIZE + offset + 8
+        self._bytes[start : start + length] = record
+        page.order_memory()
+        self._head = words[HEAD] = head + need
+        return True
+
+    def finish(self, sequence: int) -> None:
+        """Mark a thread ended or skipped."""
+        page.order_memory()
+        self._words[DONE] = sequence
+
+    def mark_waiting(self, *, is_waiting: bool) -> None:
+        """Tell the kernel that ``Consumed`` is waited for, or no longer."""
+        self._words[WAITS] = is_waiting
+
+    def close(self) -> None:
+        """Unmap the page."""
+        self._words.release()
+        self._bytes.release()
+        self._memory.close()
