@@ -1,0 +1,105 @@
+"""How records look to a client: ProcessInfo, EventPage, DaemonInfo."""
+
+from itertools import islice
+
+import msgspec
+
+from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, ThreadInfo
+from dadmsd.kernel.core.records import Process
+from dadmsd.kernel.core.scheduler import READY
+from dadmsd.kernel.core.state import State
+from dadmsd.kernel.core.threads import label_of, running
+
+
+def process_info(state: State, process: Process) -> ProcessInfo:
+    """Show a process; what only the machine knows (memory now) is added by the shell."""
+    pool = state.pools.get(process.pid)
+    main = state.main_of(process)
+    flying = sum(1 for worker in pool.workers.values() if worker.in_flight) if pool is not None else 0
+    return ProcessInfo(
+        pid=process.pid,
+        incarnation=process.incarnation,
+        name=process.spec.name,
+        orchestrator=process.spec.orchestrator,
+        status=process.status,
+        uid=process.uid,
+        group=process.spec.group,
+        os_pid=main.os_pid if main is not None else 0,
+        created_at=process.created_at,
+        ready_at=process.ready_at,
+        ended_at=process.ended_at,
+        cause=process.cause,
+        reason=process.reason,
+        outcome=msgspec.msgpack.decode(process.outcome),
+        workers=len(pool.workers) if pool is not None else 0,
+        threads_waiting=pool.ready + pool.sent - flying if pool is not None else 0,
+        threads_running=flying,
+        threads_done=process.threads_done,
+        threads_failed=process.threads_failed,
+        memory_peak=process.memory_peak,
+        cpu_seconds=process.cpu_seconds,
+        limits=process.limits,
+        warnings=process.warnings,
+        log=f"{state.settings.state_dir}/logs/{process.pid}.log",
+    )
+
+
+def daemon_info(state: State) -> DaemonInfo:
+    """Show the daemon."""
+    settings = state.settings
+    return DaemonInfo(
+        version=settings.version,
+        epoch=settings.epoch,
+        boot_id=settings.boot_id,
+        os_pid=0,  # the shell knows
+        started_at=state.started_at,
+        runtime_dir=settings.runtime_dir,
+        state_dir=settings.state_dir,
+        is_private=settings.is_private,
+        limits_backend=settings.limits_backend,
+        servers=state.servers,
+        processes=len(state.live_processes()),
+        threads_ready=sum(pool.ready for pool in state.pools.values()),
+        threads_running=running(state),
+        slots=settings.slots,
+        memory_reserved=state.ledger.memory_reserved,
+        memory_limit=state.ledger.memory,
+    )
+
+
+def thread_infos(state: State, pid: int | None, limit: int) -> list[ThreadInfo]:
+    """Show the newest threads, those that wait or run included, by number."""
+    infos = [info for info in islice(reversed(state.threads), len(state.threads)) if pid is None or info.pid == pid][:limit]
+    for pool in state.pools.values():
+        if pid is not None and pool.pid != pid:
+            continue
+        heads = {worker.in_flight[0][1]: worker for worker in pool.workers.values() if worker.in_flight}
+        for tid in pool.waiting()[-limit:]:
+            chunk = pool.chunk_of(tid)
+            worker = heads.get(tid)
+            shown = "running" if worker is not None else "ready"
+            info = ThreadInfo(tid, pool.pid, chunk.entry, label_of(chunk, tid), shown, created_at=chunk.created_at)
+            if worker is not None:
+                os_pid = state.children[worker.name].os_pid
+                info = msgspec.structs.replace(
+                    info, worker=worker.number, os_pid=os_pid, started_at=worker.head_at, run_seconds=max(0.0, state.wall - worker.head_at)
+                )
+            elif pool.state(tid) != READY:
+                info = msgspec.structs.replace(info, state="sent")
+            infos.append(info)
+    infos.sort(key=lambda info: info.tid)
+    return infos[-limit:]
+
+
+def events_after(state: State, after: int, pid: int, limit: int) -> EventPage:
+    """Give the events above a number, oldest first."""
+    last = state.counters.next_event - 1
+    oldest = state.events[0].number if state.events else last + 1
+    found: list[EventInfo] = []
+    if after < last:
+        for info in islice(state.events, max(0, after + 1 - oldest), None):  # numbers have no gaps
+            if not pid or info.pid == pid:
+                found.append(info)
+                if len(found) >= limit:
+                    break
+    return EventPage(found, found[-1].number if len(found) >= limit else last, oldest)

@@ -1,0 +1,143 @@
+"""What reports about children do: each is looked up in LIFECYCLE, and who owns the child is told what it means for them.
+
+A child is a version zygote, a main or a worker; all are forked, limited, opened, watched and buried in the same way. What differs is decided in
+``processes`` (mains and zygotes) and ``threads`` (workers), which are called from here at the four moments that matter: opened, ready, failed, exited.
+"""
+
+from dadmsd.kernel.core import effects, events, processes, threads
+from dadmsd.kernel.core.moves import end, give, step
+from dadmsd.kernel.core.records import Child
+from dadmsd.kernel.core.state import State
+
+
+def on_forked(state: State, event: events.Forked) -> None:
+    """A child exists: its gate may open, unless its end was asked for meanwhile."""
+    child = state.children.get(event.name)
+    if child is None or child.phase != "forking":
+        return
+    child.os_pid = event.os_pid
+    child.start_ticks = event.start_ticks
+    step(state, child, "forked")
+    if child.intent:
+        step(state, child, "kill")
+    else:
+        give(state, child, state.settings.gate_timeout)
+
+
+def on_fork_failed(state: State, event: events.ForkFailed) -> None:
+    """No child was made."""
+    child = state.children.get(event.name)
+    if child is not None and step(state, child, "fork_failed"):
+        child.failure = child.failure or event.reason
+        _gone(state, child, begun=0, oom="")
+
+
+def on_parent_reported(state: State, event: events.ParentReported) -> None:
+    """Ask a zygote again for the children that it should have made and has not."""
+    for child in list(state.children.values()):
+        if child.parent == event.name and child.phase == "forking" and child.name not in event.children:
+            state.do(effects.Fork(child.name, child.role, child.parent, child.pid))
+
+
+def on_gate_opened(state: State, event: events.GateOpened) -> None:
+    """Limits are in force and the child knows who it is: it has so long to be ready."""
+    child = state.children.get(event.name)
+    if child is None or not step(state, child, "gate_opened"):
+        return
+    if child.role == "main":
+        processes.main_opened(state, child, event)
+        give(state, child, processes.ready_timeout(state, state.processes[child.pid]))
+    elif child.role == "zygote":
+        give(state, child, processes.import_timeout(state, child))
+    else:
+        give(state, child, state.settings.ready_timeout)
+
+
+def on_gate_shut(state: State, event: events.GateShut) -> None:
+    """A limit could not be enforced: the child ends before it has run anything of the user's."""
+    child = state.children.get(event.name)
+    if child is not None:
+        child.failure = event.reason
+        step(state, child, "gate_shut")
+
+
+def on_zygote_ready(state: State, event: events.ZygoteReady) -> None:
+    """A version zygote has its code: whoever waited for it is forked."""
+    child = state.children.get(event.name)
+    if child is not None and step(state, child, "ready"):
+        child.topics = event.topics
+        child.warnings = event.warnings
+        child.seconds = event.seconds
+        child.ready_at = state.wall
+        processes.zygote_ready(state, child)
+
+
+def on_main_ready(state: State, event: events.MainReady) -> None:
+    """The contract handshake."""
+    child = state.children.get(event.name)
+    if child is not None and step(state, child, "ready"):
+        child.ready_at = state.wall
+        processes.main_ready(state, child, event)
+
+
+def on_worker_ready(state: State, event: events.WorkerReady) -> None:
+    """A worker waits for threads."""
+    child = state.children.get(event.name)
+    if child is not None and step(state, child, "ready"):
+        child.ready_at = state.wall
+        threads.worker_ready(state, child)
+
+
+def on_failed(state: State, event: events.ChildFailed) -> None:
+    """A child said why it is about to exit."""
+    child = state.children.get(event.name)
+    if child is not None and not child.failure:
+        child.failure = event.reason
+        state.changed(child)
+
+
+def on_violation(state: State, event: events.PortViolated) -> None:
+    """A child that breaks the protocol is ended: nothing that it says can be trusted."""
+    child = state.children.get(event.name)
+    if child is not None:
+        child.failure = child.failure or f"broke the protocol: {event.reason}"
+        end(state, child, "violation")
+
+
+def on_exited(state: State, event: events.Exited) -> None:
+    """A child ended."""
+    child = state.children.get(event.name)
+    if child is None:
+        state.do(effects.Bury(event.name))  # its row is gone, its zygote did not hear so
+        return
+    if step(state, child, "exited"):
+        child.exit_how = event.how
+        child.exit_status = event.status
+        _gone(state, child, begun=event.begun, oom=event.oom)
+
+
+def _gone(state: State, child: Child, *, begun: int, oom: str) -> None:
+    """Bury a child and tell whom it concerns."""
+    state.do(effects.Bury(child.name))
+    state.drop_child(child)
+    if child.role == "zygote":
+        processes.zygote_gone(state, child, oom)
+    elif child.role == "main":
+        processes.main_gone(state, child, oom)
+    else:
+        threads.worker_gone(state, child, begun=begun, oom=oom)
+
+
+def on_deadline(state: State, name: str) -> None:
+    """A child has used up the time of its phase."""
+    child = state.children.get(name)
+    if child is None or child.deadline is None or child.deadline > state.now:
+        return  # the timer was armed for an earlier phase
+    if child.phase == "forking":
+        on_fork_failed(state, events.ForkFailed(name, f"its zygote did not fork it within {state.settings.gate_timeout:g} s"))
+        return
+    if child.phase in ("opened", "gated"):
+        child.intent = child.intent or "not ready"
+    step(state, child, "deadline")
+    if child.role == "main" and child.phase == "killing":
+        state.do(effects.KillGroup(child.pid))

@@ -1,0 +1,154 @@
+"""What is to be done, as the core tells the shell. Imperative; frozen; performed in order, after the rows of the same turn are committed.
+
+Every effect may be performed twice (a kernel dies between doing and knowing): names make forks idempotent, sequences make messages so, the rest is so by itself.
+"""
+
+import msgspec
+
+from dadms_ipc import port
+from dadmsd.worker.messages import Item
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """Base of the effects."""
+
+
+class Fork(Effect, frozen=True):
+    """Make port, page and log pipe of a child, leave them with the keeper, and ask the zygote for it."""
+
+    name: str
+    role: str
+    parent: str
+    pid: int
+
+
+class OpenGate(Effect, frozen=True):
+    """Put the child under its limits, read them back, and open its gate. Ends in GateOpened or GateShut."""
+
+    name: str
+
+
+class Signal(Effect, frozen=True):
+    """Send a signal to one child."""
+
+    name: str
+    signal: int
+
+
+class KillGroup(Effect, frozen=True):
+    """SIGKILL everything in the cgroup of a process."""
+
+    pid: int
+
+
+class Bury(Effect, frozen=True):
+    """The exit of a child is in the journal: let it be reaped, and let its descriptors go."""
+
+    name: str
+
+
+class ClearGroup(Effect, frozen=True):
+    """Remove the cgroup of a process, killing what is left in it. Ends in GroupGone."""
+
+    pid: int
+
+
+class Tell(Effect, frozen=True):
+    """Send a message to the main of a process over its port."""
+
+    name: str
+    message: port.Accepted | port.Refused | port.Finished | port.Stop
+
+
+class SendBatch(Effect, frozen=True):
+    """Send threads to a worker."""
+
+    name: str
+    first_sequence: int
+    items: list[Item]
+
+
+class Consume(Effect, frozen=True):
+    """Results up to this sequence are in the journal: their room in the page is free."""
+
+    name: str
+    sequence: int
+
+
+class Retire(Effect, frozen=True):
+    """Ask an idle worker to exit."""
+
+    name: str
+
+
+class Reply(Effect, frozen=True):
+    """Answer a request. ``answer`` is a Struct of dadms_ipc.requests, a list of them, or a plain map."""
+
+    client: bytes
+    sequence: int
+    status: str
+    answer: object = None
+    encoded: bytes | None = None  # in place of answer: what an earlier reply was
+
+
+class Enroll(Effect, frozen=True):
+    """Tell the bus of an incarnation that may speak."""
+
+    pid: int
+    incarnation: int
+    name: str
+    uid: int
+    group: str
+
+
+class Discharge(Effect, frozen=True):
+    """Tell the bus that an incarnation may not speak any more."""
+
+    pid: int
+    incarnation: int
+
+
+class FinishRoster(Effect, frozen=True):
+    """Tell the bus that every living incarnation was enrolled."""
+
+    count: int
+
+
+class Publish(Effect, frozen=True):
+    """Give an event to the bus for subscribers."""
+
+    number: int
+    at: float
+    pid: int
+    kind: str
+    text: str
+    data: object
+
+
+class AskShutdown(Effect, frozen=True):
+    """Tell the keeper that a client asked for the end."""
+
+
+class SayStopped(Effect, frozen=True):
+    """Tell the keeper that nothing is left."""
+
+
+AnyEffect = (
+    Fork
+    | OpenGate
+    | Signal
+    | KillGroup
+    | Bury
+    | ClearGroup
+    | Tell
+    | SendBatch
+    | Consume
+    | Retire
+    | Reply
+    | Enroll
+    | Discharge
+    | FinishRoster
+    | Publish
+    | AskShutdown
+    | SayStopped
+)

@@ -1,0 +1,229 @@
+"""What has happened, as the shell tells the core. Past tense; frozen; nothing in them is decided.
+
+Reports about children carry the child's name, which is used once, so a report about an older incarnation cannot be taken for one about a newer one.
+"""
+
+import msgspec
+
+from dadms_ipc import port
+from dadms_ipc.requests import Request
+from dadmsd.worker.messages import Outcome
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Base of the events."""
+
+
+class Forked(Event, frozen=True):
+    """A zygote made the child."""
+
+    name: str
+    os_pid: int
+    start_ticks: int
+
+
+class ForkFailed(Event, frozen=True):
+    """No child was made, or its zygote is gone."""
+
+    name: str
+    reason: str
+
+
+class ParentReported(Event, frozen=True):
+    """A zygote has reported every child it has, after a hello: what it did not report, it does not have."""
+
+    name: str
+    children: frozenset[str]
+
+
+class GateOpened(Event, frozen=True):
+    """Limits are in force and read back, and the gate message was sent."""
+
+    name: str
+    limits: dict[str, str] = {}
+    warnings: list[str] = []
+
+
+class GateShut(Event, frozen=True):
+    """A limit could not be enforced: the gate stays shut."""
+
+    name: str
+    reason: str
+
+
+class ZygoteReady(Event, frozen=True):
+    """A version zygote has imported its code."""
+
+    name: str
+    version: str
+    topics: list[str]
+    warnings: list[str]
+    seconds: float
+
+
+class MainReady(Event, frozen=True):
+    """The main of a process shook hands."""
+
+    name: str
+    entries: list[str]
+    warnings: list[str]
+
+
+class WorkerReady(Event, frozen=True):
+    """A worker waits for threads."""
+
+    name: str
+
+
+class ChildFailed(Event, frozen=True):
+    """A child said why it is about to exit."""
+
+    name: str
+    reason: str
+
+
+class Exited(Event, frozen=True):
+    """A child ended; everything that it had sent was handled before."""
+
+    name: str
+    how: int  # si_code of waitid(2); 0: nobody knows (its parent and the keeper's record are gone)
+    status: int
+    oom: str = ""  # "": no; else whose limit: "worker limit of 64 MiB", "process limit of 1 GiB", "the host's memory"
+    begun: int = 0  # of a worker: sequence of the last thread that it began
+    cpu_seconds: float = 0.0
+
+
+class Submitted(Event, frozen=True):
+    """A process asks for threads."""
+
+    name: str
+    request: port.Submit
+
+
+class CancelAsked(Event, frozen=True):
+    """A process gives threads up."""
+
+    name: str
+    tids: list[int]
+
+
+class ResultsSeen(Event, frozen=True):
+    """A process has handled results."""
+
+    name: str
+    sequence: int
+
+
+class OutcomeGiven(Event, frozen=True):
+    """A process says what it came to."""
+
+    name: str
+    outcome: port.Outcome
+
+
+class NoteGiven(Event, frozen=True):
+    """A process states a fact for the event stream."""
+
+    name: str
+    note: port.Note
+
+
+class PortViolated(Event, frozen=True):
+    """A child broke the protocol of its port."""
+
+    name: str
+    reason: str
+
+
+class ResultsRead(Event, frozen=True):
+    """The page of a worker holds these results."""
+
+    name: str
+    outcomes: list[Outcome]
+
+
+class ProgressMade(Event, frozen=True):
+    """A running thread says how far it is."""
+
+    name: str
+    tid: int
+    text: str
+    fraction: float | None
+
+
+class GroupGone(Event, frozen=True):
+    """Nothing of a process is left in its cgroup, and the cgroup is removed."""
+
+    pid: int
+    memory_peak: int = 0
+    cpu_seconds: float = 0.0
+
+
+class RequestArrived(Event, frozen=True):
+    """A client asks something, perhaps again."""
+
+    client: bytes
+    sequence: int
+    uid: int
+    role: str
+    origin: str
+    request: Request
+
+
+class ClientLeft(Event, frozen=True):
+    """Whatever waits for this client's sake may be dropped."""
+
+    client: bytes
+
+
+class BusLinked(Event, frozen=True):
+    """A bus is there that knows nobody."""
+
+
+class ServerChanged(Event, frozen=True):
+    """The keeper started or lost a server."""
+
+    server: str
+    os_pid: int
+    restarts: int
+    is_running: bool
+    reason: str
+
+
+class StopAsked(Event, frozen=True):
+    """The keeper wants everything ended."""
+
+    reason: str
+
+
+class TimePassed(Event, frozen=True):
+    """``next_deadline`` may have come."""
+
+
+AnyEvent = (
+    Forked
+    | ForkFailed
+    | ParentReported
+    | GateOpened
+    | GateShut
+    | ZygoteReady
+    | MainReady
+    | WorkerReady
+    | ChildFailed
+    | Exited
+    | Submitted
+    | CancelAsked
+    | ResultsSeen
+    | OutcomeGiven
+    | NoteGiven
+    | PortViolated
+    | ResultsRead
+    | ProgressMade
+    | GroupGone
+    | RequestArrived
+    | ClientLeft
+    | BusLinked
+    | ServerChanged
+    | StopAsked
+    | TimePassed
+)

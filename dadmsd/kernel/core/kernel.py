@@ -1,0 +1,290 @@
+"""The kernel's one door: events in, changed rows and effects out.
+
+``handle`` takes a batch of events, lets each change the state, and only then decides what runs where (decide after the batch). ``next_deadline`` tells when to
+call it again without an event. ``adopt`` rebuilds the state from the rows of an earlier kernel. ``check`` holds the invariants; tests call it after each step.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from dadms_ipc import port
+from dadms_ipc.requests import ThreadInfo
+from dadmsd.kernel.core import children, effects, events, moves, processes, requests, threads
+from dadmsd.kernel.core.ledger import Grant
+from dadmsd.kernel.core.lifecycle import ALIVE, ENDED
+from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Process, Record, Results
+from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER, Pool, Worker
+from dadmsd.kernel.core.state import EventRow, Settings, State
+
+ROUNDS_MOST = 1000  # of children that follow others in their end; more is a loop of ours
+
+
+def _on_bus_linked(state: State, _event: events.BusLinked) -> None:
+    count = 0
+    for child in state.children.values():
+        if child.role == "main" and child.phase in ("opened", "ready", "stopping"):
+            spec = state.processes[child.pid].spec
+            state.do(effects.Enroll(child.pid, child.incarnation, spec.name, child.uid, spec.group))
+            count += 1
+    state.do(effects.FinishRoster(count))
+
+
+def _on_server_changed(state: State, event: events.ServerChanged) -> None:
+    known = state.servers.get(event.server)
+    state.servers[event.server] = {"os_pid": event.os_pid, "restarts": event.restarts, "running": event.is_running}
+    if known is not None and event.is_running and event.restarts > known["restarts"]:  # type: ignore[operator]  # an int by construction
+        data = {"server": event.server, "os_pid": event.os_pid, "reason": event.reason}
+        state.tell_event("server.restarted", f"{event.server} was restarted: {event.reason or 'it ended'}", data=data)
+
+
+def _on_stop_asked(state: State, event: events.StopAsked) -> None:
+    if state.is_stopping:
+        return
+    state.is_stopping = True
+    state.tell_event("daemon.stopping", f"the daemon ends: {event.reason}", data={"reason": event.reason})
+    for process in state.live_processes():
+        processes.stop(state, process, f"the end of the daemon ({event.reason})", force=event.reason == "lease")
+
+
+def _on_time_passed(_state: State, _event: events.TimePassed) -> None:
+    """Deadlines are looked at after every batch."""
+
+
+_HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
+    events.Forked: children.on_forked,
+    events.ForkFailed: children.on_fork_failed,
+    events.ParentReported: children.on_parent_reported,
+    events.GateOpened: children.on_gate_opened,
+    events.GateShut: children.on_gate_shut,
+    events.ZygoteReady: children.on_zygote_ready,
+    events.MainReady: children.on_main_ready,
+    events.WorkerReady: children.on_worker_ready,
+    events.ChildFailed: children.on_failed,
+    events.PortViolated: children.on_violation,
+    events.Exited: children.on_exited,
+    events.Submitted: threads.on_submitted,
+    events.CancelAsked: threads.on_cancel,
+    events.ResultsSeen: threads.on_results_seen,
+    events.ResultsRead: threads.on_results_read,
+    events.ProgressMade: threads.on_progress,
+    events.OutcomeGiven: processes.on_outcome,
+    events.NoteGiven: processes.on_note,
+    events.GroupGone: processes.on_group_gone,
+    events.RequestArrived: requests.on_request,
+    events.ClientLeft: requests.on_client_left,
+    events.BusLinked: _on_bus_linked,
+    events.ServerChanged: _on_server_changed,
+    events.StopAsked: _on_stop_asked,
+    events.TimePassed: _on_time_passed,
+}
+
+
+class Kernel:
+    """Processes, threads and resources, decided."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.state = State(settings)
+
+    def handle(self, batch: Sequence[events.Event], *, now: float, wall: float) -> list[effects.AnyEffect]:
+        """Take in what has happened; give what is to be done once ``take_rows`` is committed."""
+        state = self.state
+        state.begin(now, wall)
+        for event in batch:
+            _HANDLERS[type(event)](state, event)
+        self._look_at_deadlines()
+        self._follow()
+        threads.dispatch(state)
+        requests.answer_waiters(state)
+        self._say_stopped()
+        return state.take_effects()
+
+    def take_rows(self) -> dict[tuple[str, object], Record | None]:
+        """Give the rows that changed since the last call."""
+        return self.state.take_rows()
+
+    def next_deadline(self) -> float | None:
+        """Give the monotonic time at which something is due, or None."""
+        return self.state.next_deadline()
+
+    def _look_at_deadlines(self) -> None:
+        state = self.state
+        for kind, key in state.take_due():
+            if kind == "child":
+                children.on_deadline(state, key)
+            elif kind == "head":
+                threads.on_head_deadline(state, key)
+            elif kind == "idle":
+                threads.on_idle_deadline(state, key)
+            elif kind == "answered":
+                requests.forget_answered(state)
+
+    def _follow(self) -> None:
+        """End what cannot be forked any more, close the pools of the ended, and let the oldest ended leave the table."""
+        state = self.state
+        for _round in range(ROUNDS_MOST):
+            if not state.orphaned:
+                break
+            children.on_fork_failed(state, events.ForkFailed(state.orphaned.pop(), "its zygote is gone"))
+        for pid in [pid for pid, process in state.processes.items() if process.status in ENDED and pid in state.pools]:
+            threads.drop_pool(state, state.processes[pid])
+        if len(state.processes) > state.settings.ended_kept:
+            ended = [process for process in state.processes.values() if process.status in ENDED]
+            for process in ended[: max(0, len(ended) - state.settings.ended_kept)]:
+                del state.processes[process.pid]
+                state.deleted(process)
+                for results in state.results.pop(process.pid, []):
+                    state.deleted(results)
+
+    def _say_stopped(self) -> None:
+        state = self.state
+        if not state.is_stopping or state.stop_said or state.live_processes():
+            return
+        if any(child.role != "zygote" for child in state.children.values()):
+            return
+        for child in list(state.children.values()):  # shared zygotes: nobody needs them any more
+            if child.phase not in ("killing",):
+                moves.end(state, child, "unused")
+        if not state.children:
+            state.stop_said = True
+            state.do(effects.SayStopped())
+
+    # what an earlier kernel left
+
+    def adopt(self, rows: Iterable[Record], *, now: float, wall: float, same_boot: bool) -> list[effects.AnyEffect]:
+        """Rebuild the state from rows; give what must be done again because nobody knows whether it was done.
+
+        With ``same_boot`` false nothing that the rows call alive exists any more: it ends with a cause that says so.
+        """
+        state = self.state
+        state.begin(now, wall)
+        state.started_at = wall
+        by_kind: dict[type[Record], list[Any]] = {}
+        for row in rows:
+            by_kind.setdefault(type(row), []).append(row)
+        for counters in by_kind.get(Counters, []):
+            state.counters = counters
+        for process in sorted(by_kind.get(Process, []), key=lambda each: each.pid):
+            state.processes[process.pid] = process
+            if process.status not in ENDED:
+                state.ledger.grant(process.pid, Grant(process.spec.memory_request, process.spec.cpu_request))
+        for row in sorted(by_kind.get(EventRow, []), key=lambda each: each.number):
+            state.events.append(row.info)
+        for answered in sorted(by_kind.get(Answered, []), key=lambda each: each.at):
+            state.answered[(answered.client, answered.sequence)] = answered
+        for child in by_kind.get(Child, []):
+            state.add_child(child)
+            if child.role == "zygote" and child.phase not in ("stopping", "killing", "exited"):
+                state.zygotes[child.key] = child.name
+            if child.deadline is not None:
+                state.arm(child.deadline, "child", child.name)
+        self._adopt_threads(by_kind.get(Chunk, []), by_kind.get(Batch, []), by_kind.get(Results, []))
+        if same_boot:
+            self._repeat()
+        else:
+            for child in list(state.children.values()):
+                child.failure = "the machine was restarted"
+                children.on_exited(state, events.Exited(child.name, 0, 0))
+        for process in state.live_processes():
+            processes.advance(state, process)
+            processes.settle(state, process)
+        state.arm(now, "answered", "")
+        return state.take_effects()
+
+    def _adopt_threads(self, chunks: list[Chunk], batches: list[Batch], results: list[Results]) -> None:
+        state = self.state
+        ended: dict[int, int] = {}
+        decoder = msgspec.msgpack.Decoder(list[ThreadInfo])
+        for row in sorted(results, key=lambda each: (each.pid, each.incarnation, each.first_sequence)):
+            infos = decoder.decode(row.facts)
+            state.threads.extend(infos)
+            ended.update((info.tid, STATE_NUMBER[info.state]) for info in infos)
+            state.results.setdefault(row.pid, []).append(row)
+        for process in state.processes.values():
+            if process.status in ("running", "stopping") and process.ready_at:
+                state.pools[process.pid] = Pool(process.pid, process.incarnation, most=process.spec.limits.workers)
+        sent = {tid for batch in batches for tid in batch.tids}
+        for chunk in sorted(chunks, key=lambda each: each.first_tid):
+            pool = state.pools.get(chunk.pid)
+            if pool is None or pool.incarnation != chunk.incarnation:
+                state.deleted(chunk)
+                continue
+            tids = range(chunk.first_tid, chunk.first_tid + len(chunk.arguments))
+            pool.add(chunk, bytearray(ended.get(tid, SENT if tid in sent else READY) for tid in tids))
+        for child in state.children.values():
+            pool = state.pools.get(child.pid)
+            if child.role == "worker" and pool is not None:
+                worker = Worker(child.name, child.number, next_sequence=child.next_sequence)
+                worker.is_ready = child.phase == "ready"
+                worker.is_leaving = bool(child.intent)
+                pool.workers[child.name] = worker
+        for batch in sorted(batches, key=lambda each: (each.worker, each.first_sequence)):
+            self._adopt_batch(batch)
+        for pid, pool in state.pools.items():
+            for worker in pool.workers.values():
+                worker.head_since = state.now
+                worker.head_at = state.wall
+                worker.idle_since = state.now
+                if worker.in_flight:
+                    state.arm(state.now + pool.chunk_of(worker.in_flight[0][1]).timeout, "head", worker.name)
+                elif worker.is_ready:
+                    state.arm(state.now + state.settings.idle_timeout, "idle", worker.name)
+            state.ready_pools[pid] = None
+
+    def _adopt_batch(self, batch: Batch) -> None:
+        state = self.state
+        child = state.children.get(batch.worker)
+        pool = state.pools.get(child.pid) if child is not None else None
+        if child is None or pool is None:
+            state.deleted(batch)
+            return
+        worker = pool.workers[batch.worker]
+        worker.batches.append(batch)
+        for place, tid in enumerate(batch.tids):
+            if batch.first_sequence + place > child.done_sequence:
+                worker.in_flight.append((batch.first_sequence + place, tid))
+
+    def _repeat(self) -> None:
+        """Do again what may not have been done: all of it is idempotent."""
+        state = self.state
+        for child in state.children.values():
+            process = state.processes.get(child.pid)
+            if child.phase == "gated":
+                state.do(effects.OpenGate(child.name))
+            elif child.phase == "stopping":
+                state.do(effects.Signal(child.name, 15))
+            elif child.phase == "killing":
+                state.do(effects.Signal(child.name, 9))
+            if child.role == "main" and process is not None and child.phase in ("opened", "ready", "stopping"):
+                if process.submitted:
+                    state.do(effects.Tell(child.name, threads.answer(process)))
+                for results in state.results.get(process.pid, []):
+                    if results.payload is not None and results.incarnation == child.incarnation and results.last_sequence > process.seen:
+                        payload = msgspec.msgpack.decode(results.payload, type=list[port.Result])
+                        state.do(effects.Tell(child.name, port.Finished(results.last_sequence, payload)))
+        for pool in state.pools.values():
+            for worker in pool.workers.values():
+                for batch in worker.batches:
+                    state.do(effects.SendBatch(worker.name, batch.first_sequence, threads.items(pool, batch.tids)))
+
+    # the invariants
+
+    def check(self) -> None:
+        """Hold what must be true after every step (DESIGN.md, Invariants)."""
+        state = self.state
+        state.ledger.check()
+        live = {process.pid for process in state.live_processes()}
+        assert set(state.ledger.grants) == live, f"grants of {set(state.ledger.grants)}, living {live}"
+        for pool in state.pools.values():
+            pool.check()
+            for worker in pool.workers.values():
+                assert worker.name in state.children, f"{worker.name} is in a pool and not among the children"
+        for child in state.children.values():
+            assert child.phase != "exited", f"{child.name} exited and was not dropped"
+            assert child.phase not in ALIVE or child.os_pid, f"{child.name} is alive without a pid"
+            if child.pid:
+                assert child.pid in live, f"{child.name} outlives its process"
+        mains = [child.pid for child in state.children.values() if child.role == "main"]
+        assert len(mains) == len(set(mains)), "two incarnations of a process live"
+        assert threads.running(state) <= state.settings.slots, "more slots are held than there are"

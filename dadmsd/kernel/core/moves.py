@@ -1,0 +1,49 @@
+"""The moves of a child: the only places where its phase changes, and what is done on entering one.
+
+The table is in ``lifecycle``; who decides to move is in ``children`` (reports), ``processes`` and ``threads``.
+"""
+
+from dadmsd.kernel.core import effects
+from dadmsd.kernel.core.lifecycle import IGNORE, LIFECYCLE, SIGKILL, SIGTERM
+from dadmsd.kernel.core.records import Child
+from dadmsd.kernel.core.state import State
+
+
+def step(state: State, child: Child, stimulus: str) -> bool:
+    """Move a child along the table; False when the report lost a race and changes nothing."""
+    phase = LIFECYCLE[child.phase][stimulus]
+    if phase == IGNORE:
+        return False
+    child.phase = phase
+    child.deadline = None
+    state.changed(child)
+    if phase == "gated":
+        state.do(effects.OpenGate(child.name))
+    elif phase == "stopping":
+        state.do(effects.Signal(child.name, SIGTERM))
+    elif phase == "killing":
+        state.do(effects.Signal(child.name, SIGKILL))
+    return True
+
+
+def give(state: State, child: Child, seconds: float) -> None:
+    """Give a child so long for the phase it is in."""
+    child.deadline = state.now + seconds
+    state.arm(child.deadline, "child", child.name)
+
+
+def make(state: State, child: Child) -> None:
+    """Take a new child in and have it forked."""
+    state.add_child(child)
+    state.do(effects.Fork(child.name, child.role, child.parent, child.pid))
+    give(state, child, state.settings.gate_timeout)
+
+
+def end(state: State, child: Child, intent: str, *, tid: int = 0, grace: float = 0.0) -> None:
+    """Have a child ended: at once, or by SIGTERM with ``grace`` seconds before SIGKILL."""
+    if not child.intent:
+        child.intent = intent
+        child.intent_tid = tid
+        state.changed(child)
+    if step(state, child, "stop" if grace > 0.0 else "kill") and child.phase == "stopping":
+        give(state, child, grace)

@@ -1,0 +1,356 @@
+"""Processes: admission, the zygote that they need, their main, and their end.
+
+1. A process is admitted (journal, ledger), then gets a zygote, then a main. Without handlers it is forked by the zygote that all processes of its orchestrator
+   and user share; with handlers by one of its own, forked from the shared one, which has imported them under the process's limits.
+2. Its end begins when its main is gone or its end was asked for, and is over when nothing is left: no worker, no zygote of its own, no cgroup. Only then is the
+   status final and are its resources free.
+3. The cause of death is what was seen, in this order: out of memory, our doing, what the child said, how it exited.
+"""
+
+import difflib
+
+import msgspec
+
+from dadms_ipc import port
+from dadms_ipc.requests import Spec
+from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.ledger import Grant
+from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.moves import end, make
+from dadmsd.kernel.core.records import Child, Process
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.state import MEBIBYTE, State
+
+ORCHESTRATORS = {
+    "bpmn": "dadms_orchestrators.bpmn.orchestrator:ORCHESTRATOR",
+    "decision": "dadms_orchestrators.decision.orchestrator:ORCHESTRATOR",
+}
+
+SIGNALS = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS"}  # fmt: skip
+CLD_EXITED = 1  # si_code of waitid(2); 2 is killed, 3 dumped
+
+LEAST_MEMORY = 8 * MEBIBYTE  # below it an interpreter does not fork
+MOST_WORKERS = 256
+
+
+def refusal(state: State, spec: Spec, uid: int) -> str:
+    """Say why a process cannot be admitted; "" when it can."""
+    name, limits = spec.name, spec.limits
+    if state.is_stopping:
+        return f'cannot start "{name}": the daemon is shutting down'
+    if not name or len(name) > 200 or not name.isprintable():
+        return f"cannot start {name!r}: a name has 1 to 200 printable characters"
+    if spec.orchestrator not in ORCHESTRATORS and ":" not in spec.orchestrator:
+        near = difflib.get_close_matches(spec.orchestrator, ORCHESTRATORS, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(ORCHESTRATORS)}"
+        return f'cannot start "{name}": no orchestrator {spec.orchestrator!r}{hint}'
+    if spec.enforcement not in ("strict", "best-effort"):
+        return f'cannot start "{name}": enforcement is "strict" or "best-effort", not {spec.enforcement!r}'
+    for field, value, least in (
+        ("memory", limits.memory, LEAST_MEMORY),
+        ("worker_memory", limits.worker_memory, LEAST_MEMORY),
+        ("cpu", limits.cpu, 0.01),
+        ("pids", limits.pids, 2),
+        ("files", limits.files, 16),
+        ("core", limits.core, 0),
+        ("workers", limits.workers, 1),
+        ("memory_request", spec.memory_request, 0),
+        ("cpu_request", spec.cpu_request, 0),
+        ("thread_timeout", spec.thread_timeout, 0.001),
+        ("ready_timeout", spec.ready_timeout, 0.001),
+        ("stop_timeout", spec.stop_timeout, 0),
+    ):
+        if value is not None and not value >= least:
+            return f'cannot start "{name}": {field} is {value}, at least {least} is needed'
+    if limits.workers > MOST_WORKERS:
+        return f'cannot start "{name}": {limits.workers} workers asked, at most {MOST_WORKERS} a process'
+    if uid != state.settings.uid and state.settings.uid != 0:
+        return f'cannot start "{name}" as user {uid}: the daemon runs as user {state.settings.uid} and cannot change it'
+    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request))
+
+
+def admit(state: State, spec: Spec, uid: int) -> Process:
+    """Put a process that ``refusal`` has nothing against into the table and start it."""
+    process = Process(pid=state.counters.next_pid, spec=spec, uid=uid, created_at=state.wall)
+    state.counters.next_pid += 1
+    state.changed(state.counters)
+    state.processes[process.pid] = process
+    state.changed(process)
+    state.ledger.grant(process.pid, Grant(spec.memory_request, spec.cpu_request))
+    state.tell_event("process.admitted", f"{spec.name} ({spec.orchestrator}) is admitted", pid=process.pid, data={"name": spec.name})
+    advance(state, process)
+    return process
+
+
+def ready_timeout(state: State, process: Process) -> float:
+    """Give the seconds that a main has to shake hands."""
+    return process.spec.ready_timeout or state.settings.ready_timeout
+
+
+def import_timeout(state: State, child: Child) -> float:
+    """Give the seconds that a zygote has to import its code."""
+    process = state.processes.get(child.pid)
+    if process is None:
+        return state.settings.import_timeout
+    return min(state.settings.import_timeout, ready_timeout(state, process))
+
+
+# zygotes
+
+
+def code_of(spec: Spec) -> str:
+    """Give "module:attribute" of an orchestrator."""
+    return ORCHESTRATORS.get(spec.orchestrator, spec.orchestrator)
+
+
+def zygote_for(state: State, process: Process) -> Child | None:
+    """Give the zygote that forks for a process, or None while it is being made."""
+    shared_key = f"{code_of(process.spec)}|{process.uid}"
+    shared = _zygote(state, shared_key, "base", 0, process.uid)
+    if shared is None or not process.spec.handlers:
+        return shared
+    return _zygote(state, f"{shared_key}|{process.pid}", shared.name, process.pid, process.uid)
+
+
+def _zygote(state: State, key: str, parent: str, pid: int, uid: int) -> Child | None:
+    name = state.zygotes.get(key)
+    if name is None:
+        child = Child(name=f"zygote/{state.counters.next_zygote}", role="zygote", parent=parent, pid=pid, key=key, uid=uid)
+        state.counters.next_zygote += 1
+        state.changed(state.counters)
+        state.zygotes[key] = child.name
+        make(state, child)
+        state.tell_event("process.importing", f"{child.name} imports {key.split('|')[0]}", pid=pid, data={"zygote": child.name})
+        return None
+    child = state.children[name]
+    return child if child.phase == "ready" else None
+
+
+def zygote_ready(state: State, child: Child) -> None:
+    """Fork what waited for this zygote."""
+    text = f"{child.name} has imported {child.key.split('|')[0]} in {child.seconds:.2f} s"
+    state.tell_event("zygote.ready", text, pid=child.pid, data={"zygote": child.name, "seconds": child.seconds, "warnings": child.warnings})
+    for process in _waiting_for(state, child):
+        if child.pid:
+            process.warnings = process.warnings + child.warnings
+        advance(state, process)
+    for pid in list(state.pools):
+        state.ready_pools[pid] = None  # a pool may have waited for a zygote to grow
+
+
+def _waiting_for(state: State, child: Child) -> list[Process]:
+    return [
+        process
+        for process in state.live_processes()
+        if process.status == "admitted"
+        and (process.pid == child.pid or (not child.pid and f"{code_of(process.spec)}|{process.uid}" == child.key))
+    ]
+
+
+def zygote_gone(state: State, child: Child, oom: str) -> None:
+    """A zygote ended: those that waited for its import fail; if it had served, it is replaced when it is needed."""
+    if state.zygotes.get(child.key) == child.name:
+        del state.zygotes[child.key]
+    for other in list(state.children.values()):
+        if other.parent == child.name and other.phase == "forking":
+            state.orphaned.append(other.name)
+    if child.ready_at:
+        if not child.intent:
+            state.tell_event("zygote.lost", f"{child.name} is gone: {_exit_words(child)}", pid=child.pid)
+        for process in _waiting_for(state, child):
+            advance(state, process)
+    else:
+        process_of = state.processes.get(child.pid)
+        what = f'handlers "{process_of.spec.handlers}"' if process_of is not None else child.key.split("|")[0]
+        if oom:
+            why = f"cannot import {what}: out of memory, {oom}"
+        elif child.failure:
+            why = child.failure
+        elif child.intent == "not ready":
+            why = f"cannot import {what}: not finished after {import_timeout(state, child):g} s"
+        else:
+            why = f"cannot import {what}: {_exit_words(child)} during the import"
+        for process in _waiting_for(state, child):
+            _begin_end(state, process, "failed" if process.desired == "up" else "killed", "oom" if oom else "import failed", why)
+    if child.pid and child.pid in state.processes:
+        settle(state, state.processes[child.pid])
+
+
+# mains
+
+
+def advance(state: State, process: Process) -> None:
+    """Take an admitted process as far as it can go now."""
+    if process.status != "admitted" or process.desired != "up":
+        return
+    zygote = zygote_for(state, process)
+    if zygote is None:
+        return
+    process.status = "starting"
+    state.changed(process)
+    name = f"{process.pid}.{process.incarnation}"
+    make(state, Child(name=name, role="main", parent=zygote.name, pid=process.pid, incarnation=process.incarnation, uid=process.uid))
+    state.tell_event("process.starting", f"{process.spec.name} is forked from {zygote.name}", pid=process.pid, data={"zygote": zygote.name})
+
+
+def main_opened(state: State, child: Child, event: events.GateOpened) -> None:
+    """Limits are in force: from now on the incarnation may speak on the bus."""
+    process = state.processes[child.pid]
+    process.limits = event.limits
+    process.warnings = process.warnings + event.warnings
+    state.changed(process)
+    state.do(effects.Enroll(process.pid, process.incarnation, process.spec.name, process.uid, process.spec.group))
+    words = ", ".join(f"{name} {value}" for name, value in event.limits.items()) or "none"
+    state.tell_event("limits", f"limits in force: {words}", pid=process.pid, data={"limits": event.limits, "warnings": event.warnings})
+
+
+def main_ready(state: State, child: Child, event: events.MainReady) -> None:
+    """The process runs."""
+    process = state.processes[child.pid]
+    process.status = "running"
+    process.ready_at = state.wall
+    process.entries = event.entries
+    process.warnings = process.warnings + event.warnings
+    state.changed(process)
+    state.pools[process.pid] = Pool(process.pid, process.incarnation, most=process.spec.limits.workers)
+    took = process.ready_at - process.created_at
+    state.tell_event(
+        "process.running",
+        f"{process.spec.name} is ready after {took:.3f} s",
+        pid=process.pid,
+        data={"os_pid": child.os_pid, "seconds": took},
+    )
+
+
+def on_outcome(state: State, event: events.OutcomeGiven) -> None:
+    """A process says what it came to."""
+    process = _speaker(state, event.name)
+    if process is not None and not process.outcome_status:
+        process.outcome_status = event.outcome.status
+        process.outcome = bytes(event.outcome.value)
+        process.reason = event.outcome.reason
+        state.changed(process)
+
+
+def on_note(state: State, event: events.NoteGiven) -> None:
+    """A process states a fact."""
+    process = _speaker(state, event.name)
+    if process is not None:
+        data = msgspec.msgpack.decode(event.note.data)
+        state.tell_event("note", event.note.text, pid=process.pid, data={"kind": event.note.kind, "data": data})
+
+
+def _speaker(state: State, name: str) -> Process | None:
+    child = state.children.get(name)
+    return state.processes.get(child.pid) if child is not None and child.role == "main" else None
+
+
+def main_gone(state: State, child: Child, oom: str) -> None:
+    """The main of a process ended: so does the process."""
+    process = state.processes[child.pid]
+    state.do(effects.Discharge(process.pid, process.incarnation))
+    clean = child.exit_how == CLD_EXITED and child.exit_status == 0
+    said = process.outcome_status
+    if clean and said == "completed":
+        _begin_end(state, process, "completed", "completed", "")
+    elif oom:
+        _begin_end(state, process, "failed", "oom", f"out of memory: {oom}")
+    elif child.intent == "not ready":
+        seconds = ready_timeout(state, process)
+        _begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s")
+    elif child.intent == "violation":
+        _begin_end(state, process, "failed", "violation", child.failure)
+    elif process.desired == "down":
+        _begin_end(state, process, "killed", f"{_exit_words(child)}, by {process.stop_reason}", process.stop_reason)
+    elif child.failure:
+        _begin_end(state, process, "failed", "start failed", child.failure)
+    elif said == "failed":
+        _begin_end(state, process, "failed", "failed", process.reason)
+    elif clean:
+        _begin_end(state, process, "failed", "exited 0", "exited with 0 and no outcome")
+    else:
+        words = _exit_words(child)
+        _begin_end(
+            state, process, "failed", words, f"{words}, not by us" if child.exit_how != CLD_EXITED else f"{words} without an outcome"
+        )
+
+
+def _exit_words(child: Child) -> str:
+    if child.exit_how == 0:
+        return child.failure or "ended in a way that nobody saw"
+    if child.exit_how == CLD_EXITED:
+        return f"exited {child.exit_status}"
+    return f"signal {child.exit_status} ({SIGNALS.get(child.exit_status, 'unnamed')})"
+
+
+# the end
+
+
+def stop(state: State, process: Process, reason: str, *, force: bool) -> None:
+    """Have a process ended, tree and all."""
+    if process.status in ENDED:
+        return
+    if process.desired == "up":
+        process.desired = "down"
+        process.stop_reason = reason
+        state.changed(process)
+        state.tell_event(
+            "process.stopping", f"{process.spec.name} is stopped by {reason}", pid=process.pid, data={"reason": reason, "force": force}
+        )
+    main = state.main_of(process)
+    if main is not None:
+        grace = 0.0 if force else process.spec.stop_timeout
+        if main.phase in ("opened", "ready") and not force:
+            state.do(effects.Tell(main.name, port.Stop(reason, grace)))
+        if process.status not in ("stopping",):
+            process.status = "stopping"
+            state.changed(process)
+        end(state, main, "stop", grace=grace)
+        if force:
+            state.do(effects.KillGroup(process.pid))
+    elif not process.ending_as:
+        _begin_end(state, process, "killed", f"killed before its start, by {reason}", reason)
+
+
+def _begin_end(state: State, process: Process, status: str, cause: str, reason: str) -> None:
+    """Settle how a process ended, and end what is left of it."""
+    if process.ending_as:
+        return
+    process.ending_as = status
+    process.cause = cause
+    process.reason = reason or process.reason
+    process.status = "stopping"
+    state.changed(process)
+    for child in state.owned(process.pid):
+        if child.role == "worker":
+            end(state, child, "process ended")
+    settle(state, process)
+
+
+def settle(state: State, process: Process) -> None:
+    """Go on with the end of a process: workers first, then its zygote (their parent), then the cgroup."""
+    if not process.ending_as or process.status in ENDED:
+        return
+    left = state.owned(process.pid)
+    if any(child.role != "zygote" for child in left):
+        return
+    for child in left:
+        end(state, child, "unused")
+    if not left:
+        state.do(effects.ClearGroup(process.pid))
+
+
+def on_group_gone(state: State, event: events.GroupGone) -> None:
+    """Nothing is left of a process: its end is final, and what it had reserved is free."""
+    process = state.processes.get(event.pid)
+    if process is None or not process.ending_as or process.status in ENDED:
+        return
+    process.status = process.ending_as
+    process.ended_at = state.wall
+    process.memory_peak = max(process.memory_peak, event.memory_peak)
+    process.cpu_seconds = max(process.cpu_seconds, event.cpu_seconds)
+    state.ledger.give_back(process.pid)
+    state.changed(process)
+    data = {"status": process.status, "cause": process.cause, "reason": process.reason, "seconds": process.ended_at - process.created_at}
+    text = f"{process.spec.name} {process.status}" + (f": {process.reason or process.cause}" if process.status != "completed" else "")
+    state.tell_event("process.ended", text, pid=process.pid, data=data)

@@ -1,0 +1,128 @@
+"""What the kernel knows, as records: one row of the journal each, written as msgpack maps.
+
+A map, so that a newer kernel reads an older one's rows: new fields have defaults, unknown fields are ignored. Times that end in ``_at`` are wall clock
+seconds, for people and for the disk; deadlines are monotonic seconds of the boot that the journal names.
+"""
+
+import msgspec
+
+from dadms_ipc.requests import Spec
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """Base of the rows."""
+
+
+class Process(Record):
+    """A supervised process, from its admission until it leaves the table."""
+
+    pid: int
+    spec: Spec
+    uid: int
+    incarnation: int = 1
+    status: str = "admitted"  # PROCESS_STATUSES of lifecycle.py
+    desired: str = "up"  # "up" or "down": what was asked for, apart from what is
+    key: str = ""  # of the zygote that forks it
+    created_at: float = 0.0
+    ready_at: float = 0.0
+    ended_at: float = 0.0
+    entries: list[str] = []
+    cause: str = ""
+    reason: str = ""
+    ending_as: str = ""  # the status it will have once nothing of it is left
+    stop_reason: str = ""  # who asked for the end, in words
+    outcome_status: str = ""  # what the process itself said: "completed", "failed"
+    outcome: bytes = b"\xc0"  # msgpack
+    limits: dict[str, str] = {}
+    warnings: list[str] = []
+    submitted: int = 0  # sequence of the last submission that was answered
+    submitted_tid: int = 0  # its first thread, or 0 when it was refused
+    refusal: str = ""
+    results: int = 0  # sequence of the last result
+    seen: int = 0  # sequence of the last result that the process has handled
+    workers_made: int = 0
+    workers_failed: int = 0  # in a row, before they were ready
+    threads_done: int = 0  # ended, in any way
+    threads_failed: int = 0
+    memory_peak: int = 0  # bytes
+    cpu_seconds: float = 0.0
+
+
+class Child(Record):
+    """An OS process that a zygote forked or will fork: a version zygote, a main, a worker."""
+
+    name: str  # "zygote/3", "1001.1", "1001.1/w3": used once
+    role: str  # "zygote", "main", "worker"
+    parent: str  # name of the zygote that forks it; "base" for the first
+    pid: int = 0  # of the process it belongs to; 0 for a shared zygote
+    incarnation: int = 0
+    number: int = 0  # of a worker within the incarnation
+    key: str = ""  # of a zygote
+    uid: int = 0
+    phase: str = "forking"  # PHASES of lifecycle.py
+    os_pid: int = 0
+    start_ticks: int = 0
+    deadline: float | None = None  # of the phase it is in
+    intent: str = ""  # why we end it; "" when it ends by itself
+    intent_tid: int = 0  # the thread for whose sake a worker is ended
+    failure: str = ""  # what the child said before it exited
+    exit_how: int = 0  # si_code of waitid(2); 0: not known
+    exit_status: int = 0
+    topics: list[str] = []  # of a zygote with handlers
+    warnings: list[str] = []
+    seconds: float = 0.0  # that its import took
+    # of a worker:
+    next_sequence: int = 1  # of the next thread that is sent to it
+    done_sequence: int = 0  # of the last result that is in the journal
+    ready_at: float = 0.0
+
+
+class Chunk(Record):
+    """The threads of one submission: they share an entry and have consecutive numbers."""
+
+    first_tid: int
+    pid: int
+    incarnation: int
+    entry: str
+    arguments: list[bytes]  # msgpack
+    labels: list[str] = []
+    timeout: float = 0.0  # seconds of running
+    created_at: float = 0.0
+
+
+class Batch(Record):
+    """Threads that were sent to a worker together, kept until their results are in the journal."""
+
+    worker: str
+    first_sequence: int
+    tids: list[int]
+
+
+class Results(Record):
+    """Threads that ended, as one delivery to their process; the payload goes once it is acknowledged."""
+
+    pid: int
+    incarnation: int
+    first_sequence: int
+    last_sequence: int
+    facts: bytes  # msgpack: a list of ThreadInfo
+    payload: bytes | None  # msgpack: a list of port.Result
+
+
+class Answered(Record):
+    """The reply to a mutating request, kept for REPLY_RETENTION so that a retry gets the same one."""
+
+    client: bytes
+    sequence: int
+    at: float  # wall clock, seconds
+    status: str
+    body: bytes  # msgpack
+
+
+class Counters(Record):
+    """Numbers that only grow; one row."""
+
+    next_pid: int = 1001
+    next_tid: int = 1
+    next_event: int = 1
+    next_zygote: int = 1

@@ -1,0 +1,213 @@
+"""What clients ask: permission, deduplication, and the answer or the wait for it.
+
+1. A mutating request takes effect once: its reply is a row of the same transaction, and a retry with the same ``(client, sequence)`` gets that reply again.
+2. A reading request is answered from memory, as often as it is asked.
+3. A request that waits is parked; it is not a row, because the bus repeats it to the next kernel.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from dadms_ipc import requests
+from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.answers import daemon_info, events_after, process_info, thread_infos
+from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.processes import admit, refusal, stop
+from dadmsd.kernel.core.records import Answered, Process
+from dadmsd.kernel.core.state import REPLY_RETENTION, State, Waiter
+from dadmsd.kernel.core.threads import terminate
+
+WAIT_MOST = 60.0  # seconds a request may be parked: the client asks again
+WAITERS_MOST = 10_000
+RANKS = {"observe": 0, "operate": 1, "admin": 2}
+
+
+class Refusal(Exception):
+    """Ends the handling of a request with a sentence for the client; nothing was changed."""
+
+
+def on_request(state: State, event: events.RequestArrived) -> None:
+    """Answer a request, or park it."""
+    request = event.request
+    key = (event.client, event.sequence)
+    is_mutating = isinstance(request, requests.MUTATING)
+    if is_mutating and key in state.answered:
+        known = state.answered[key]
+        state.do(effects.Reply(event.client, event.sequence, known.status, encoded=known.body))
+        return
+    needed = requests.ROLE_NEEDED[type(request)]
+    verb = str(type(request).__struct_config__.tag)
+    try:
+        if RANKS.get(event.role, -1) < RANKS[needed]:
+            raise Refusal(f'cannot {verb}: needs the role "{needed}", {event.origin} has "{event.role}"')
+        answer = _VERBS[type(request)](state, event, request)
+    except Refusal as refused:
+        state.do(effects.Reply(event.client, event.sequence, "refused", {"message": str(refused)}))
+        return
+    if answer is None:
+        return  # parked
+    if is_mutating:
+        body = msgspec.msgpack.encode(answer)
+        answered = Answered(client=event.client, sequence=event.sequence, at=state.wall, status="ok", body=body)
+        state.answered[key] = answered
+        state.changed(answered)
+        state.arm(state.now + REPLY_RETENTION, "answered", "")
+    state.do(effects.Reply(event.client, event.sequence, "ok", answer))
+
+
+def _find(state: State, pid: int) -> Process:
+    process = state.processes.get(pid)
+    if process is None:
+        near = difflib.get_close_matches(str(pid), [str(each) for each in state.processes], 1)
+        hint = f"; there is {near[0]}" if near else ""
+        raise Refusal(f"no process {pid}{hint}")
+    return process
+
+
+def _owned(state: State, event: events.RequestArrived, process: Process, verb: str) -> None:
+    """Refuse what is another user's: only the daemon's own user and root may touch everybody's."""
+    if event.uid not in (0, state.settings.uid, process.uid):
+        raise Refusal(f'cannot {verb} {process.pid} ("{process.spec.name}"): it belongs to user {process.uid}, {event.origin} is not')
+
+
+def _spawn(state: State, event: events.RequestArrived, request: requests.Spawn) -> object:
+    uid = event.uid if request.spec.uid is None else request.spec.uid
+    if uid != event.uid and event.uid != 0:
+        raise Refusal(f'cannot start "{request.spec.name}" as user {uid}: {event.origin} is not root')
+    why = refusal(state, request.spec, uid)
+    if why:
+        raise Refusal(why)
+    return {"pid": admit(state, request.spec, uid).pid}
+
+
+def _kill(state: State, event: events.RequestArrived, request: requests.Kill) -> object:
+    process = _find(state, request.pid)
+    _owned(state, event, process, "kill")
+    was = process.status
+    stop(state, process, request.reason or f"kill from {event.origin}", force=request.force)
+    return {"pid": process.pid, "was": was}
+
+
+def _kill_thread(state: State, event: events.RequestArrived, request: requests.KillThread) -> object:
+    for pool in state.pools.values():
+        if request.tid in pool and pool.state(request.tid) <= 1:
+            _owned(state, event, state.processes[pool.pid], "kill threads of")
+            terminate(state, pool, request.tid, "terminated", "terminated", f"was terminated by {event.origin}")
+            return {"tid": request.tid}
+    known = next((info for info in reversed(state.threads) if info.tid == request.tid), None)
+    raise Refusal(f"cannot kill thread {request.tid}: " + (f"it has ended ({known.state})" if known is not None else "there is none"))
+
+
+def _wait(state: State, event: events.RequestArrived, request: requests.Wait) -> object:
+    process = _find(state, request.pid)
+    if request.until not in ("ready", "ended"):
+        raise Refusal(f'cannot wait until {request.until!r}: "ready" or "ended"')
+    if _has_come(process, request.until):
+        return process_info(state, process)
+    _park(state, event, request.timeout, pid=request.pid, until=request.until)
+    return None
+
+
+def _has_come(process: Process, until: str) -> bool:
+    return process.status in ENDED or (until == "ready" and process.status == "running")
+
+
+def _list(state: State, _event: events.RequestArrived, request: requests.List) -> object:
+    return [process_info(state, process) for process in state.processes.values() if request.include_ended or process.status not in ENDED]
+
+
+def _status(state: State, _event: events.RequestArrived, request: requests.Status) -> object:
+    return daemon_info(state) if request.pid is None else process_info(state, _find(state, request.pid))
+
+
+def _threads(state: State, _event: events.RequestArrived, request: requests.Threads) -> object:
+    if request.pid is not None:
+        _find(state, request.pid)
+    return thread_infos(state, request.pid, max(1, min(1000, request.limit)))
+
+
+def _events(state: State, event: events.RequestArrived, request: requests.Events) -> object:
+    page = events_after(state, request.after, request.pid or 0, max(1, min(1000, request.limit)))
+    if page.events or request.wait <= 0:
+        return page
+    _park(state, event, request.wait, pid=request.pid or 0, after=request.after, limit=max(1, min(1000, request.limit)))
+    return None
+
+
+def _read_log(state: State, event: events.RequestArrived, request: requests.ReadLog) -> object:
+    process = _find(state, request.pid)
+    _owned(state, event, process, "read the log of")
+    return request  # the shell reads the file: what is in it is nobody's decision
+
+
+def _shutdown(state: State, _event: events.RequestArrived, _request: requests.Shutdown) -> object:
+    state.do(effects.AskShutdown())
+    return {"processes": len(state.live_processes())}
+
+
+_VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] = {
+    requests.Spawn: _spawn,
+    requests.Kill: _kill,
+    requests.KillThread: _kill_thread,
+    requests.Wait: _wait,
+    requests.List: _list,
+    requests.Status: _status,
+    requests.Threads: _threads,
+    requests.Events: _events,
+    requests.ReadLog: _read_log,
+    requests.Shutdown: _shutdown,
+}
+
+
+# requests that wait
+
+
+def _park(
+    state: State, event: events.RequestArrived, seconds: float, *, pid: int = 0, until: str = "", after: int = 0, limit: int = 0
+) -> None:
+    key = (event.client, event.sequence)
+    if len(state.waiters) >= WAITERS_MOST and key not in state.waiters:
+        raise Refusal(f"cannot wait: {WAITERS_MOST} requests wait already")
+    deadline = state.now + max(0.0, min(WAIT_MOST, seconds))
+    state.waiters[key] = Waiter(event.client, event.sequence, deadline, pid, until, after, limit)
+    state.arm(deadline, "waiter", "")
+
+
+def answer_waiters(state: State) -> None:
+    """Answer the parked requests whose time or whose fact has come."""
+    if not state.waiters:
+        return
+    last = state.counters.next_event - 1
+    for key, waiter in list(state.waiters.items()):
+        is_due = waiter.deadline <= state.now + 1e-9
+        answer: object = None
+        if waiter.until:
+            process = state.processes.get(waiter.pid)
+            if process is not None and (is_due or _has_come(process, waiter.until)):
+                answer = process_info(state, process)
+        elif is_due or last > waiter.after:
+            page = events_after(state, waiter.after, waiter.pid, waiter.limit)
+            waiter.after = page.last  # events of others were looked through
+            if page.events or is_due:
+                answer = page
+        if answer is not None or is_due:
+            del state.waiters[key]
+            state.do(effects.Reply(waiter.client, waiter.sequence, "ok", answer))
+
+
+def on_client_left(state: State, event: events.ClientLeft) -> None:
+    """Nobody reads these answers any more."""
+    for key in [key for key in state.waiters if key[0] == event.client]:
+        del state.waiters[key]
+
+
+def forget_answered(state: State) -> None:
+    """Drop replies that no retry can ask for any more."""
+    for key, answered in list(state.answered.items()):
+        if answered.at + REPLY_RETENTION > state.wall:
+            break  # in the order in which they were given
+        del state.answered[key]
+        state.deleted(answered)

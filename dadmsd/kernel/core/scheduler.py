@@ -1,0 +1,212 @@
+"""Which thread runs next, and in which worker: the pools and their queues.
+
+A thread is a number and one byte of state; what it is to do stands in the chunk that it was submitted with, so a million waiting threads cost a million bytes.
+
+1. Threads of a process start in the order in which they were submitted; processes take turns. A thread that was handed out and not begun goes back to the front.
+2. A worker that has threads holds one slot, for the one at the head of its queue; the others that were sent with it hold none and can be taken back.
+3. Threads travel one by one until their entry has proved to be short; then in batches of about BATCH_SECONDS, two in flight a worker.
+4. A thread ends once: a second result for it is dropped here.
+"""
+
+from bisect import bisect_right
+from collections import deque
+
+from dadmsd.kernel.core.records import Batch, Chunk
+
+READY, SENT, COMPLETED, ERROR, TERMINATED, TIMED_OUT = range(6)
+STATES = ("ready", "sent", "completed", "error", "terminated", "timed_out")  # by number; "sent" is shown as running or ready
+STATE_NUMBER = {name: number for number, name in enumerate(STATES)}
+
+BATCH_SECONDS = 0.002  # of measured run time that travel together: enough to hide the round trip, little to take back
+SHORT_SECONDS = 0.001  # threads that run longer travel alone: nobody waits behind them
+BATCH_MOST = 256
+IN_FLIGHT = 2  # batches a worker, when threads are short: one runs while the other travels
+NEWEST_WEIGHT = 0.2  # of a new run time in the moving average
+
+
+class Worker:
+    """What one worker has been given and not returned."""
+
+    def __init__(self, name: str, number: int, *, next_sequence: int) -> None:
+        self.name = name
+        self.number = number
+        self.is_ready = False
+        self.is_leaving = False  # it will get no more threads
+        self.next_sequence = next_sequence
+        self.in_flight: deque[tuple[int, int]] = deque()  # (sequence, tid), oldest first
+        self.batches: deque[Batch] = deque()
+        self.head_since = 0.0  # monotonic: when the oldest became the oldest
+        self.head_at = 0.0  # the same, wall clock
+        self.idle_since = 0.0
+
+    def takes(self, depth: int) -> bool:
+        """Tell whether it may be sent a batch when at most ``depth`` are in flight."""
+        return self.is_ready and not self.is_leaving and len(self.batches) < depth
+
+
+class _Block:
+    """A chunk and one byte of state for each of its threads."""
+
+    __slots__ = ("chunk", "first", "open", "states")
+
+    def __init__(self, chunk: Chunk, states: bytearray) -> None:
+        self.chunk = chunk
+        self.first = chunk.first_tid
+        self.states = states
+        self.open = sum(1 for state in states if state <= SENT)  # threads that have not ended
+
+
+class Pool:
+    """The threads of one incarnation and the workers that run them."""
+
+    def __init__(self, pid: int, incarnation: int, *, most: int) -> None:
+        self.pid = pid
+        self.incarnation = incarnation
+        self.most = most  # workers
+        self.workers: dict[str, Worker] = {}
+        self._blocks: list[_Block] = []  # by the first thread's number
+        self._firsts: list[int] = []
+        self._dead = 0  # blocks whose threads have all ended: swept when they are most
+        self._emptied: list[Chunk] = []  # chunks that nobody was told of yet
+        self._queue: deque[tuple[int, int]] = deque()  # spans [first, last) of threads that were ready when they were queued
+        self.condemned: dict[int, tuple[str, str, str]] = {}  # threads to be terminated once they are at the head: status, cause, message
+        self.ready = 0
+        self.sent = 0
+        self.estimates: dict[str, float] = {}  # seconds an entry runs, a moving average
+
+    def add(self, chunk: Chunk, states: bytearray | None = None) -> None:
+        """Take a submission in; with ``states``, one that was there before."""
+        block = _Block(chunk, bytearray(len(chunk.arguments)) if states is None else states)
+        self._blocks.append(block)
+        self._firsts.append(block.first)
+        self.ready += block.states.count(READY)
+        self.sent += block.states.count(SENT)
+        if states is None:
+            self._queue.append((block.first, block.first + len(block.states)))
+            return
+        for index, state in enumerate(states):
+            if state == READY:
+                self._queue.append((block.first + index, block.first + index + 1))
+
+    def _find(self, tid: int) -> _Block | None:
+        place = bisect_right(self._firsts, tid) - 1
+        if place < 0:
+            return None
+        block = self._blocks[place]
+        return block if tid - block.first < len(block.states) else None
+
+    def __contains__(self, tid: int) -> bool:
+        """Tell whether the thread belongs to this pool and was not swept."""
+        return self._find(tid) is not None
+
+    def chunk_of(self, tid: int) -> Chunk:
+        """Give the chunk that a thread was submitted with."""
+        block = self._find(tid)
+        assert block is not None, f"thread {tid} is not of process {self.pid}"
+        return block.chunk
+
+    def state(self, tid: int) -> int:
+        """Give the state of a thread; one that was swept has completed or failed long ago."""
+        block = self._find(tid)
+        return COMPLETED if block is None else block.states[tid - block.first]
+
+    def _set(self, tid: int, state: int) -> None:
+        block = self._find(tid)
+        assert block is not None, f"thread {tid} is not of process {self.pid}"
+        index = tid - block.first
+        before = block.states[index]
+        block.states[index] = state
+        self.ready += (state == READY) - (before == READY)
+        self.sent += (state == SENT) - (before == SENT)
+        if before <= SENT < state:
+            block.open -= 1
+            if not block.open:
+                self._emptied.append(block.chunk)
+                self._dead += 1
+
+    def take(self, most: int) -> list[int]:
+        """Hand out up to ``most`` ready threads of one entry, oldest first."""
+        taken: list[int] = []
+        entry = ""
+        while self._queue and len(taken) < most:
+            first, last = self._queue.popleft()
+            block = self._find(first)
+            if block is None:
+                continue  # all ended while they waited
+            if taken and block.chunk.entry != entry:
+                self._queue.appendleft((first, last))
+                break
+            entry = block.chunk.entry
+            while first < last and len(taken) < most:
+                if block.states[first - block.first] == READY:  # one that was terminated stays in its span
+                    self._set(first, SENT)
+                    taken.append(first)
+                first += 1
+            if first < last:
+                self._queue.appendleft((first, last))
+        return taken
+
+    def next_entry(self) -> str:
+        """Give the entry of the oldest ready thread; "" when none is ready."""
+        while self._queue:
+            first, last = self._queue[0]
+            block = self._find(first)
+            if block is not None and READY in block.states[first - block.first : last - block.first]:
+                return block.chunk.entry
+            self._queue.popleft()
+        return ""
+
+    def requeue(self, tids: list[int]) -> None:
+        """Take threads back that were handed out and not begun, in front of all others."""
+        for tid in reversed(tids):
+            if self.state(tid) == SENT:
+                self._set(tid, READY)
+                self._queue.appendleft((tid, tid + 1))
+
+    def end(self, tid: int, state: int) -> bool:
+        """Mark a thread as ended; False when it had ended before."""
+        if self.state(tid) > SENT:
+            return False
+        self._set(tid, state)
+        return True
+
+    def take_emptied(self) -> list[Chunk]:
+        """Give the chunks whose threads have all ended since the last call, and sweep when most are such."""
+        gone, self._emptied = self._emptied, []
+        if self._dead > 64 and self._dead * 2 > len(self._blocks):
+            self._blocks = [block for block in self._blocks if block.open]
+            self._firsts = [block.first for block in self._blocks]
+            self._dead = 0
+        return gone
+
+    def waiting(self) -> list[int]:
+        """Give the threads that have not ended, by number."""
+        return [block.first + index for block in self._blocks for index, state in enumerate(block.states) if state <= SENT]
+
+    def note_run(self, entry: str, seconds: float) -> None:
+        """Learn how long an entry runs."""
+        known = self.estimates.get(entry)
+        self.estimates[entry] = seconds if known is None else known + NEWEST_WEIGHT * (seconds - known)
+
+    def batch_size(self, entry: str) -> int:
+        """Give how many threads of an entry travel together."""
+        estimate = self.estimates.get(entry)
+        if estimate is None or estimate > SHORT_SECONDS:
+            return 1
+        return max(1, min(BATCH_MOST, int(BATCH_SECONDS / max(estimate, 1e-6))))
+
+    def wanted_workers(self) -> int:
+        """Give how many workers the waiting threads could use, those that exist included."""
+        busy = sum(1 for worker in self.workers.values() if worker.in_flight)
+        size = self.batch_size(self.next_entry()) if self.ready else 1
+        return min(self.most, busy + -(-self.ready // size))
+
+    def check(self) -> None:
+        """Hold that counts are those of the states, and that what is sent is in flight in exactly one worker."""
+        flat = b"".join(bytes(block.states) for block in self._blocks)
+        assert self.ready == flat.count(READY), f"process {self.pid}: {self.ready} ready, {flat.count(READY)} counted"
+        assert self.sent == flat.count(SENT), f"process {self.pid}: {self.sent} sent, {flat.count(SENT)} counted"
+        flying = [tid for worker in self.workers.values() for _, tid in worker.in_flight if self.state(tid) == SENT]
+        assert len(flying) == len(set(flying)) == self.sent, f"process {self.pid}: {self.sent} sent, {flying} in flight"
+        queued = {tid for first, last in self._queue for tid in range(first, last) if self.state(tid) == READY}
+        assert len(queued) == self.ready, f"process {self.pid}: {self.ready} ready, {len(queued)} queued"

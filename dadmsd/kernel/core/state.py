@@ -1,0 +1,229 @@
+"""All that the kernel knows, and the two things that its handlers leave behind: changed rows and effects.
+
+Rule 1: handlers change records and call ``changed``; the shell commits the rows of a turn in one transaction and performs its effects after it.
+Rule 2: what is not a record (queues, timers, who waits) is derived from records when a kernel adopts what another one left.
+Rule 3: time comes in with ``begin``; nothing here reads a clock.
+"""
+
+import hmac
+from collections import deque
+from heapq import heappop, heappush
+
+import msgspec
+
+from dadms_ipc.requests import EventInfo, ThreadInfo
+from dadmsd.kernel.core import effects
+from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
+from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Process, Record, Results
+from dadmsd.kernel.core.scheduler import Pool
+
+EVENTS_KEPT = 10_000  # a slow reader may be this many events behind
+THREADS_KEPT = 5_000  # ended threads that `thread ls` can show
+PROCESSES_KEPT = 500  # ended processes that stay in the table; older ones leave it first
+REPLY_RETENTION = 600.0  # seconds that a reply is kept for retries
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration and the host say, once and for all of this kernel's life."""
+
+    epoch: int
+    boot_id: str
+    version: str
+    instance_key: bytes  # 32 random bytes of the journal: secrets are derived from it
+    uid: int  # of the daemon
+    runtime_dir: str
+    state_dir: str
+    is_private: bool
+    limits_backend: str
+    max_processes: int
+    slots: int  # max_concurrent_threads
+    ready_timeout: float  # seconds
+    thread_timeout: float  # seconds
+    memory_limit: int  # bytes, all processes together
+    cpu_limit: float  # cores, all processes together
+    import_timeout: float = 30.0  # seconds: reading code takes seconds, not minutes; `ready_timeout` of a spec lowers it
+    gate_timeout: float = 60.0  # seconds a child waits at its gate: longer than a kernel needs to come back
+    idle_timeout: float = 30.0  # seconds after which an idle worker is retired
+    ended_kept: int = PROCESSES_KEPT
+
+
+class Waiter(msgspec.Struct):
+    """A request that is answered later; it survives the kernel because the bus repeats it."""
+
+    client: bytes
+    sequence: int
+    deadline: float
+    pid: int = 0  # Wait: the process; Events: only its events
+    until: str = ""  # Wait: "ready" or "ended"; "" for Events
+    after: int = 0
+    limit: int = 0
+
+
+class State:
+    """The kernel's memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.now = 0.0  # monotonic
+        self.wall = 0.0
+        self.counters = Counters()
+        self.processes: dict[int, Process] = {}
+        self.children: dict[str, Child] = {}
+        self.by_owner: dict[int, dict[str, Child]] = {}  # children of each process, its own zygote included
+        self.zygotes: dict[str, str] = {}  # key -> name of the zygote that serves it
+        self.pools: dict[int, Pool] = {}
+        self.results: dict[int, list[Results]] = {}  # of each process, oldest first
+        self.answered: dict[tuple[bytes, int], Answered] = {}
+        self.waiters: dict[tuple[bytes, int], Waiter] = {}
+        self.events: deque[EventInfo] = deque(maxlen=EVENTS_KEPT)
+        self.threads: deque[ThreadInfo] = deque(maxlen=THREADS_KEPT)
+        self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
+        self.servers: dict[str, dict[str, object]] = {}
+        self.started_at = 0.0
+        self.is_stopping = False
+        self.stop_said = False
+        self.orphaned: list[str] = []  # children that were to be forked by a zygote that is gone
+        self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in order of arrival
+        self._timers: list[tuple[float, str, str]] = []
+        self._effects: list[effects.AnyEffect] = []
+        self._rows: dict[tuple[str, object], Record | None] = {}
+
+    # what handlers leave behind
+
+    def begin(self, now: float, wall: float) -> None:
+        """Start a turn."""
+        self.now = now
+        self.wall = wall
+
+    def do(self, effect: effects.AnyEffect) -> None:
+        """Have something done after the commit."""
+        self._effects.append(effect)
+
+    def take_effects(self) -> list[effects.AnyEffect]:
+        """Give the effects of the turn, in order."""
+        taken, self._effects = self._effects, []
+        return taken
+
+    def take_rows(self) -> dict[tuple[str, object], Record | None]:
+        """Give the rows of the turn: (table, key) -> the record, or None where it is to be deleted."""
+        taken, self._rows = self._rows, {}
+        return taken
+
+    def changed(self, record: Record) -> None:
+        """Have a record written."""
+        self._rows[_address(record)] = record
+
+    def deleted(self, record: Record) -> None:
+        """Have a record deleted."""
+        self._rows[_address(record)] = None
+
+    def tell_event(self, kind: str, text: str, *, pid: int = 0, data: object = None) -> None:
+        """Put a fact into the event stream."""
+        info = EventInfo(self.counters.next_event, self.wall, pid, kind, text, data)
+        self.counters.next_event += 1
+        self.changed(self.counters)
+        self.events.append(info)
+        self._rows[("event", info.number)] = EventRow(number=info.number, info=info)
+        self.do(effects.Publish(info.number, info.at, pid, kind, text, data))
+
+    # time
+
+    def arm(self, deadline: float, kind: str, key: str) -> None:
+        """Have ``kind`` looked at when the deadline comes; who handles it checks that the deadline still stands."""
+        heappush(self._timers, (deadline, kind, key))
+
+    def next_deadline(self) -> float | None:
+        """Give the earliest armed deadline."""
+        return self._timers[0][0] if self._timers else None
+
+    def take_due(self) -> list[tuple[str, str]]:
+        """Give what was armed for now or earlier."""
+        due = []
+        while self._timers and self._timers[0][0] <= self.now:
+            _, kind, key = heappop(self._timers)
+            due.append((kind, key))
+        return due
+
+    # lookups
+
+    def add_child(self, child: Child) -> None:
+        """Take a child in."""
+        self.children[child.name] = child
+        if child.pid:
+            self.by_owner.setdefault(child.pid, {})[child.name] = child
+        self.changed(child)
+
+    def drop_child(self, child: Child) -> None:
+        """Forget a child whose exit is in the journal."""
+        del self.children[child.name]
+        if child.pid:
+            self.by_owner[child.pid].pop(child.name, None)
+            if not self.by_owner[child.pid]:
+                del self.by_owner[child.pid]
+        self.deleted(child)
+
+    def main_of(self, process: Process) -> Child | None:
+        """Give the main of the running incarnation, if it exists."""
+        return self.children.get(f"{process.pid}.{process.incarnation}")
+
+    def owned(self, pid: int) -> list[Child]:
+        """Give the children of a process: main, workers, its own zygote."""
+        return list(self.by_owner.get(pid, {}).values())
+
+    def secret(self, pid: int, incarnation: int) -> bytes:
+        """Derive the secret of an incarnation: 32 bytes that nobody without the instance key can make."""
+        return hmac.digest(self.settings.instance_key, f"incarnation {pid}.{incarnation}".encode(), "sha256")
+
+    def log_name(self, child: Child) -> str:
+        """Name the pipe that a child's output goes into: one for each incarnation, one for each zygote."""
+        return child.name if child.role == "zygote" else f"{child.pid}.{child.incarnation}"
+
+    def live_processes(self) -> list[Process]:
+        """Give the processes that have not ended."""
+        return [process for process in self.processes.values() if process.status not in ENDED]
+
+
+class EventRow(Record):
+    """One event of the stream as a row."""
+
+    number: int
+    info: EventInfo
+
+
+_TABLES: dict[type[Record], str] = {
+    Process: "process",
+    Child: "child",
+    Chunk: "chunk",
+    Batch: "batch",
+    Results: "results",
+    Answered: "answered",
+    Counters: "counters",
+    EventRow: "event",
+}
+
+
+def _address(record: Record) -> tuple[str, object]:
+    """Give table and primary key of a record."""
+    key: object
+    match record:
+        case Process():
+            key = record.pid
+        case Child():
+            key = record.name
+        case Chunk():
+            key = record.first_tid
+        case Batch():
+            key = (record.worker, record.first_sequence)
+        case Results():
+            key = (record.pid, record.incarnation, record.first_sequence)
+        case Answered():
+            key = (record.client, record.sequence)
+        case EventRow():
+            key = record.number
+        case _:
+            key = 0
+    return _TABLES[type(record)], key
+
+
+__all__ = ["MEBIBYTE", "EventRow", "Settings", "State", "Waiter"]
