@@ -1,0 +1,477 @@
+"""Tokens to syntax: operator precedence, one token ahead, never back.
+
+Rule 1: the scope decides how many words a name has (``names.py``); everything else is decided by the next token.
+Rule 2: no text is read twice, so the time is linear in its length; nesting is limited to ``MAX_DEPTH``.
+Rule 3: precedence, loosest first: or, and, comparison, + -, * /, **, unary -, instance of, path and filter and call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from dadms_orchestrators.decision.errors import LimitExceeded, SyntaxRefused
+from dadms_orchestrators.decision.feel import syntax as s
+from dadms_orchestrators.decision.feel.names import Scope
+from dadms_orchestrators.decision.feel.tokens import Token, tokenize, unescape
+from dadms_orchestrators.decision.feel.typetext import TypeReader
+
+MAX_DEPTH = 64  # of brackets and keywords inside each other; the conformance kit needs 12
+MAX_CHAIN = 100  # paths, filters and calls in a row
+
+KEYWORDS = frozenset(
+    "if then else for in return some every satisfies function external instance of between and or true false null".split()
+)
+_BINARY = {"or": 1, "and": 2, "+": 4, "-": 4, "*": 5, "/": 5, "**": 6}
+_COMPARISON = frozenset(("=", "!=", "<", "<=", ">", ">="))
+_CONSTANTS: dict[str, object] = {"true": True, "false": False, "null": None}
+_NAME_GLUE = frozenset(("+", "-", "*", "/", ".", "'", "**"))
+
+
+def parse_expression(text: str, scope: Scope, temporal: Callable[[str], object]) -> s.Node:
+    """Return the syntax of an expression; ``temporal`` reads what stands in ``@"…"``."""
+    parser = Parser(text, scope, temporal)
+    node = parser.any_expression()
+    parser.expect_end()
+    return node
+
+
+def parse_unary_tests(text: str, scope: Scope, temporal: Callable[[str], object]) -> s.UnaryTests:
+    """Return the syntax of a decision table's cell or of allowed values."""
+    parser = Parser(text, Scope(("?",), outer=scope), temporal)
+    tests = parser.unary_tests()
+    parser.expect_end()
+    return tests
+
+
+class Parser(TypeReader):
+    """A place in the tokens of one text."""
+
+    def __init__(self, text: str, scope: Scope, temporal: Callable[[str], object]) -> None:
+        """Stand before the first token."""
+        super().__init__(text, tokenize(text))
+        self.scope = scope
+        self.temporal = temporal
+        self.depth = 0
+
+    # -- expressions ---------------------------------------------------------------------------------------------
+
+    def any_expression(self) -> s.Node:
+        """Read an expression, or a comparison without its left side."""
+        if self.token.text in _COMPARISON and self.token.kind == "op":
+            return self.unary_comparison()
+        return self.expression(0)
+
+    def expression(self, floor: int) -> s.Node:
+        """Read an expression whose operators bind tighter than ``floor``."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise LimitExceeded("cannot read expression", f"nested deeper than {MAX_DEPTH}")
+        left = self.rest(self.prefix(), floor)
+        self.depth -= 1
+        return left
+
+    def rest(self, left: s.Node, floor: int) -> s.Node:
+        """Read the operators that follow an operand."""
+        links = 0
+        while True:
+            token = self.token
+            text = token.text
+            if token.kind not in ("op", "name"):
+                return left
+            if text in _COMPARISON or text in ("in", "between"):
+                if floor >= 3:
+                    return left
+                links += 1
+                if links > MAX_CHAIN:
+                    raise LimitExceeded("cannot read expression", f"more than {MAX_CHAIN} comparisons in a row")
+                left = self.comparison(left, token)
+                continue
+            power = _BINARY.get(text)
+            if power is None or power <= floor:
+                return left
+            self.advance()
+            if power > 2:
+                left = s.Arithmetic(token.pos, text, left, self.expression(power))
+                continue
+            items = [left, self.expression(power)]
+            while self.token.text == text and self.token.kind == "name":
+                self.advance()
+                items.append(self.expression(power))
+            left = s.Logic(token.pos, text, items)
+
+    def comparison(self, left: s.Node, token: Token) -> s.Node:
+        """Read what follows ``left`` when it is compared."""
+        self.advance()
+        if token.text == "between":
+            low = self.expression(3)
+            self.expect("and")
+            return s.Between(token.pos, left, low, self.expression(3))
+        if token.text == "in":
+            return s.In(token.pos, left, self.in_tests())
+        return s.Comparison(token.pos, token.text, left, self.expression(3))
+
+    def in_tests(self) -> list[s.Node]:
+        """Read one test, or several in parentheses."""
+        token = self.token
+        if token.text in _COMPARISON:
+            return [self.unary_comparison()]
+        if token.text != "(" or token.kind != "op":
+            return [self.expression(3)]
+        self.advance()
+        first = self.any_expression()
+        if self.token.text == "..":
+            return [self.rest(self.range_end(first, token, closed=False), 3)]
+        tests = [first]
+        while self.accept(","):
+            tests.append(self.any_expression())
+        self.expect(")")
+        if len(tests) == 1:
+            return [self.rest(self.postfix(first), 3)]
+        return tests
+
+    def unary_comparison(self) -> s.Node:
+        """Read ``< 5``."""
+        token = self.advance()
+        return s.UnaryComparison(token.pos, token.text, self.expression(3))
+
+    def prefix(self) -> s.Node:
+        """Read an operand with what binds tighter than any operator."""
+        token = self.token
+        if token.kind == "op" and token.text == "-":
+            self.advance()
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise LimitExceeded("cannot read expression", f"nested deeper than {MAX_DEPTH}")
+            operand = self.prefix()
+            self.depth -= 1
+            if isinstance(operand, s.Literal) and isinstance(operand.value, Decimal):
+                return s.Literal(token.pos, operand.value.copy_negate())
+            return s.Negation(token.pos, operand)
+        node = self.postfix(self.primary())
+        while self.token.text == "instance" and self.token.kind == "name":
+            where = self.advance().pos
+            self.expect("of")
+            node = s.InstanceOf(where, node, self.read_type())
+        return node
+
+    def postfix(self, node: s.Node) -> s.Node:
+        """Read the paths, filters and calls after an operand."""
+        for _ in range(MAX_CHAIN):
+            token = self.token
+            if token.kind != "op":
+                return node
+            if token.text == ".":
+                self.advance()
+                node = s.Path(token.pos, node, self.member())
+            elif token.text == "[" and not self.closes_range():
+                self.advance()
+                node = s.Filter(token.pos, node, self.filter_condition())
+            elif token.text == "(":
+                self.advance()
+                node = self.call(node, token)
+            else:
+                return node
+        raise LimitExceeded("cannot read expression", f"more than {MAX_CHAIN} paths, filters and calls in a row")
+
+    def filter_condition(self) -> s.Node:
+        """Read what stands in the brackets of a filter."""
+        self.scope = Scope(("item",), outer=self.scope, is_filter=True)
+        condition = self.in_brackets(self.any_expression)
+        self.scope = self.scope.outer or self.scope
+        self.expect("]")
+        return condition
+
+    def call(self, function: s.Node, token: Token) -> s.Node:
+        """Read the arguments of a call after its parenthesis."""
+        arguments: list[s.Node] = []
+        names: list[str] = []
+        if not self.accept(")"):
+            is_named = self.at_key()
+            while True:
+                if is_named:
+                    names.append(self.key())
+                arguments.append(self.in_brackets(self.any_expression))
+                if not self.accept(","):
+                    break
+            self.expect(")")
+            return s.Call(token.pos, function, arguments, names if is_named else None)
+        return s.Call(token.pos, function, arguments, None)
+
+    def primary(self) -> s.Node:
+        """Read one operand."""
+        token = self.token
+        if token.kind == "number":
+            self.advance()
+            return s.Literal(token.pos, Decimal(token.text))
+        if token.kind == "string":
+            self.advance()
+            return s.Literal(token.pos, unescape(token.text))
+        if token.kind == "op":
+            return self.bracket(token)
+        if token.kind == "end":
+            raise self.refuse("an expression is missing here")
+        return self.word(token)
+
+    def bracket(self, token: Token) -> s.Node:
+        """Read an operand that starts with a sign."""
+        self.advance()
+        match token.text:
+            case "(":
+                inner = self.in_brackets(self.any_expression)
+                if self.token.text == "..":
+                    return self.range_end(inner, token, closed=False)
+                self.expect(")")
+                return inner
+            case "[":
+                return self.list_or_range(token)
+            case "]":
+                return self.range_end(self.in_brackets(lambda: self.expression(3)), token, closed=False)
+            case "{":
+                return self.context(token)
+            case "@":
+                text = self.token
+                if text.kind != "string":
+                    raise self.refuse("a string must follow @")
+                self.advance()
+                value = self.temporal(unescape(text.text))
+                if value is None:
+                    raise SyntaxRefused(f"{text.text} is no date, time or duration", self.text, text.pos)
+                return s.Literal(token.pos, value)
+        raise SyntaxRefused(f"an expression cannot start with {token.text!r}", self.text, token.pos)
+
+    def list_or_range(self, token: Token) -> s.Node:
+        """Read what follows ``[``."""
+        if self.accept("]"):
+            return s.ListNode(token.pos, [])
+        items = [self.in_brackets(self.any_expression)]
+        if self.token.text == "..":
+            return self.range_end(items[0], token, closed=True)
+        while self.accept(","):
+            items.append(self.in_brackets(self.any_expression))
+        self.expect("]")
+        return s.ListNode(token.pos, items)
+
+    def range_end(self, low: s.Node, token: Token, *, closed: bool) -> s.Node:
+        """Read the second half of a range."""
+        self.expect("..")
+        before, self.in_range = self.in_range, True
+        high = self.expression(3)
+        self.in_range = before
+        end = self.advance()
+        if end.text not in ("]", ")", "["):
+            raise SyntaxRefused("a range ends with ], ) or [", self.text, end.pos)
+        return s.RangeNode(token.pos, low, high, closed, end.text == "]")
+
+    def closes_range(self) -> bool:
+        """Say whether a ``[`` ends the range around it (``[1..5[``) instead of opening a filter."""
+        if not self.in_range:
+            return False
+        depth = 0
+        for at in range(self.at, len(self.tokens)):
+            text, kind = self.tokens[at].text, self.tokens[at].kind
+            if kind != "op":
+                continue
+            depth += (text == "[") - (text == "]")
+            if depth == 0:
+                return at == self.at + 1 or self.tokens[at + 1].text not in ("]", ")", "[")
+        return True
+
+    def context(self, token: Token) -> s.Node:
+        """Read what follows ``{``."""
+        entries: list[tuple[str, s.Node]] = []
+        self.scope = Scope(outer=self.scope)
+        if not self.accept("}"):
+            while True:
+                name = self.key()
+                value = self.in_brackets(self.any_expression)
+                entries.append((name, value))
+                self.scope.names.add(name)
+                self.scope.members.add(name)
+                if not self.accept(","):
+                    break
+            self.expect("}")
+        self.scope = self.scope.outer or self.scope
+        return s.ContextNode(token.pos, entries)
+
+    def in_brackets(self, read: Callable[[], s.Node]) -> s.Node:
+        """Read inside brackets of its own, where ``[`` closes no outer range."""
+        before, self.in_range = self.in_range, False
+        node = read()
+        self.in_range = before
+        return node
+
+    # -- words ---------------------------------------------------------------------------------------------------
+
+    def word(self, token: Token) -> s.Node:
+        """Read an operand that starts with a word: a keyword's construct or a name."""
+        found = self.scope.match(self.tokens, self.at)
+        if found is None or found[0] == 1:
+            if token.text in _CONSTANTS:
+                self.advance()
+                return s.Literal(token.pos, _CONSTANTS[token.text])
+            match token.text:
+                case "if":
+                    return self.conditional()
+                case "for":
+                    return self.loop()
+                case "some" | "every":
+                    return self.quantified(token)
+                case "function" if self.tokens[self.at + 1].text == "(":
+                    return self.function(token)
+            if token.text in KEYWORDS and found is None:
+                raise self.refuse(f'"{token.text}" is a keyword and starts no expression')
+        return s.Name(token.pos, self.join(found))
+
+    def member(self) -> str:
+        """Read the name after a dot."""
+        if self.token.kind != "name":
+            raise self.refuse("a name must follow the dot")
+        return self.join(self.scope.members.match(self.tokens, self.at))
+
+    def join(self, found: tuple[int, str] | None) -> str:
+        """Take the known name, or the whole run of words where that is longer."""
+        size = 0
+        while True:
+            token = self.tokens[self.at + size]
+            if (token.kind != "name" and not (size and token.kind == "number")) or (size and token.text in KEYWORDS):
+                break
+            size += 1
+        if found is not None and found[0] >= size:
+            self.at += found[0]
+            return found[1]
+        first = self.at
+        self.at += size
+        return self.spelled(first, self.at)
+
+    def spelled(self, first: int, last: int) -> str:
+        """Return the name written by some tokens, its white space made single."""
+        return " ".join(self.text[self.tokens[first].pos : self.tokens[last - 1].end].split())
+
+    def at_key(self) -> bool:
+        """Say whether a name and a colon come next."""
+        at = self.at
+        while self.tokens[at].kind in ("name", "number") or self.tokens[at].text in _NAME_GLUE:
+            at += 1
+        return at > self.at and self.tokens[at].text == ":"
+
+    def key(self) -> str:
+        """Read a name or string and its colon."""
+        token = self.token
+        if token.kind == "string":
+            self.advance()
+            self.expect(":")
+            return unescape(token.text)
+        if not self.at_key():
+            raise self.refuse("a name and a colon must stand here")
+        first = self.at
+        while self.token.text != ":":
+            self.advance()
+        name = self.spelled(first, self.at)
+        self.advance()
+        return name
+
+    # -- keywords ------------------------------------------------------------------------------------------------
+
+    def conditional(self) -> s.Node:
+        """Read ``if``."""
+        where = self.advance().pos
+        condition = self.in_brackets(self.any_expression)
+        self.expect("then")
+        yes = self.in_brackets(self.any_expression)
+        self.expect("else")
+        return s.If(where, condition, yes, self.expression(0))
+
+    def iterations(self, last: str) -> list[s.Iteration]:
+        """Read ``name in domain, …`` up to the keyword ``last``; the scope grows with each."""
+        found: list[s.Iteration] = []
+        while True:
+            first = self.at
+            while self.token.text != "in":
+                if self.token.kind == "end":
+                    raise self.refuse('"in" is missing')
+                self.advance()
+            if first == self.at:
+                raise self.refuse("a name must stand before in")
+            name = self.spelled(first, self.at)
+            self.advance()
+            domain = self.in_brackets(self.any_expression)
+            end = self.in_brackets(lambda: self.expression(3)) if self.accept("..") else None
+            found.append(s.Iteration(name, domain, end))
+            self.scope = Scope((name,), outer=self.scope)
+            if not self.accept(","):
+                self.expect(last)
+                return found
+
+    def loop(self) -> s.Node:
+        """Read ``for``."""
+        where = self.advance().pos
+        before = self.scope
+        iterations = self.iterations("return")
+        self.scope = Scope(("partial",), outer=self.scope)
+        body = self.expression(0)
+        self.scope = before
+        return s.For(where, iterations, body)
+
+    def quantified(self, token: Token) -> s.Node:
+        """Read ``some`` or ``every``."""
+        self.advance()
+        before = self.scope
+        iterations = self.iterations("satisfies")
+        condition = self.expression(0)
+        self.scope = before
+        return s.Quantified(token.pos, token.text, iterations, condition)
+
+    def function(self, token: Token) -> s.Node:
+        """Read ``function(…) body``."""
+        self.advance()
+        self.expect("(")
+        parameters: list[tuple[str, s.TypeNode | None]] = []
+        if not self.accept(")"):
+            while True:
+                first = self.at
+                while self.token.text not in (":", ",", ")") and self.token.kind != "end":
+                    self.advance()
+                if first == self.at:
+                    raise self.refuse("the name of a parameter must stand here")
+                name = self.spelled(first, self.at)
+                parameters.append((name, self.read_type() if self.accept(":") else None))
+                if not self.accept(","):
+                    break
+            self.expect(")")
+        is_external = self.token.text == "external" and self.token.kind == "name"
+        if is_external:
+            self.advance()
+        self.scope = Scope((name for name, _ in parameters), outer=self.scope)
+        body = self.expression(0)
+        self.scope = self.scope.outer or self.scope
+        return s.FunctionNode(token.pos, parameters, body, is_external)
+
+    # -- unary tests ---------------------------------------------------------------------------------------------
+
+    def unary_tests(self) -> s.UnaryTests:
+        """Read a cell."""
+        token = self.token
+        if token.text == "-" and self.tokens[self.at + 1].kind == "end":
+            self.advance()
+            return s.UnaryTests(None, negated=False)
+        if token.text == "not" and token.kind == "name" and self.tokens[self.at + 1].text == "(":
+            depth = 0
+            for at in range(self.at + 1, len(self.tokens)):
+                if self.tokens[at].kind == "op":
+                    depth += (self.tokens[at].text == "(") - (self.tokens[at].text == ")")
+                    if depth == 0:
+                        break
+            if self.tokens[min(at + 1, len(self.tokens) - 1)].kind == "end":
+                self.at += 2
+                tests = self.test_list()
+                self.expect(")")
+                return s.UnaryTests(tests, negated=True)
+        return s.UnaryTests(self.test_list(), negated=False)
+
+    def test_list(self) -> list[s.Node]:
+        """Read tests with commas between."""
+        tests = [self.any_expression()]
+        while self.accept(","):
+            tests.append(self.any_expression())
+        return tests
