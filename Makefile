@@ -1,0 +1,51 @@
+# The commands of a checkout. `make run` shows the worked example, `make test` is what continuous integration runs.
+#   PYTHON=PATH   the Python (at least 3.11) that the environment is made with      VENV=DIRECTORY   where it is put
+#   ARGS=...      more arguments for dadmsctl run, pytest or a benchmark            BENCH=NAME       one benchmark instead of all
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+ARGS ?=
+BENCH ?= $(filter-out __init__ __main__,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
+BIN = $(VENV)/bin
+EXAMPLE = examples/uas_selection
+
+# The first of these that is new enough: a distribution's python3 may be older than the one beside it.
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
+endif
+
+.PHONY: help run test lint bench conformance clean environment environment-dev
+
+help: ## what there is to call
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: environment ## set up and run the worked example to its outcome
+	@$(BIN)/dadmsctl run $(EXAMPLE)/uas_selection.bpmn --handlers $(EXAMPLE)/handlers.py --input $(EXAMPLE)/inputs.json $(ARGS)
+
+# Both halves run even when the first fails, and pytest's summary comes last.
+test: environment-dev ## set up and check everything: ruff, mypy --strict, pytest
+	@status=0; $(MAKE) lint VENV='$(VENV)' PYTHON='$(PYTHON)' || status=1; $(BIN)/python -m pytest $(ARGS) || status=1; exit $$status
+
+lint: environment-dev ## ruff and mypy --strict
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --diff .
+	@$(BIN)/mypy
+
+bench: environment-dev ## all benchmarks, a table each
+	@status=0; for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS) || status=1; done; exit $$status
+
+conformance: environment-dev ## the DMN test suite; the last line is one JSON object
+	@$(BIN)/python -m tests.conformance $(ARGS)
+
+clean: ## remove the environment and every cache
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+environment environment-dev: environment%:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "cannot set up: Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing); PYTHON=PATH takes another" >&2; exit 1; }
+	@$(PYTHON) tools/environment.py '$(VENV)' $(subst -,,$*)

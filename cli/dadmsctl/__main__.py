@@ -1,0 +1,64 @@
+"""The program ``dadmsctl``: runs the command that is asked for, and turns every error into one line and an exit code (exits.py)."""
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from dadms_ipc.errors import DadmsError
+from dadmsctl.cli import cli
+from dadmsctl.exits import Exit, Finished, code_of
+from dadmsctl.terminal import printable
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command and give its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to fail
+    try:
+        answer = cli.main(arguments, prog_name="dadmsctl", standalone_mode=False)
+        sys.stdout.flush()
+    except Finished as finished:
+        return finished.code
+    except click.UsageError as error:
+        hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
+        return say(f"{error.format_message()}{hint}", Exit.USAGE)
+    except click.ClickException as error:
+        return say(error.format_message(), Exit.USAGE)
+    except DadmsError as error:
+        return say(str(error), code_of(error))
+    except (KeyboardInterrupt, click.Abort):
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        return Exit.PIPE_CLOSED
+    except OSError as error:
+        return say(f"cannot go on: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""), Exit.FAILED)
+    except Exception as error:
+        if os.environ.get("DADMS_TRACEBACK"):  # for whoever hunts the bug
+            raise
+        return say(f"cannot go on: a bug in dadmsctl: {type(error).__name__}: {error}", Exit.FAILED)
+    return answer if isinstance(answer, int) else Exit.DONE
+
+
+def say(line: str, code: Exit) -> Exit:
+    """Write an error as one line."""
+    sys.stderr.write(f"dadmsctl: {printable(' '.join(line.split()))}\n")
+    return code
+
+
+def main() -> NoReturn:
+    """Be the program: whatever is left in a buffer that nobody reads is dropped, without a word."""
+    code = run()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = Exit.PIPE_CLOSED
+    if code == Exit.PIPE_CLOSED:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

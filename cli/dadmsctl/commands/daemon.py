@@ -1,0 +1,69 @@
+"""The daemon: shutdown, and the check of its configuration."""
+
+import os
+import select
+from pathlib import Path
+
+import click
+import msgspec
+
+from dadms_ipc import requests
+from dadms_ipc.errors import DeadlinePassed
+from dadmsctl.door import Door
+from dadmsctl.exits import Exit, Finished
+from dadmsctl.options import as_json, pass_door
+from dadmsctl.quantities import seconds
+from dadmsctl.siblings import ask
+from dadmsctl.terminal import write_json
+
+# Asked as a program, as only the daemon's own code knows its keys: prints the configuration with its defaults, or one line for each mistake.
+_CHECK = """
+import sys, msgspec
+from dadms_ipc.errors import DadmsError
+from dadmsd.config import load
+try:
+    sys.stdout.buffer.write(msgspec.json.encode(load(sys.argv[1])))
+except DadmsError as error:
+    sys.exit(str(error))
+"""
+
+
+@click.command()
+@click.option("--no-wait", is_flag=True, help="Return when the end has begun, not when the daemon is gone.")
+@click.option("--timeout", type=seconds, default=60.0, show_default=True, help="Seconds that it has to end.")
+@pass_door
+def shutdown(door: Door, no_wait: bool, timeout: float) -> None:
+    """End every process, then the daemon."""
+    with door.connect() as client:
+        keeper = door.keeper_pid()  # before it is told: afterwards the lock may be gone already
+        watch = os.pidfd_open(keeper) if keeper else None
+        client.call(requests.Shutdown())
+    if watch is None or no_wait:
+        return
+    poll = select.poll()
+    poll.register(watch, select.POLLIN)
+    if not poll.poll(timeout * 1000):
+        raise DeadlinePassed(
+            f"cannot wait longer for the daemon on {door.runtime_dir}: process {keeper} is still there after {timeout:g} s"
+        )
+
+
+@click.group()
+def config() -> None:
+    """Look after the daemon's configuration."""
+
+
+@config.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@as_json
+def check(file: Path, as_json: bool) -> None:
+    """Check a configuration file without a daemon: every mistake with its line."""
+    answer = ask(f'check "{file}"', ["-c", _CHECK, str(file)])
+    for line in answer.complaints:
+        click.echo(f"dadmsctl: {line}", err=True)
+    if not answer.is_yes:
+        raise Finished(Exit.REFUSED)
+    if as_json:
+        write_json(msgspec.json.decode(answer.output))
+    else:
+        click.echo(f"{file} is in order")

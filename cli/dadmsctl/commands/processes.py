@@ -1,0 +1,150 @@
+"""Processes: ps, status, spawn, kill, wait."""
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from dadms_ipc import requests
+from dadmsctl.door import Door
+from dadmsctl.exits import Exit, Finished
+from dadmsctl.limits import limits_from
+from dadmsctl.options import as_json, limits, pass_door
+from dadmsctl.quantities import ago_text, bytes_text, seconds
+from dadmsctl.reading import read_config
+from dadmsctl.terminal import console, table, write_json
+from dadmsctl.waiting import await_end, exit_of, sentence_of
+
+PS_COLUMNS = (">PID", "NAME", "ORCHESTRATOR", "STATUS", ">OS PID", ">AGE", ">MEMORY", ">CPU s", ">WORKERS", "THREADS", "CAUSE")
+
+
+@click.command()
+@click.option("--all", "-a", "include_ended", is_flag=True, help="Those that ended, too.")
+@as_json
+@pass_door
+def ps(door: Door, include_ended: bool, as_json: bool) -> None:
+    """List the processes."""
+    with door.connect() as client:
+        found = client.call(requests.List(include_ended=include_ended))
+    if as_json:
+        write_json(found)
+    else:
+        console().print(table(PS_COLUMNS, (_row(process) for process in found)))
+
+
+def _row(process: requests.ProcessInfo) -> tuple[str, ...]:
+    threads = f"{process.threads_running}+{process.threads_waiting} now, {process.threads_done} done, {process.threads_failed} failed"
+    return (
+        str(process.pid),
+        process.name,
+        process.orchestrator,
+        process.status,
+        str(process.os_pid or "-"),
+        ago_text(process.created_at, process.ended_at or None),
+        bytes_text(process.memory or process.memory_peak),
+        f"{process.cpu_seconds:.2f}",
+        str(process.workers),
+        threads,
+        process.cause or "-",
+    )
+
+
+@click.command()
+@click.argument("pid", type=int, required=False)
+@as_json
+@pass_door
+def status(door: Door, pid: int | None, as_json: bool) -> None:
+    """Show a process with its limits, or the daemon with its servers."""
+    from dadmsctl.status import of_daemon, of_process
+
+    with door.connect() as client:
+        answer = client.call(requests.Status(pid))
+    if as_json:
+        write_json(answer)
+    else:
+        console().print(of_process(answer) if isinstance(answer, requests.ProcessInfo) else of_daemon(answer))
+
+
+@click.command()
+@click.argument("orchestrator")
+@click.option("--name", help="What people call it. [the orchestrator's name]")
+@click.option("--config", metavar="JSON|FILE", default="{}", help="What it is started with: a JSON object, or a file that holds one.")
+@click.option(
+    "--handlers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A Python module whose functions its threads call."
+)
+@limits
+@click.option("--best-effort", is_flag=True, help="A limit that cannot be enforced is a warning and no error.")
+@click.option("--wait", "is_awaited", is_flag=True, help="Return when it is ready, not when it is admitted.")
+@as_json
+@pass_door
+def spawn(
+    door: Door,
+    /,
+    orchestrator: str,
+    name: str | None,
+    config: str,
+    handlers: Path | None,
+    best_effort: bool,
+    is_awaited: bool,
+    as_json: bool,
+    **caps: float | None,
+) -> None:
+    """Start a process of ORCHESTRATOR ("bpmn", "decision" or "module:attribute") and print its pid."""
+    spec = requests.Spec(
+        name=name or orchestrator,
+        orchestrator=orchestrator,
+        config=msgspec.Raw(msgspec.msgpack.encode(read_config(config))),
+        handlers=str(handlers.resolve()) if handlers else None,
+        limits=limits_from(caps),
+        thread_timeout=caps["thread_timeout"],
+        enforcement="best-effort" if best_effort else "strict",
+    )
+    with door.connect() as client:
+        pid = client.call(requests.Spawn(spec))["pid"]
+        answer = await_end(client, pid, until="ready", timeout=None) if is_awaited else client.call(requests.Status(pid))
+    if as_json:
+        write_json(answer)
+    else:
+        click.echo(pid)
+    if is_awaited and answer.ended_at:
+        click.echo(f"dadmsctl: {sentence_of(answer)}", err=True)
+        raise Finished(Exit.FAILED)
+
+
+@click.command()
+@click.argument("pids", type=int, nargs=-1, required=True, metavar="PID...")
+@click.option("--force", is_flag=True, help="SIGKILL at once, without the chance to end well.")
+@click.option("--reason", default="", help="One sentence for the record.")
+@click.option("--no-wait", is_flag=True, help="Return when the demand is recorded, not when all is ended.")
+@click.option("--timeout", type=seconds, default=30.0, show_default=True, help="Seconds that they have to end.")
+@pass_door
+def kill(door: Door, pids: tuple[int, ...], force: bool, reason: str, no_wait: bool, timeout: float) -> None:
+    """End processes, each with everything that it started."""
+    with door.connect() as client:
+        for pid in pids:
+            client.call(requests.Kill(pid, force=force, reason=reason))
+        deadline = time.monotonic() + timeout
+        for pid in () if no_wait else pids:
+            await_end(client, pid, timeout=max(0.0, deadline - time.monotonic()))
+
+
+@click.command()
+@click.argument("pids", type=int, nargs=-1, required=True, metavar="PID...")
+@click.option("--until", type=click.Choice(["ready", "ended"]), default="ended", show_default=True)
+@click.option("--timeout", type=seconds, help="Seconds to wait in all. [for ever]")
+@as_json
+@pass_door
+def wait(door: Door, pids: tuple[int, ...], until: str, timeout: float | None, as_json: bool) -> None:
+    """Wait until processes have ended; exits with 1 when one of them failed."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with door.connect() as client:
+        answers = [
+            await_end(client, pid, until=until, timeout=None if deadline is None else max(0.0, deadline - time.monotonic())) for pid in pids
+        ]
+    if as_json:
+        write_json(answers)
+    else:
+        for answer in answers:
+            click.echo(sentence_of(answer))
+    raise Finished(max(exit_of(answer) for answer in answers))

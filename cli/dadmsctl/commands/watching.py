@@ -1,0 +1,97 @@
+"""Watching: logs and events, once or as they come."""
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from dadms_ipc import requests
+from dadms_ipc.requests import EventInfo
+from dadmsctl.door import Door
+from dadmsctl.options import as_json, pass_door
+from dadmsctl.terminal import printable, write_json_line
+from dadmsctl.waiting import ENDED, PARKED
+
+if TYPE_CHECKING:
+    from dadms_ipc.client import Client
+
+LOOK = 0.5  # seconds between looks at a log that is followed; a file says nothing when it grows, and a Wait for the process's end fills the time
+
+
+@click.command()
+@click.argument("pid", type=int)
+@click.option("--follow", "-f", "is_followed", is_flag=True, help="Go on until the process has ended.")
+@click.option("--lines", "-n", type=click.IntRange(min=0), help="Only the last so many lines of what there is.")
+@pass_door
+def logs(door: Door, pid: int, is_followed: bool, lines: int | None) -> None:
+    """Print what a process and its workers wrote to stdout and stderr."""
+    with door.connect() as client:
+        offset = 0 if lines is None else last_lines(client, pid, lines)
+        while True:
+            is_over = not is_followed or client.call(requests.Wait(pid, timeout=LOOK)).status in ENDED
+            offset = show_from(client, pid, offset)
+            if is_over:
+                return
+
+
+def show_from(client: "Client", pid: int, offset: int) -> int:
+    """Print a log from an offset to its end, and give that."""
+    while True:
+        piece: requests.LogPiece = client.call(requests.ReadLog(pid, offset))
+        if not piece.data:
+            return offset
+        sys.stdout.write(printable(piece.data.decode(errors="replace")))
+        sys.stdout.flush()
+        offset = piece.offset + len(piece.data)
+
+
+def last_lines(client: "Client", pid: int, count: int) -> int:
+    """Give the offset where the last ``count`` lines of a log begin, reading from its end."""
+    piece: requests.LogPiece = client.call(requests.ReadLog(pid, -60_000))
+    end, content = piece.offset + len(piece.data), piece.data
+    while content.count(b"\n") <= count and len(content) < end:
+        start = max(0, end - len(content) - 60_000)
+        content = client.call(requests.ReadLog(pid, start, limit=end - len(content) - start)).data + content
+    newlines = [position for position, byte in enumerate(content) if byte == 0x0A]
+    is_whole = content.endswith(b"\n")
+    skipped = len(newlines) - count if is_whole else len(newlines) - count + 1
+    return end - len(content) + (newlines[skipped - 1] + 1 if skipped > 0 else 0)
+
+
+@click.command()
+@click.option("--follow", "-f", "is_followed", is_flag=True, help="Go on as events come.")
+@click.option("--pid", type=int, help="Only those of one process.")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Only those with higher numbers.")
+@as_json
+@pass_door
+def events(door: Door, is_followed: bool, pid: int | None, after: int, as_json: bool) -> None:
+    """Print what has happened; with --json, one object a line."""
+    with door.connect() as client:
+        for event in stream(client, after=after, pid=pid, is_followed=is_followed):
+            if as_json:
+                write_json_line(event)
+            else:
+                click.echo(line_of(event))
+                sys.stdout.flush()
+
+
+def stream(client: "Client", *, after: int, pid: int | None, is_followed: bool) -> Iterator[EventInfo]:
+    """Give events oldest first, and for ever where they are followed; says so when some are gone."""
+    wait = PARKED if is_followed else 0.0
+    while True:
+        page = client.call(requests.Events(after, pid=pid, wait=wait))
+        if after and page.oldest > after + 1:
+            click.echo(f"dadmsctl: events {after + 1} to {page.oldest - 1} are gone", err=True)
+        yield from page.events
+        if not page.events and not is_followed:
+            return
+        after = page.events[-1].number if page.events else max(after, page.oldest - 1)
+
+
+def line_of(event: EventInfo) -> str:
+    """Show an event in one line."""
+    moment = datetime.fromtimestamp(event.at).astimezone().isoformat(timespec="milliseconds")
+    whose = str(event.pid) if event.pid else "dadmsd"
+    return printable(f"{event.number:>6}  {moment}  {whose:>6}  {event.kind:<18}  {event.text}".replace("\n", " "))

@@ -1,0 +1,69 @@
+"""Where the daemon is, and whether one runs there: what every command needs before its one request.
+
+A daemon runs where its control socket takes a connection. While its bus is being restarted nobody listens, but the keeper still holds the lock of the runtime
+directory, which ``/proc/locks`` tells without touching it (to try the lock would make a daemon that starts at that moment believe that another one runs).
+"""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dadms_ipc import paths
+from dadms_ipc.errors import Unreachable
+
+if TYPE_CHECKING:
+    from dadms_ipc.client import Client
+
+
+@dataclass(frozen=True)
+class Door:
+    """A runtime directory, and the seconds that a daemon there has to answer."""
+
+    runtime_dir: Path
+    timeout: float
+
+    def connect(self) -> "Client":
+        """Give a client of the daemon that runs here; raises Unreachable at once where none does."""
+        if not self.is_running():
+            raise Unreachable(f'cannot reach a daemon: none runs on "{self.runtime_dir}"; dadmsd starts one, dadmsctl run brings its own')
+        from dadms_ipc.client import Client  # brings pyzmq, which --help and mistakes need not wait for
+
+        return Client(self.runtime_dir, timeout=self.timeout)
+
+    def is_running(self) -> bool:
+        """Tell whether a daemon runs here, without asking it anything."""
+        return _is_listening(self.runtime_dir / paths.CONTROL_SOCKET) or self.keeper_pid() is not None
+
+    def keeper_pid(self) -> int | None:
+        """Give the daemon that holds the lock of the runtime directory (flock(2); a line of ``/proc/locks`` is described in proc_locks(5))."""
+        try:
+            inode = str((self.runtime_dir / "lock").stat().st_ino)
+            locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        except OSError:
+            return None
+        for fields in locks:  # "1: FLOCK ADVISORY WRITE 708 00:13:16890 0 EOF"; the device is not that of stat(2) on overlayfs
+            if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}") and _is_dadmsd(fields[4]):
+                return int(fields[4])
+        return None
+
+
+def _is_dadmsd(os_pid: str) -> bool:
+    try:
+        return b"dadmsd" in Path("/proc", os_pid, "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _is_listening(path: Path) -> bool:
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.setblocking(False)
+    try:
+        probe.connect(str(path))
+    except BlockingIOError:  # its queue is full: somebody listens, if slowly
+        return True
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return True

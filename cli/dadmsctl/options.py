@@ -1,0 +1,30 @@
+"""Options that several commands share, and how a Door reaches a command."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from dadmsctl.door import Door
+from dadmsctl.quantities import cores, seconds, size
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+pass_door = click.make_pass_decorator(Door)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program instead of a table for a person.")
+
+
+def limits(command: Command) -> Command:
+    """Add the options that cap a process; their names are those of ``dadms_ipc.requests.Limits``."""
+    for option in reversed(
+        (
+            click.option("--memory", type=size, help="Bytes that the process and its workers may use together, such as 1G; a hard cap."),
+            click.option("--worker-memory", type=size, help="Bytes that each worker may use, such as 256M; a hard cap."),
+            click.option("--cpu", type=cores, help="Cores that they may use together; 0.5 is half of one."),
+            click.option("--pids", type=click.IntRange(min=1), help="OS processes and their threads that there may be."),
+            click.option("--workers", type=click.IntRange(1, 256), help="OS processes that run its threads, at most. [4]"),
+            click.option("--thread-timeout", type=seconds, help="Seconds that a thread may run."),
+        )
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,70 @@
+"""Amounts as people write and read them: ``64M`` of memory, half a core, seconds, and how long ago something was."""
+
+import re
+import time
+
+import click
+
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE)
+
+
+def size(text: str) -> int:
+    """Read bytes: ``1048576``, ``64M``, ``1.5G``, ``512MiB``; a unit is a power of 1024."""
+    found = _SIZE.fullmatch(text.strip())
+    count = int(float(found["number"]) * _UNITS[found["unit"].lower()]) if found else 0
+    if count <= 0:
+        raise click.BadParameter(f"{text!r} is no size: write bytes, or a number and K, M, G or T, such as 64M")
+    return count
+
+
+def cores(text: str) -> float:
+    """Read a number of cores; 0.5 is half of one."""
+    return _above_zero(text, "cores")
+
+
+def seconds(text: str) -> float:
+    """Read a duration in seconds."""
+    return _above_zero(text, "seconds")
+
+
+def _above_zero(text: str, unit: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < float("inf"):
+        raise click.BadParameter(f"{text!r} is no number of {unit} above zero")
+    return number
+
+
+def bytes_text(count: int) -> str:
+    """Show bytes with the unit that leaves at most four digits: ``64 MiB``, ``1.5 GiB``; nothing for none."""
+    if not count:
+        return "-"
+    amount, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if amount >= 10 or amount == int(amount) else f"{amount:.1f} {unit}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Show a duration with as many digits as mean something: ``4 ms``, ``0.21 s``, ``1 min 12 s``, ``3 h 05 min``."""
+    if seconds < 0.0995:
+        return f"{max(seconds, 0.0) * 1000:.0f} ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def ago_text(at: float, now: float | None = None) -> str:
+    """Show how long ago a moment was; nothing for one that has not been."""
+    return seconds_text((time.time() if now is None else now) - at) if at else "-"

@@ -1,0 +1,76 @@
+"""One process or the daemon on a screen: names on the left, values on the right."""
+
+import time
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dadms_ipc.requests import DaemonInfo, ProcessInfo
+from dadmsctl.quantities import ago_text, bytes_text
+from dadmsctl.terminal import printable, table
+from dadmsctl.values import view
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Table:
+    """Lay out names and values; values that are empty are left out."""
+    laid = Table.grid(padding=(0, 2))
+    laid.add_column(style="bold", no_wrap=True)
+    laid.add_column(overflow="fold")
+    for name, value in pairs:
+        if value:
+            laid.add_row(name, Text(printable(value)))
+    return laid
+
+
+def of_process(process: ProcessInfo) -> RenderableType:
+    """Show a process: state, threads, what it uses, and its limits as they were read back."""
+    until = process.ended_at or time.time()
+    pairs = [
+        ("process", f"{process.pid} (incarnation {process.incarnation})"),
+        ("name", process.name),
+        ("orchestrator", process.orchestrator),
+        ("status", process.status),
+        ("cause", process.cause),
+        ("reason", process.reason),
+        ("OS pid", str(process.os_pid or "")),
+        ("user", f"uid {process.uid}"),
+        ("group", process.group),
+        ("age", ago_text(process.created_at, until)),
+        ("ready after", ago_text(process.created_at, process.ready_at) if process.ready_at else ""),
+        (
+            "memory",
+            f"{bytes_text(process.memory)} now, {bytes_text(process.memory_peak)} at most" if process.memory_peak or process.memory else "",
+        ),
+        ("CPU", f"{process.cpu_seconds:.2f} s"),
+        ("workers", str(process.workers)),
+        (
+            "threads",
+            f"{process.threads_running} running, {process.threads_waiting} waiting, {process.threads_done} done, {process.threads_failed} failed",
+        ),
+        *((f"limit {name}", value) for name, value in process.limits.items()),
+        *(("warning", warning) for warning in process.warnings),
+        ("log", process.log),
+    ]
+    if process.outcome is None:
+        return facts(pairs)
+    return Group(facts(pairs), Text("outcome", style="bold"), view(process.outcome))
+
+
+def of_daemon(daemon: DaemonInfo) -> RenderableType:
+    """Show the daemon: its servers, and what its processes hold of the budget."""
+    pairs = [
+        ("dadmsd", f"{daemon.version}, epoch {daemon.epoch}" + (", private" if daemon.is_private else "")),
+        ("up", ago_text(daemon.started_at)),
+        ("kernel", f"OS pid {daemon.os_pid}"),
+        ("runtime", daemon.runtime_dir),
+        ("state", daemon.state_dir),
+        ("limits", daemon.limits_backend),
+        ("processes", str(daemon.processes)),
+        ("threads", f"{daemon.threads_running} running in {daemon.slots} slots, {daemon.threads_ready} ready"),
+        ("memory", f"{bytes_text(daemon.memory_reserved)} reserved of {bytes_text(daemon.memory_limit)}"),
+    ]
+    names = list(dict.fromkeys(key for server in daemon.servers.values() for key in server))
+    rows = ([name, *(str(server.get(key, "-")) for key in names)] for name, server in daemon.servers.items())
+    return Group(facts(pairs), "", table(("SERVER", *(name.upper().replace("_", " ") for name in names)), rows))

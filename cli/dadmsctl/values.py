@@ -1,0 +1,97 @@
+"""How a variable of a process looks on a screen: scalars as they are, lists of alike records as a table, what is nested as an outline.
+
+A screen shows the beginning of what is long and says how much it left out; ``--json`` has all of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dadmsctl.terminal import printable
+
+ROWS_SHOWN = 12  # of a list or a mapping
+COLUMNS_SHOWN = 8  # of a table
+LINE_SHOWN = 400  # characters of a text
+DEPTH_SHOWN = 4  # levels of nesting; deeper is shown as JSON on one line
+
+
+def view(value: Any, depth: int = 0) -> RenderableType:
+    """Show a value; ``depth`` is how deep it is nested already."""
+    if isinstance(value, Mapping) and value and depth < DEPTH_SHOWN:
+        return _outline(value, depth)
+    if isinstance(value, list) and value and depth < DEPTH_SHOWN:
+        if len(value) > 1 and all(isinstance(row, Mapping) and row for row in value):
+            return _records(value)
+        if any(isinstance(item, Mapping | list) or len(str(item)) > 40 for item in value):
+            return _items(value, depth)
+    return Text(line(value))
+
+
+def line(value: Any) -> str:
+    """Show a value on one line."""
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, float):
+        text = number(value)
+    elif isinstance(value, bool) or value is None:
+        text = {True: "yes", False: "no", None: "-"}[value]
+    elif isinstance(value, int):
+        text = f"{value:,}" if abs(value) >= 10_000 else str(value)
+    elif isinstance(value, list) and all(isinstance(item, str | int | float | bool | None) for item in value):
+        text = ", ".join(line(item) for item in value) or "none"
+    else:
+        text = msgspec.json.encode(value).decode()
+    text = printable(text)
+    return text if len(text) <= LINE_SHOWN else f"{text[:LINE_SHOWN]}… ({len(text):,} characters)"
+
+
+def number(value: float) -> str:
+    """Show a fraction with four digits that mean something, and large amounts without any."""
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def is_brief(value: Any) -> bool:
+    """Tell whether a value fits in a cell."""
+    return not isinstance(value, Mapping) and not (isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value))
+
+
+def _outline(value: Mapping[str, Any], depth: int) -> RenderableType:
+    laid = Table.grid(padding=(0, 2))
+    laid.add_column(style="bold" if depth == 0 else "", no_wrap=True)
+    laid.add_column(overflow="fold")
+    for name, item in list(value.items())[:ROWS_SHOWN]:
+        laid.add_row(Text(printable(str(name))), view(item, depth + 1))
+    return _with_rest(laid, len(value))
+
+
+def _items(value: Sequence[Any], depth: int) -> RenderableType:
+    laid = Table.grid(padding=(0, 1))
+    laid.add_column(no_wrap=True)
+    laid.add_column(overflow="fold")
+    for item in value[:ROWS_SHOWN]:
+        laid.add_row("·", view(item, depth + 1))
+    return _with_rest(laid, len(value))
+
+
+def _records(value: Sequence[Mapping[str, Any]]) -> RenderableType:
+    names = list(dict.fromkeys(name for row in value for name in row))
+    laid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in names[:COLUMNS_SHOWN]:
+        cells = [row[name] for row in value if name in row]
+        is_number = all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells)
+        laid.add_column(Text(printable(str(name))), justify="right" if is_number else "left", overflow="fold")
+    for row in value[:ROWS_SHOWN]:
+        laid.add_row(*(Text(line(row[name]) if name in row else "") for name in names[:COLUMNS_SHOWN]))
+    rest = _with_rest(laid, len(value))
+    hidden = names[COLUMNS_SHOWN:]
+    return Group(rest, Text(printable(f"(and {', '.join(map(str, hidden))})"), style="dim")) if hidden else rest
+
+
+def _with_rest(laid: RenderableType, count: int) -> RenderableType:
+    return Group(laid, Text(f"… {count - ROWS_SHOWN} more", style="dim")) if count > ROWS_SHOWN else laid

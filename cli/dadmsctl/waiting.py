@@ -1,0 +1,41 @@
+"""Waiting for processes, and what their end means for a person and for a script.
+
+The daemon parks a Wait for at most a minute, so a longer one is asked again; a daemon that is being restarted meanwhile is a delay, not an error.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from dadms_ipc.errors import DeadlinePassed
+from dadms_ipc.requests import ProcessInfo, Wait
+from dadmsctl.exits import Exit
+
+if TYPE_CHECKING:
+    from dadms_ipc.client import Client
+
+PARKED = 30.0  # seconds that one Wait stays with the daemon: well under its limit of 60
+
+ENDED = {"completed": Exit.DONE, "failed": Exit.FAILED, "killed": Exit.FAILED}
+
+
+def await_end(client: "Client", pid: int, *, until: str = "ended", timeout: float | None = None) -> ProcessInfo:
+    """Give the process once it is ``until`` ("ready" or "ended"); raises DeadlinePassed after ``timeout`` seconds (None: never)."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = PARKED if deadline is None else min(PARKED, max(0.0, deadline - time.monotonic()))
+        found: ProcessInfo = client.call(Wait(pid, until=until, timeout=left))
+        if found.status in ENDED or (until == "ready" and found.status == "running"):
+            return found
+        if deadline is not None and time.monotonic() >= deadline:
+            raise DeadlinePassed(f'cannot wait longer for "{found.name}" ({pid}): it is {found.status} after {timeout:g} s')
+
+
+def exit_of(process: ProcessInfo) -> Exit:
+    """Give the exit code that a process's state means; one that has not ended is as good as done."""
+    return ENDED.get(process.status, Exit.DONE)
+
+
+def sentence_of(process: ProcessInfo) -> str:
+    """Say in one line how a process stands."""
+    why = ": ".join(part for part in (process.cause, process.reason) if part)
+    return f'"{process.name}" ({process.pid}) {process.status}' + (f": {why}" if why and process.status != "completed" else "")
