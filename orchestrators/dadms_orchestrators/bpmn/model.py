@@ -1,0 +1,183 @@
+"""What a BPMN file says, as data: processes, their nodes and flows, each with its line. It decides nothing.
+
+Rule: one Struct for every kind of node, since a model is read by rules, by the builder and by people, and all of them ask the same few questions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A piece of text of the model that may hold expressions, and where it begins."""
+
+    source: str
+    line: int
+
+
+class Script(msgspec.Struct, frozen=True):
+    """Code in the model; `language` is its scriptFormat in lower case, "" when absent."""
+
+    language: str
+    source: str
+    line: int
+
+
+# The value of a parameter: text, code, a map or a list of such, or nothing.
+Value = Text | Script | dict[str, Any] | list[Any] | None
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """camunda:inputParameter or camunda:outputParameter."""
+
+    name: str
+    value: Value
+    line: int
+
+
+class Connector(msgspec.Struct, frozen=True):
+    """camunda:connector; `id` is "" when the model gives none."""
+
+    id: str
+    inputs: tuple[Parameter, ...]
+    outputs: tuple[Parameter, ...]
+    line: int
+
+
+class FormField(msgspec.Struct, frozen=True):
+    """camunda:formField."""
+
+    name: str
+    label: str
+    type: str
+    default: Text | None
+    required: bool
+    readonly: bool
+    choices: tuple[str, ...]
+    line: int
+
+
+class Mapping(msgspec.Struct, frozen=True):
+    """camunda:in or camunda:out of a call activity: a variable, an expression, or all variables."""
+
+    source: str | None
+    expression: Text | None
+    target: str | None
+    everything: bool
+    line: int
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What a call activity calls; without any mapping all variables go in and all come out."""
+
+    element: str
+    ins: tuple[Mapping, ...]
+    outs: tuple[Mapping, ...]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What an event waits for or throws; `kind` is "none", "error", "terminate", "timer" or the name of one that cannot run here."""
+
+    kind: str
+    line: int
+    code: str | None = None  # of an error; None catches every error
+    code_variable: str | None = None
+    message_variable: str | None = None
+    timer: str = ""  # "timeDuration", "timeDate" or "timeCycle"
+    when: Text | None = None
+
+
+class Implementation(msgspec.Struct, frozen=True):
+    """Who does a task: `kind` as in `Work.kind`, or "expression", which the engine evaluates itself."""
+
+    kind: str
+    topic: str = ""
+    script: Script | None = None
+    decision: str = ""
+    map_result: str = ""
+    expression: Text | None = None
+
+
+class Flow(msgspec.Struct):
+    """A sequence flow."""
+
+    id: str
+    name: str
+    source: str
+    target: str
+    condition: Text | None
+    line: int
+
+
+class Node(msgspec.Struct):
+    """A task, event, gateway or sub-process; `tag` is its BPMN name."""
+
+    id: str
+    name: str
+    tag: str
+    line: int
+    documentation: str = ""
+    implementation: Implementation | None = None
+    event: Event | None = None
+    call: Call | None = None
+    inner: Scope | None = None  # of a sub-process
+    attached_to: str = ""  # of a boundary event
+    interrupting: bool = True
+    default: str = ""  # flow that is taken when no condition holds
+    properties: dict[str, str] = {}
+    inputs: tuple[Parameter, ...] = ()
+    outputs: tuple[Parameter, ...] = ()
+    connector: Connector | None = None
+    fields: tuple[FormField, ...] = ()
+    result_variable: str = ""
+    assignee: Text | None = None
+    groups: str = ""
+    loop: str = ""  # loop or multi-instance characteristics
+    declared_out: tuple[str, ...] = ()  # ids of its bpmn:outgoing children
+    unused: tuple[tuple[str, int], ...] = ()  # parts that are read and not executed, with their lines
+
+    def __str__(self) -> str:
+        return f'"{" ".join(self.name.split())}" ({self.id})' if self.name.strip() else f'"{self.id}"'
+
+
+class Scope(msgspec.Struct):
+    """Nodes and flows that belong together: a process or an embedded sub-process."""
+
+    id: str
+    name: str
+    line: int
+    nodes: dict[str, Node] = {}
+    flows: dict[str, Flow] = {}
+
+    def leaving(self, node: Node) -> list[Flow]:
+        """The flows that leave a node, in the order of the file."""
+        return [flow for flow in self.flows.values() if flow.source == node.id]
+
+    def boundaries(self, node: Node) -> list[Node]:
+        """The events that are attached to a node."""
+        return [other for other in self.nodes.values() if other.attached_to == node.id]
+
+    def start(self) -> Node | None:
+        """The first start event."""
+        return next((node for node in self.nodes.values() if node.tag == "startEvent"), None)
+
+
+class Process(msgspec.Struct):
+    """One process of a file."""
+
+    file: str
+    scope: Scope
+    executable: bool
+    documentation: str = ""
+
+
+def every_node(scope: Scope) -> list[tuple[Scope, Node]]:
+    """All nodes of a scope and of the sub-processes in it, each with the scope that it stands in."""
+    found: list[tuple[Scope, Node]] = []
+    for node in scope.nodes.values():
+        found.append((scope, node))
+        if node.inner is not None:
+            found.extend(every_node(node.inner))
+    return found

@@ -1,0 +1,571 @@
+"""One run of a model: which tasks are ready, what their results change, and how it ends.
+
+Rule 1: no clock, no process, no code of the model. Time comes in through `tick`, results through `complete`, `fail` and `answer`; steps go out through `advance`.
+Rule 2: a call that is refused changed nothing. Results for work that was cancelled are ignored, since they may have been on their way.
+Rule 3: a failed task fails the run unless an error boundary event around it catches the failure; it is never taken for done.
+Rule 4: what a model computes itself happens inside `advance`, one token after the other, in an order that depends on the calls alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from SpiffWorkflow.bpmn.util import BpmnEvent
+from SpiffWorkflow.util.task import TaskState
+
+from dadms_orchestrators.bpmn import snapshot as snapshots
+from dadms_orchestrators.bpmn import timers
+from dadms_orchestrators.bpmn.definition import Definition
+from dadms_orchestrators.bpmn.expressions import Evaluator, Failure
+from dadms_orchestrators.bpmn.mapping import Unfit, decision_variables, field_value, is_missing
+from dadms_orchestrators.bpmn.model import Flow, FormField, Node, Text
+from dadms_orchestrators.bpmn.refusal import RunRefused
+from dadms_orchestrators.bpmn.rules import kind_of
+from dadms_orchestrators.bpmn.specs import Attach, Boundary, Embedded, EndEvent, Form, Outside, Start, Timer
+from dadms_orchestrators.bpmn.steps import Cancelled, Note, Outcome, RunError, Step, TaskError, UserTask, Work
+from dadms_orchestrators.bpmn.tokens import Instance, SubInstance, Token
+from dadms_orchestrators.bpmn.variables import NotJson, Scope, json_copy
+from dadms_orchestrators.bpmn.work import Open, user_task_of, work_of
+
+MAX_ENGINE_STEPS = 20_000  # of one advance(); a model that moves so long without any work moves for ever
+MAX_CALL_DEPTH = 50  # processes that call each other; beyond that they call themselves
+MAX_PATH = 10_000  # elements that an outcome lists; a loop passes more
+
+
+class _Unset:
+    """No result was given, which is not the same as null."""
+
+
+UNSET = _Unset()
+
+
+class Run:
+    """A process instance."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        variables: dict[str, Any] | None = None,
+        *,
+        now: float = 0.0,
+        instance: str = "1",
+        business_key: str | None = None,
+    ) -> None:
+        self.definition = definition
+        self.instance = instance
+        self.business_key = business_key
+        self._begin_state(now)
+        self._top.scope = Scope(self._start_variables(variables or {}))
+        self._top.plant()
+        process = definition.process.scope
+        self._note("started", process.id, f'process "{process.name or process.id}" started')
+
+    def _begin_state(self, now: float) -> None:
+        self._now = now
+        self._top = Instance(self.definition.main, self.definition.specs, self)
+        self._steps: list[Step] = []
+        self._open: dict[str, Open] = {}
+        self._gone: set[str] = set()
+        self._serial = 0
+        self._arming: deque[Token] = deque()
+        self._status = "running"
+        self._error: RunError | None = None
+        self._end_event: str | None = None
+        self._path: list[str] = []
+
+    # What a caller asks
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is an outcome."""
+        return self._status != "running"
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the process as they are now; not to be changed."""
+        return dict(self._top.scope.values)
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The ids of work and user tasks that are out."""
+        return tuple(self._open)
+
+    def outcome(self) -> Outcome:
+        """How it ended; raises RunRefused while it runs."""
+        if not self.is_finished:
+            raise RunRefused(f"the run has no outcome yet: {len(self._open)} tasks are out")
+        return Outcome(self._status, self.variables, self._end_event, self._error, tuple(self._path))
+
+    def next_deadline(self) -> float | None:
+        """The unix time of the next timer."""
+        return min((token.internal_data["due"] for token in self._waiting_timers()), default=None)
+
+    # What a caller says
+
+    def advance(self, now: float | None = None) -> list[Step]:
+        """Move until only outside work is left; the steps since the last call."""
+        if now is not None:
+            self.tick(now)
+        self._drain()
+        steps, self._steps = self._steps, []
+        return steps
+
+    def tick(self, now: float) -> None:
+        """Let the timers fire that are due at this unix time."""
+        self._now = max(self._now, now)
+        for token in sorted(self._waiting_timers(), key=lambda token: (token.internal_data["due"], token.id)):
+            if token.internal_data["due"] <= self._now and token._state == TaskState.WAITING:
+                token.internal_data["event_fired"] = True
+                self._note("timer", token.task_spec.node.id, f"timer {token.task_spec.node} fired")
+                token.task_spec._update(token)
+
+    def complete(self, work: str, outputs: Any = None, *, result: Any = UNSET) -> None:
+        """The work is done; raises RunRefused when it is not open. Results that cannot be variables fail the task."""
+        opened = self._take(work, "work")
+        if opened is None:
+            return
+        try:
+            self._apply(opened, outputs, result)
+        except Failure as failure:
+            self._failed(opened.token, failure)
+        else:
+            node = opened.token.task_spec.node
+            self._note("done", node.id, f"{kind_of(node)} {node} is done")
+            opened.token.complete()
+
+    def fail(self, work: str, error: TaskError) -> None:
+        """The work failed; raises RunRefused when it is not open."""
+        opened = self._take(work, "work")
+        if opened is not None:
+            spec = opened.token.task_spec
+            self._failed(opened.token, Failure(error, spec.node, spec.process))
+
+    def answer(self, task: str, values: dict[str, Any]) -> None:
+        """A person answered; raises RunRefused when the task is not open or an answer does not fit, and then nothing changed."""
+        opened = self._peek(task, "user task")
+        if opened is None:
+            return
+        node = opened.token.task_spec.node
+        step = user_task_of(opened, self)
+        defaults = {field.name: field.default for field in step.fields}
+        named = f"{kind_of(node)} {node}"
+        filled = self._filled(node.fields, values, defaults, f"answer {named}")
+        self._take(task, "user task")
+        try:
+            self._set_all(opened, filled)
+            self._map_outputs(opened)
+        except Failure as failure:
+            self._failed(opened.token, failure)
+        else:
+            self._note("done", node.id, f"{named} is answered")
+            opened.token.complete()
+
+    # Keeping
+
+    def snapshot(self) -> bytes:
+        """The running instance as JSON."""
+        return snapshots.take(self)
+
+    @classmethod
+    def restore(cls, definition: Definition, data: bytes) -> Run:
+        """A run from its snapshot; every open task is given again by the next `advance`. Raises RunRefused."""
+        kept = snapshots.read(definition, data)
+        run = cls.__new__(cls)
+        run.definition, run.instance, run.business_key = definition, kept.instance, kept.business_key
+        run._begin_state(kept.now)
+        snapshots.put(run, kept)
+        run._steps.extend(run._step_of(opened) for opened in run._open.values())
+        return run
+
+    # Results
+
+    def _peek(self, identifier: str, kind: str) -> Open | None:
+        opened = self._open.get(identifier)
+        if opened is None:
+            if identifier in self._gone:
+                return None
+            raise RunRefused(f'cannot take a result for "{identifier}": no such {kind} is open')
+        if opened.kind != kind:
+            raise RunRefused(f'cannot take a result for "{identifier}" as {kind}: it is a {opened.kind}')
+        return opened
+
+    def _take(self, identifier: str, kind: str) -> Open | None:
+        opened = self._peek(identifier, kind)
+        if opened is not None:
+            del self._open[identifier]
+        return opened
+
+    def _apply(self, opened: Open, outputs: Any, result: Any) -> None:
+        spec = opened.token.task_spec
+        node: Node = spec.node
+        implementation = node.implementation
+        assert implementation is not None
+        try:
+            given = json_copy(outputs, "what it gave")
+            value = json_copy(result, f'its result "{node.result_variable}"') if result is not UNSET else UNSET
+            if implementation.kind == "decision":
+                found = decision_variables(implementation.decision, implementation.map_result, node.result_variable, given)
+                self._set_all(opened, found)
+                self._map_outputs(opened)
+                return
+            if given is not None and not isinstance(given, dict):
+                raise Unfit(f"it gave {type(outputs).__name__}, and variables are a map of names")
+        except NotJson as error:
+            raise Failure(TaskError("NotJson", f"{kind_of(node)} {node}: {self._which(outputs, str(error))}"), node, spec.process) from None
+        except Unfit as error:
+            raise Failure(TaskError("BadResult", f"{kind_of(node)} {node}: {error}"), node, spec.process) from None
+        found = given or {}
+        if node.result_variable:
+            found = {node.result_variable: found} if value is UNSET else {**found, node.result_variable: value}
+        if node.connector is not None:
+            found = self._connected(opened, found, own=implementation.kind == "http")
+        self._set_all(opened, found)
+        self._map_outputs(opened)
+
+    @staticmethod
+    def _which(outputs: Any, reason: str) -> str:
+        """The reason, with the variable in which it lies."""
+        for name, value in outputs.items() if isinstance(outputs, dict) else ():
+            try:
+                json_copy(value, f'variable "{name}"')
+            except NotJson as error:
+                return str(error)
+        return reason
+
+    def _connected(self, opened: Open, outputs: dict[str, Any], *, own: bool) -> dict[str, Any]:
+        """The variables that the outputs of a connector make; `own`: nothing else leaves it. A handler of an external task may give no `response`, and answers then itself."""
+        node = opened.token.task_spec.node
+        found = {} if own else dict(outputs)
+        if own or isinstance(outputs.get("response"), dict):
+            scope = Scope(dict(outputs), opened.scope)
+            for parameter in node.connector.outputs:
+                if isinstance(parameter.value, Text):
+                    found[parameter.name] = self.evaluator(scope, opened.token).parameter(parameter)
+        return found
+
+    @staticmethod
+    def _set_all(opened: Open, found: dict[str, Any]) -> None:
+        for name, value in found.items():
+            opened.scope.set(name, value)
+
+    def _map_outputs(self, opened: Open) -> None:
+        for parameter in opened.token.task_spec.node.outputs:
+            value = self.evaluator(opened.scope, opened.token).parameter(parameter)
+            opened.token.workflow.scope.set(parameter.name, value)
+
+    # Variables that come in
+
+    def _start_variables(self, variables: dict[str, Any]) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for name, value in variables.items():
+            try:
+                given[name] = json_copy(value, f'variable "{name}"')
+            except NotJson as error:
+                raise RunRefused(f"cannot start {self.definition.checked.file}: {error}") from None
+        process = self.definition.process
+        start = process.scope.start()
+        if start is None or not start.fields:
+            return given
+        defaults: dict[str, Any] = {}
+        for field in start.fields:
+            if field.default is not None:
+                evaluator = Evaluator(Scope(given), start, process, self.instance, self.business_key, assumed=[])
+                defaults[field.name] = evaluator.text(f'default of field "{field.name}"', field.default)
+        return {**given, **self._filled(start.fields, given, defaults, f"start {process.file}", start=True)}
+
+    @staticmethod
+    def _filled(
+        fields: tuple[FormField, ...], values: dict[str, Any], defaults: dict[str, Any], doing: str, *, start: bool = False
+    ) -> dict[str, Any]:
+        """The answers of a form, with its defaults; raises RunRefused."""
+        filled: dict[str, Any] = {}
+        known = {field.name: field for field in fields}
+        problems: list[str] = []
+        for name, value in values.items():
+            try:
+                copy = json_copy(value, f'"{name}"')
+                if name not in known:
+                    filled[name] = copy
+                elif start or not known[name].readonly:
+                    filled[name] = field_value(known[name], copy)
+            except (NotJson, Unfit) as error:
+                problems.append(str(error))
+        for field in fields:
+            if field.readonly or not is_missing(values.get(field.name)):
+                continue
+            try:
+                filled[field.name] = field_value(field, defaults.get(field.name))
+            except Unfit as error:
+                problems.append(f"the default of {error}")
+            if field.required and is_missing(filled.get(field.name)):
+                problems.append(f'field "{field.name}" is required')
+        if problems:
+            raise RunRefused(f"cannot {doing}: {'; '.join(problems)}")
+        return filled
+
+    # Moving
+
+    def _drain(self) -> None:
+        moved = 0
+        while not self.is_finished and (self._arming or self._top.ready):
+            token = self._arming.popleft() if self._arming else self._top.ready.popleft()
+            if token.id not in token.workflow.live or token._state not in (TaskState.READY, TaskState.WAITING):
+                continue
+            try:
+                moved += 1
+                if moved > MAX_ENGINE_STEPS:
+                    raise self._failure(token, "EndlessLoop", f"the process passed {MAX_ENGINE_STEPS} elements without reaching any work")
+                self._move(token)
+            except Failure as failure:
+                self._failed(token, failure)
+            self._tell_cancelled()
+            token.workflow.forget()
+            if self._top.completed and not self.is_finished:
+                self._status = "completed"
+                self._note("end", self.definition.process.scope.id, "the process is completed")
+        self._tell_cancelled()
+
+    def _move(self, token: Token) -> None:
+        if token._state == TaskState.WAITING:
+            self._arm_now(token)
+            return
+        spec = token.task_spec
+        node = spec.node
+        if isinstance(spec, Start):
+            if isinstance(token.workflow, SubInstance):
+                self._enter(token.workflow)
+            token.run()
+        elif isinstance(spec, Outside | Form):
+            self._start_work(token)
+        elif isinstance(spec, Embedded):
+            self._leave(token)
+            token.run()
+        elif isinstance(spec, EndEvent):
+            self._end(token, node)
+        else:
+            token.run()
+
+    def _start_work(self, token: Token) -> None:
+        node = token.task_spec.node
+        scope = self._local(token, token.workflow.scope)
+        token.run()
+        self._serial += 1
+        opened = Open(f"{node.id}#{self._serial}", "user task" if node.tag == "userTask" else "work", token, scope)
+        implementation = node.implementation
+        if implementation is not None and implementation.expression is not None:
+            value = self.evaluator(scope, token).text("its expression", implementation.expression)
+            if node.result_variable:
+                scope.set(node.result_variable, value)
+            self._map_outputs(opened)
+            token.complete()
+            return
+        step = self._step_of(opened)
+        self._open[opened.id] = opened
+        token.internal_data["open"] = opened.id
+        self._steps.append(step)
+
+    def _step_of(self, opened: Open) -> Work | UserTask:
+        return user_task_of(opened, self) if opened.kind == "user task" else work_of(opened, self)
+
+    def _local(self, token: Token, around: Scope) -> Scope:
+        """The scope that the input parameters of a node make around it."""
+        scope = Scope({}, around)
+        node = token.task_spec.node
+        assumed: list[str] = []
+        for parameter in node.inputs:
+            scope.values[parameter.name] = self.evaluator(scope, token, assumed=assumed).parameter(parameter)
+        self.tell_assumed(node, assumed)
+        return scope
+
+    def tell_assumed(self, node: Node, assumed: list[str]) -> None:
+        """Say which variables counted as null."""
+        for name in dict.fromkeys(assumed):
+            self._note("assumed", node.id, f'{kind_of(node)} {node}: variable "{name}" is not defined and counts as null', variable=name)
+
+    def _enter(self, instance: SubInstance) -> None:
+        owner = instance.owner
+        node: Node = owner.task_spec.node
+        if instance.depth > MAX_CALL_DEPTH:
+            raise self._failure(owner, "CallDepth", f"{kind_of(node)} {node} is called from itself, {MAX_CALL_DEPTH} levels deep")
+        local = self._local(owner, owner.workflow.scope)
+        if node.call is None:
+            instance.scope = local
+            self._note("entered", node.id, f"{kind_of(node)} {node} entered")
+            return
+        instance.local = local
+        if not node.call.ins and not node.call.outs:
+            instance.scope = Scope(local.all())
+        for mapping in node.call.ins:
+            if mapping.everything:
+                instance.scope.values.update(local.all())
+            elif mapping.target:
+                value = (
+                    self.evaluator(local, owner).text("camunda:in", mapping.expression)
+                    if mapping.expression is not None
+                    else local.get(mapping.source or "")
+                )
+                instance.scope.values[mapping.target] = value
+        self._note("called", node.id, f'{kind_of(node)} {node} calls process "{node.call.element}"', process=node.call.element)
+
+    def _leave(self, token: Token) -> None:
+        node: Node = token.task_spec.node
+        instance: SubInstance = token.workflow.top_workflow.subprocesses.pop(token.id)
+        if node.call is None:
+            self._map_outputs(Open("", "work", token, instance.scope))
+            self._note("left", node.id, f"{kind_of(node)} {node} left")
+            return
+        local = instance.local
+        assert local is not None
+        if not node.call.ins and not node.call.outs:
+            for name, value in instance.scope.values.items():
+                local.set(name, value)
+        for mapping in node.call.outs:
+            if mapping.everything:
+                for name, value in instance.scope.values.items():
+                    token.workflow.scope.set(name, value)
+            elif mapping.target:
+                value = (
+                    self.evaluator(instance.scope, token).text("camunda:out", mapping.expression)
+                    if mapping.expression is not None
+                    else instance.scope.get(mapping.source or "")
+                )
+                token.workflow.scope.set(mapping.target, value)
+        self._map_outputs(Open("", "work", token, local))
+        self._note("returned", node.id, f'{kind_of(node)} {node} returned from process "{node.call.element}"', process=node.call.element)
+
+    def _end(self, token: Token, node: Node) -> None:
+        assert node.event is not None
+        is_last = token.workflow is self._top
+        if is_last:
+            self._end_event = node.id
+        self._note("end", node.id, f"{kind_of(node)} {node} reached")
+        if node.event.kind != "error":
+            token.run()
+            return
+        code = node.event.code
+        self.passed(token)
+        raise self._failure(token, "BpmnError", f'the process reached error end event {node} with the code "{code or ""}"', code=code or "")
+
+    # Failing
+
+    def _failure(self, token: Token, kind: str, message: str, *, code: str | None = None) -> Failure:
+        spec = token.task_spec
+        node, process = (spec.node, spec.process) if spec.node is not None else (self._owner_node(token), self.definition.process)
+        return Failure(TaskError(kind, message, code=code), node, process)
+
+    def _owner_node(self, token: Token) -> Node:
+        if isinstance(token.workflow, SubInstance):
+            return token.workflow.owner.task_spec.node  # type: ignore[no-any-return]  # SpiffWorkflow ships no types
+        start = self.definition.process.scope.start()
+        assert start is not None
+        return start
+
+    def _failed(self, token: Token, failure: Failure) -> None:
+        catching = self._catching(token, failure.error)
+        if catching is None:
+            self._error = failure.told()
+            self._status = "failed"
+            self._top.cancel()
+            self._tell_cancelled()
+            return
+        node: Node = catching.task_spec.node
+        assert node.event is not None
+        for name, value in ((node.event.code_variable, failure.error.code), (node.event.message_variable, failure.error.message)):
+            if name:
+                catching.workflow.scope.set(name, value)
+        self._note(
+            "caught",
+            node.id,
+            f"boundary event {node} caught {failure.error.code or failure.error.type}: {failure.error.message}",
+            error=str(failure.told()),
+        )
+        catching.task_spec.catch(catching, BpmnEvent(catching.task_spec.event_definition))
+        catching.task_spec._update(catching)
+
+    @staticmethod
+    def _catching(token: Token, error: TaskError) -> Token | None:
+        """The innermost error boundary event that catches a failure: first one with the code, then one for every error."""
+        current: Token | None = token
+        while current is not None:
+            attach = current.parent
+            if attach is not None and isinstance(attach.task_spec, Attach) and not isinstance(current.task_spec, Boundary):
+                waiting = [
+                    sibling
+                    for sibling in attach.children
+                    if isinstance(sibling.task_spec, Boundary) and sibling._state == TaskState.WAITING
+                ]
+                events = [(sibling, sibling.task_spec.node.event) for sibling in waiting if sibling.task_spec.node.event.kind == "error"]
+                for wanted in (error.code if error.code is not None else error.type, None):
+                    for sibling, event in events:
+                        if event.code == wanted:
+                            return sibling  # type: ignore[no-any-return]  # SpiffWorkflow ships no types
+            current = current.workflow.owner if isinstance(current.workflow, SubInstance) else None
+        return None
+
+    def _tell_cancelled(self) -> None:
+        for token in self._top.cancelled:
+            self._top.subprocesses.pop(token.id, None)
+            opened = self._open.pop(token.internal_data.get("open", ""), None)
+            if opened is not None:
+                self._gone.add(opened.id)
+                reason = "the process failed" if self._status == "failed" else "its branch was ended by another event"
+                self._steps.append(Cancelled(opened.id, token.task_spec.node.id, reason))
+        self._top.cancelled.clear()
+
+    # What the tree asks (tokens.Host)
+
+    def holds(self, token: Token, flow: Flow) -> bool:
+        """Whether the condition of a flow holds; raises Failure."""
+        assert flow.condition is not None
+        return self.evaluator(token.workflow.scope, token).condition(
+            f'condition of sequence flow "{flow.name or flow.id}" ({flow.id})', flow.condition
+        )
+
+    def takes(self, token: Token, flow: Flow, why: str) -> None:
+        """A gateway chose a flow."""
+        node = token.task_spec.node
+        self._note("branch", node.id, f'{kind_of(node)} {node} takes "{flow.name or flow.id}": {why}', flow=flow.id)
+
+    def no_way(self, token: Token) -> Failure:
+        """No condition held."""
+        node = token.task_spec.node
+        return self._failure(token, "NoWay", f"no condition of {kind_of(node)} {node} holds, and it has no default flow")
+
+    def arm(self, token: Token) -> None:
+        """A timer began to wait; its time is computed as soon as the tree is at rest."""
+        self._arming.append(token)
+
+    def passed(self, token: Token) -> None:
+        """A token left an element."""
+        spec = token.task_spec
+        if spec.node is not None and spec.name.startswith("node:") and len(self._path) < MAX_PATH:
+            self._path.append(spec.node.id)
+
+    # Small things
+
+    def _arm_now(self, token: Token) -> None:
+        node: Node = token.task_spec.node
+        assert node.event is not None
+        assert node.event.when is not None
+        value = self.evaluator(token.workflow.scope, token).text("its time", node.event.when)
+        try:
+            token.internal_data["due"] = timers.due(node.event.timer, str(value), now=self._now)
+        except timers.NotATime as error:
+            raise Failure(TaskError("NotATime", str(error)), node, token.task_spec.process, node.event.when.line) from None
+
+    def _waiting_timers(self) -> list[Token]:
+        waiting: list[Token] = list(self._top.event_manager.tasks.values())
+        return [token for token in waiting if isinstance(token.task_spec.event_definition, Timer) and "due" in token.internal_data]
+
+    def evaluator(self, scope: Scope, token: Token, *, assumed: list[str] | None = None) -> Evaluator:
+        """Evaluates for the node of a token."""
+        spec = token.task_spec
+        return Evaluator(scope, spec.node, spec.process, self.instance, self.business_key, assumed=assumed)
+
+    def undefined(self) -> tuple[str, ...]:
+        """Variables that conditions read and that are not set."""
+        return tuple(name for name in self.definition.checked.condition_variables if name not in self._top.scope and name != "execution")
+
+    def _note(self, what: str, element: str, text: str, **detail: Any) -> None:
+        self._steps.append(Note(what, element, text, detail))
