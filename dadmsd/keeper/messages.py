@@ -1,4 +1,4 @@
-"""What keeper and kernel say to each other; docs/reference/keeper.md has it literally.
+"""What the keeper and its servers say to each other; docs/reference/keeper.md has it literally.
 
 The keeper obeys one kernel, the one that it started last. Names in its store of descriptors begin with the version of their layout (``v1/``), so that a
 newer kernel can tell what an older one left there.
@@ -21,13 +21,14 @@ class Welcome(Message, tag="welcome", frozen=True):
     boot_id: str  # of the host (/proc/sys/kernel/random/boot_id)
     runtime_dir: str
     state_dir: str
-    config: str | None  # path of the TOML file, None when there is none
+    config: str | None  # path of the keeper's copy of the TOML file, None when there is none; it is valid
     is_private: bool  # a daemon of one `dadmsctl run`: it lives by a lease
-    config_dir: str = ""
+    config_dir: str = ""  # of the original: what relative paths in it are relative to
+    incarnation: int = 1  # of the server that is welcomed: how often it was started
 
 
 class Stored(Message, tag="stored", frozen=True):
-    """An entry of the store, with its descriptors, in the order in which they were given."""
+    """An entry of the store, with its descriptors, in the order in which they were given; to the logger, with the read end alone."""
 
     name: str
 
@@ -69,6 +70,13 @@ class StopAsked(Message, tag="stop-asked", frozen=True):
     reason: str  # "SIGTERM", "lease", "shutdown"
 
 
+class StoreRefused(Message, tag="store-refused", frozen=True):
+    """An entry was not kept, and its descriptors were closed."""
+
+    name: str
+    reason: str
+
+
 # kernel to keeper
 
 
@@ -79,7 +87,7 @@ class Store(Message, tag="store", frozen=True):
 
 
 class Drop(Message, tag="drop", frozen=True):
-    """Close and forget an entry; unknown names are ignored."""
+    """Close and forget an entry; unknown names are ignored. From the keeper to the logger: drain the pipe, then close it and say ``Drained``."""
 
     name: str
 
@@ -91,7 +99,7 @@ class OrphanAcknowledged(Message, tag="orphan-acknowledged", frozen=True):
 
 
 class Ready(Message, tag="ready", frozen=True):
-    """The kernel has adopted what lives, and answers requests."""
+    """The kernel has adopted what lives, and answers requests. From another server: it serves; for people to look at."""
 
 
 class ShutdownAsked(Message, tag="shutdown-asked", frozen=True):
@@ -102,5 +110,16 @@ class Stopped(Message, tag="stopped", frozen=True):
     """Every process and cgroup is gone: the servers may be ended."""
 
 
-FromKeeper = Welcome | Stored | StoreSent | Linked | ServerChanged | OrphanExited | StopAsked
+# logger to keeper
+
+
+class Drained(Message, tag="drained", frozen=True):
+    """What was left in the pipe of a dropped entry is in its file: the last read end may be closed."""
+
+    name: str
+
+
+FromKeeper = Welcome | Stored | StoreSent | Linked | ServerChanged | OrphanExited | StopAsked | StoreRefused | Drop
 FromKernel = Store | Drop | OrphanAcknowledged | Ready | ShutdownAsked | Stopped
+FromLogger = Drained | Ready
+FromBus = Ready | ShutdownAsked

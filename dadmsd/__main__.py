@@ -1,0 +1,76 @@
+"""``dadmsd``: the daemon, in the foreground.
+
+What goes wrong is said in one line on stderr, with an exit code that a script can use: 2 for the command line and the configuration, 4 for a host or a directory
+that refuses, 1 for a daemon that did not end in order, 0 otherwise.
+"""
+
+import sys
+from pathlib import Path
+
+from dadmsd import __version__
+
+EXIT_DISORDER, EXIT_USAGE, EXIT_REFUSED = 1, 2, 4
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the daemon; gives its exit code."""
+    import argparse  # here, as below: `import dadmsd.__main__` costs nothing
+
+    parser = argparse.ArgumentParser(
+        prog="dadmsd",
+        description="The DADMS daemon: keeps kernel, bus, logger and base zygote running, in the foreground, until SIGTERM or Ctrl-C.",
+        epilog="Exit codes: 0 ended in order, 1 not in order, 2 wrong options or configuration, 4 refused (another daemon runs, a directory is not usable).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"dadmsd {__version__}")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file; without it, the defaults of docs/reference/configuration.md"
+    )
+    parser.add_argument(
+        "--runtime-dir", type=Path, metavar="DIR", help="sockets, lock and epoch (default: $DADMS_RUNTIME_DIR, /run/dadms for root)"
+    )
+    parser.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help="journals and logs (default: $DADMS_STATE_DIR, /var/lib/dadms for root)"
+    )
+    parser.add_argument(
+        "--lease-fd",
+        type=int,
+        metavar="N",
+        help="end, and remove the runtime directory, when this descriptor is at its end (used by `dadmsctl run`)",
+    )
+    options = parser.parse_args(argv)
+
+    from dadms_ipc import paths
+    from dadms_ipc.errors import DadmsError
+    from dadmsd import config
+    from dadmsd.keeper import program, servers
+
+    try:
+        config.load(options.config)
+        if options.lease_fd is not None:
+            program.check_lease(options.lease_fd)
+            if options.runtime_dir is None:
+                parser.error("--lease-fd needs a --runtime-dir of its own")
+    except DadmsError as error:
+        return _fail(error, EXIT_USAGE)
+    try:
+        return program.run(
+            runtime_dir=(options.runtime_dir or paths.runtime_dir()).absolute(),
+            state_dir=(options.state_dir or paths.state_dir()).absolute(),
+            config=None if options.config is None else options.config.absolute(),
+            lease_fd=options.lease_fd,
+            commands=servers.standard_commands(),
+        )
+    except DadmsError as error:
+        return _fail(error, EXIT_REFUSED)
+    except KeyboardInterrupt:
+        return EXIT_DISORDER  # before the loop took over: nothing has been started
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"dadmsd: {error}", file=sys.stderr)  # noqa: T201 - the program's own error
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The lock of a runtime directory: one daemon each; and the epoch, which counts its kernels.
+
+1. The lock is flock(2) on the file ``lock``, which holds the keeper's pid for people. It is close-on-exec: no server holds it, so it ends with the keeper.
+2. The file is removed while the lock is held. Who locked a file that is no longer the one in the directory tries again.
+3. The epoch grows by one with each kernel and is on disk before that kernel is started. A file that cannot be read is replaced by the seconds of the clock:
+   above anything that was ever counted.
+"""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from dadms_ipc.errors import HostFailure, RequestRefused
+
+
+class Lock:
+    """The lock, held from construction to ``release``; raises RequestRefused when another daemon holds it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "lock"
+        while True:
+            try:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            except OSError as error:
+                raise HostFailure(f'cannot start dadmsd: "{self._path}": {error.strerror}') from error
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                os.close(self._fd)
+                raise RequestRefused(f"cannot start dadmsd: another one (pid {holder}) runs on {directory}") from None
+            if _is_same(self._fd, self._path):
+                break
+            os.close(self._fd)
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Remove the file and let go."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+
+def _is_same(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def next_epoch(directory: Path) -> int:
+    """Count one kernel more: gives its epoch, which is then on disk. Raises OSError when it is not."""
+    path = directory / "epoch"
+    try:
+        last = int(path.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        last = 0
+    except (OSError, ValueError):
+        last = int(time.time())
+    fresh = directory / "epoch.new"
+    fresh.write_text(f"{last + 1}\n", encoding="ascii")
+    fresh.replace(path)
+    return last + 1

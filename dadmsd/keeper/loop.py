@@ -1,0 +1,471 @@
+"""The keeper's loop: one selector, timers, and what each thing that is heard leads to.
+
+1. Nothing blocks and nothing polls: sockets, the lease and a pipe that signals write to wake it, or the nearest deadline.
+2. There is one reaper, for servers and orphans alike. A dead server's channel is read to its end before the next incarnation is started, so that a kernel finds
+   in the store what its predecessor put there last.
+3. Whatever a server sends, the worst that follows is its own death and restart.
+"""
+
+import os
+import selectors
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dadms_ipc import channel as channels
+from dadms_ipc.errors import ChannelClosed, DadmsError, PeerViolation, RequestRefused
+from dadmsd.keeper import descent, lock, messages, servers
+from dadmsd.keeper.notify import Notify
+from dadmsd.keeper.orphans import Orphans
+from dadmsd.keeper.server import LINGER, Server
+from dadmsd.keeper.servers import BUS, KERNEL, LOGGER, ZYGOTE, ServerCommand
+from dadmsd.keeper.stages import RULES, Stage
+from dadmsd.keeper.store import BASE_ZYGOTE, LOG, Store
+from dadmsd.keeper.voice import Voice
+
+FRAMES_A_TURN = 64  # of one server, before the others are heard
+REAPS_A_TURN = 500
+DRAIN_FRAMES = 65_536  # of a dead server: more than its socket ever held, so that nobody who still holds its end keeps the keeper reading
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a daemon is started with."""
+
+    runtime_dir: Path
+    state_dir: Path
+    commands: tuple[ServerCommand, ...]
+    config: str | None = None  # path of the checked copy
+    config_dir: str = ""
+    lease_fd: int | None = None  # a private daemon lives until it reads as ended
+    stop_timeout: float = 30.0  # seconds
+    environment: dict[str, str] = {}  # of the servers
+
+
+class Keeper:
+    """Parent of the daemon's servers, and of everything that loses its parent."""
+
+    def __init__(self, settings: Settings, store: Store, voice: Voice, notify: Notify) -> None:
+        self._settings, self._store, self._voice, self._notify = settings, store, voice, notify
+        self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self._servers = {command.name: Server(command, self._lookup(command.name)) for command in settings.commands}
+        self._kernel, self._bus, self._logger = (self._servers[name] for name in (KERNEL, BUS, LOGGER))
+        self._orphans = Orphans()
+        self._selector = selectors.DefaultSelector()
+        self._epoch = 0
+        self._stage = Stage.RUNNING
+        self._stage_ends: float | None = None
+        self._stop_reason = ""
+        self._was_signalled = False  # a second signal kills
+        self._is_stopped = False  # the kernel said Stopped
+        self._kernel_starts = 0  # in this stage
+        self._was_ready = False
+        self._signals: list[str] = []  # stop signals, as they came
+        self._reap_again = False
+        self._next_sign = 0.0 if notify.interval else None  # when the watchdog wants to hear from us
+        self.exit_code = 0
+
+    def _lookup(self, name: str) -> Callable[[str], Any]:
+        return (lambda entry: self._store.get(entry)[:1]) if name == LOGGER else self._store.get
+
+    def run(self) -> int:
+        """Run until the end; gives the exit code."""
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        before = {number: signal.signal(number, self._signalled) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
+        before_fd = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._selector.register(woken, selectors.EVENT_READ, lambda _: os.read(woken, 65_536))
+        if self._settings.lease_fd is not None:
+            self._selector.register(self._settings.lease_fd, selectors.EVENT_READ, self._hear_lease)
+        now = time.monotonic()
+        for server in self._servers.values():
+            server.due = now
+        try:
+            while self._stage is not Stage.OVER:
+                self._turn()
+        finally:
+            signal.set_wakeup_fd(before_fd)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._selector.close()
+            os.close(woken)
+            os.close(wake)
+        return self.exit_code
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        for server in self._servers.values():
+            if server.due is not None and server.due <= now:
+                self._start(server)
+        deadline = self._deadline()
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        for key, mask in self._selector.select(0.0 if self._reap_again or self._signals else timeout):
+            # A descriptor may have been closed, and its number used again, since this batch of events was made.
+            if self._selector.get_map().get(key.fd) is key:
+                key.data(mask)
+        self._reap()
+        while self._signals:
+            self._stop(self._signals.pop(0), is_signal=True)
+        self._pass_time(time.monotonic())
+        self._advance()
+
+    def _deadline(self) -> float | None:
+        times = [self._stage_ends, self._next_sign]
+        for server in self._servers.values():
+            times += (server.due, server.kill_at)
+        return min((at for at in times if at is not None), default=None)
+
+    def _pass_time(self, now: float) -> None:
+        if self._next_sign is not None and self._next_sign <= now:
+            self._notify.tell("WATCHDOG=1")
+            self._next_sign = now + (self._notify.interval or 0.0)
+        for server in self._servers.values():
+            if server.kill_at is not None and server.kill_at <= now:
+                self._voice.say(f"{server.name} (pid {server.pid}) ended its channel and not itself: killed")
+                server.kill_at = None
+                server.signal(signal.SIGKILL)
+
+    # signals and children
+
+    def _signalled(self, number: int, _frame: object) -> None:
+        if number != signal.SIGCHLD:
+            self._signals.append(signal.Signals(number).name)
+
+    def _hear_lease(self, _mask: int) -> None:
+        lease = self._settings.lease_fd
+        if lease is not None and not os.read(lease, 4096):
+            self._selector.unregister(lease)
+            self._stop("lease")
+
+    def _reap(self) -> None:
+        self._reap_again = False
+        for _ in range(REAPS_A_TURN):
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            server = next((one for one in self._servers.values() if one.pid == ended.si_pid), None)
+            if server is not None:
+                self._ended(server, servers.describe_end(ended.si_code, ended.si_status))
+            else:
+                self._orphans.add(messages.OrphanExited(ended.si_pid, ended.si_code, ended.si_status))
+                self._tell_orphans()
+        self._reap_again = True
+
+    def _tell_orphans(self) -> None:
+        if self._kernel.channel is not None:
+            for exited in self._orphans.to_tell():
+                self._tell(self._kernel, str(exited.os_pid), exited)
+
+    # servers
+
+    def _start(self, server: Server) -> None:
+        server.due = None
+        if server.name not in RULES[self._stage].restarted:
+            return
+        now = time.monotonic()
+        try:
+            if server is self._kernel:
+                self._kernel_starts += 1
+                self._epoch = self._count_epoch()
+                for other in self._servers.values():
+                    if other.channel is not None:
+                        other.channel.epoch = self._epoch
+            ours, theirs = channels.pair()
+            try:
+                pid = servers.start(server.command, theirs, self._voice.output(), self._settings.environment)
+            except DadmsError:
+                ours.close()
+                raise
+            finally:
+                theirs.close()
+        except (OSError, DadmsError) as error:
+            server.started_at = now
+            server.ended(now)
+            self._voice.say(str(error))
+            self._check_start(server, str(error))
+            return
+        if server.name == ZYGOTE:
+            server.began(pid, None, now)
+            self._store.put(BASE_ZYGOTE, [ours.detach()])
+            self._tell(self._kernel, BASE_ZYGOTE, messages.Stored(BASE_ZYGOTE))
+        else:
+            server.began(pid, channels.Channel(ours, servers.FROM[server.name], epoch=self._epoch), now)
+            self._welcome(server)
+        self._tell_changed(server)
+        if server in (self._kernel, self._bus) and self._kernel.pid and self._bus.pid:
+            self._link()
+
+    def _count_epoch(self) -> int:
+        try:
+            return lock.next_epoch(self._settings.runtime_dir)
+        except OSError as error:
+            self._voice.say(f"cannot write the epoch {self._epoch + 1} to disk: {error.strerror}")
+            return self._epoch + 1
+
+    def _welcome(self, server: Server) -> None:
+        settings = self._settings
+        is_private = settings.lease_fd is not None
+        paths = (str(settings.runtime_dir), str(settings.state_dir), settings.config)
+        put = server.outgoing.put
+        put("", messages.Welcome(self._epoch, self._boot_id, *paths, is_private, settings.config_dir, server.incarnation))
+        if server is not self._bus:
+            for name in self._store.names():
+                if server is self._kernel or name.startswith(LOG):
+                    put(name, messages.Stored(name))
+        if server is self._logger:
+            for name in self._store.leaving():
+                put(name, messages.Stored(name))
+                put(name, messages.Drop(name))
+        if server is self._kernel:
+            put("", messages.StoreSent(0))
+            for other in self._servers.values():
+                if other.pid and other is not server:
+                    self._tell_changed(other)
+            self._orphans.begin()
+            self._tell_orphans()
+            if self._stage is not Stage.RUNNING:
+                put("", messages.StopAsked(self._stop_reason))
+        self._feed(server)
+
+    def _tell_changed(self, server: Server, reason: str = "") -> None:
+        if server is not self._kernel:
+            changed = messages.ServerChanged(server.name, server.pid, server.restarts, bool(server.pid), reason)
+            self._tell(self._kernel, server.name, changed)
+
+    def _link(self) -> None:
+        kernels, buses = channels.pair()
+        self._tell(self._kernel, BUS, messages.Linked(BUS, self._bus.incarnation), kernels.detach())
+        self._tell(self._bus, KERNEL, messages.Linked(KERNEL, self._kernel.incarnation), buses.detach())
+
+    def _tell(self, server: Server, about: str, message: msgspec.Struct, fd: int | None = None) -> None:
+        """Queue a message and send what can be sent; a server that does not run is told at its welcome."""
+        if server.channel is None:
+            if fd is not None:
+                os.close(fd)
+            return
+        server.outgoing.put(about, message, fd)
+        self._feed(server)
+
+    def _feed(self, server: Server) -> None:
+        if server.channel is None:
+            return
+        try:
+            server.outgoing.feed(server.channel)
+        except ChannelClosed:
+            server.outgoing.close()  # its end will be heard, or its death
+        except (PeerViolation, OSError) as error:
+            server.outgoing.close()
+            self._violated(server, f"it cannot be told anything: {error}")
+        wants = selectors.EVENT_READ | (selectors.EVENT_WRITE if server.outgoing or server.channel.waits_to_write else 0)
+        if not server.is_heard and server.kill_at is None:
+            self._selector.register(server.channel, wants, lambda mask: self._hear(server, mask))
+            server.is_heard = True
+        elif server.is_heard and self._selector.get_key(server.channel).events != wants:
+            self._selector.modify(server.channel, wants, self._selector.get_key(server.channel).data)
+
+    def _hear(self, server: Server, mask: int) -> None:
+        assert server.channel is not None
+        try:
+            if mask & selectors.EVENT_WRITE:
+                self._feed(server)
+            for _ in range(FRAMES_A_TURN if mask & selectors.EVENT_READ else 0):
+                frame = server.channel.receive()
+                if frame is None:
+                    return
+                self._obey(server, frame.body, frame.fds)
+        except ChannelClosed:
+            self._deafen(server)
+            server.kill_at = time.monotonic() + LINGER
+        except PeerViolation as error:
+            self._violated(server, str(error))
+        except Exception:  # our bug: the server that found it is the one that is restarted
+            self._voice.note(traceback.format_exc())
+            self._violated(server, "an internal error, which is in servers.log")
+
+    def _violated(self, server: Server, reason: str) -> None:
+        self._voice.say(f"{server.name} (pid {server.pid}) is killed: {reason}")
+        self._deafen(server)
+        server.kill_at = time.monotonic() + LINGER
+        server.signal(signal.SIGKILL)
+
+    def _deafen(self, server: Server) -> None:
+        if server.is_heard and server.channel is not None:
+            self._selector.unregister(server.channel)
+            server.is_heard = False
+
+    def _ended(self, server: Server, how: str) -> None:
+        """A server was reaped: read what it had sent, and have it started again."""
+        self._drain(server)
+        self._deafen(server)
+        pid, lived = server.pid, time.monotonic() - server.started_at
+        server.ended(time.monotonic())
+        if server.name == ZYGOTE:
+            self._store.drop(BASE_ZYGOTE)
+        self._tell_changed(server, how)
+        if server.name not in RULES[self._stage].restarted:
+            server.due = None
+            self._voice.note(f"{server.name} (pid {pid}) ended: {how}")
+            return
+        self._voice.say(f"{server.name} (pid {pid}) ended after {lived:.1f} s: {how}; it is started again")
+        self._check_start(server, how)
+
+    def _check_start(self, server: Server, how: str) -> None:
+        """Give up on a daemon that has never stood and does not get up."""
+        if not self._was_ready and self._stage is Stage.RUNNING and server.failures >= servers.START_ATTEMPTS:
+            last = self._voice.last_words()
+            self._voice.say(
+                f"cannot start dadmsd: {server.name} ended {server.failures} times before it was ready, last with {how}{last and f': {last}'}"
+            )
+            self._voice.say(f"more is in {self._voice.path}" if self._settings.lease_fd is None else "nothing was started")
+            self.exit_code = 1
+            self._enter(Stage.ENDING)
+
+    def _drain(self, server: Server) -> None:
+        for _ in range(DRAIN_FRAMES if server.channel is not None else 0):
+            assert server.channel is not None
+            try:
+                frame = server.channel.receive()
+                if frame is None:
+                    return
+                self._obey(server, frame.body, frame.fds)
+            except ChannelClosed:
+                return
+            except PeerViolation as error:
+                self._voice.note(f"{server.name} had sent before its end: {error}")
+            except Exception:  # our bug, but the sender is dead already
+                self._voice.note(traceback.format_exc())
+
+    # what servers say
+
+    def _obey(self, server: Server, body: object, fds: list[int]) -> None:
+        if isinstance(body, messages.Store):
+            self._keep(body.name, fds)
+            return
+        for fd in fds:  # that nobody expects
+            os.close(fd)
+        match body:
+            case messages.Drop(name):
+                if name == BASE_ZYGOTE:
+                    raise PeerViolation("it dropped the base zygote, which is the keeper's")
+                if self._store.drop(name):
+                    self._tell(self._logger, name, messages.Drop(name))
+            case messages.Drained(name):
+                self._store.drained(name)
+            case messages.OrphanAcknowledged(os_pid):
+                self._orphans.acknowledge(os_pid)
+                self._tell_orphans()
+            case messages.Ready():
+                self._readied(server)
+            case messages.ShutdownAsked():
+                self._stop("shutdown")
+            case messages.Stopped():
+                if self._stage is Stage.RUNNING:
+                    raise PeerViolation("it said Stopped, and nobody had asked it to stop")
+                self._is_stopped = True
+
+    def _keep(self, name: str, fds: list[int]) -> None:
+        try:
+            if name == BASE_ZYGOTE:
+                for fd in fds:
+                    os.close(fd)
+                raise RequestRefused(f'cannot store "{name}": it is the keeper\'s')
+            self._store.put(name, fds)
+        except RequestRefused as error:
+            self._voice.say(str(error))
+            self._tell(self._kernel, name[:200], messages.StoreRefused(name[:200], str(error)))
+            return
+        if name.startswith(LOG):
+            self._tell(self._logger, name, messages.Stored(name))
+
+    def _readied(self, server: Server) -> None:
+        server.is_ready = True
+        server.failures = 0
+        self._voice.note(
+            f"{server.name} (pid {server.pid}) is ready, {(time.monotonic() - server.started_at) * 1000:.0f} ms after its start"
+        )
+        if server is self._kernel and not self._was_ready:
+            self._was_ready = True
+            self._notify.tell("READY=1", f"STATUS=ready on {self._settings.runtime_dir}")
+            if self._settings.lease_fd is None:
+                self._voice.say(f"ready on {self._settings.runtime_dir} (pid {os.getpid()})")
+
+    # the end
+
+    def _stop(self, reason: str, *, is_signal: bool = False) -> None:
+        if self._stage is Stage.RUNNING:
+            self._stop_reason = reason
+            self._was_signalled = is_signal
+            self._notify.tell("STOPPING=1", f"STATUS=stopping: {reason}")
+            if self._settings.lease_fd is None:
+                self._voice.say(f"stopping: {reason}")
+            self._enter(Stage.ASKED)
+        elif self._stage is Stage.ASKED and is_signal:
+            if self._was_signalled:
+                self._voice.say(f"{reason} again: killing what is left")
+                self._enter(Stage.KILLING)
+            self._was_signalled = True
+
+    def _enter(self, stage: Stage) -> None:
+        rule = RULES[stage]
+        now = time.monotonic()
+        lasts = self._settings.stop_timeout if stage is Stage.ASKED else rule.lasts
+        self._stage, self._stage_ends, self._kernel_starts = stage, None if lasts is None else now + lasts, 0
+        for server in self._servers.values():
+            if server.name not in rule.restarted:
+                server.due = None
+        if stage is Stage.ASKED:
+            self._tell(self._kernel, "", messages.StopAsked(self._stop_reason))
+        elif stage is Stage.KILLING:
+            self.exit_code = 1
+        elif stage is Stage.TIDYING:
+            self._is_stopped = False
+            self._kernel.due = now
+        elif stage is Stage.ENDING:
+            for name in (BUS, ZYGOTE, KERNEL):
+                self._servers[name].signal(signal.SIGTERM)
+        elif stage is Stage.DRAINING:
+            self._tell(self._logger, "", messages.StopAsked(self._stop_reason))
+
+    def _advance(self) -> None:
+        """Go to the next stage as far as this one has come to its end."""
+        while self._stage not in (Stage.RUNNING, Stage.OVER) and (following := self._following()) is not None:
+            self._enter(following)
+
+    def _following(self) -> Stage | None:
+        rule = RULES[self._stage]
+        if self._is_done():
+            return {Stage.ASKED: Stage.ENDING, Stage.TIDYING: Stage.ENDING}.get(self._stage, Stage(self._stage + 1))
+        is_late = self._stage_ends is not None and self._stage_ends <= time.monotonic()
+        is_hopeless = self._kernel_starts > rule.kernel_attempts and not self._kernel.pid
+        if not is_late and not is_hopeless:
+            return None
+        if self._stage in (Stage.ASKED, Stage.KILLING, Stage.CLEARING, Stage.LAST):
+            left = descent.descendants(os.getpid()) - {server.pid for server in self._servers.values()}
+            self._voice.say(f"{self._stage.name.lower()} took too long; processes left: {', '.join(map(str, sorted(left))) or 'none'}")
+            self.exit_code = 1
+        return rule.late
+
+    def _is_done(self) -> bool:
+        match self._stage:
+            case Stage.ASKED | Stage.TIDYING:
+                return self._is_stopped
+            case Stage.ENDING:
+                return not any(self._servers[name].pid for name in (BUS, ZYGOTE, KERNEL))
+            case Stage.KILLING | Stage.CLEARING:
+                left = descent.descendants(os.getpid()) - {self._logger.pid}
+                descent.kill(left)
+                return not left
+            case Stage.DRAINING:
+                return not self._logger.pid
+            case _:  # LAST
+                left = descent.descendants(os.getpid())
+                descent.kill(left)
+                return not left
