@@ -10,6 +10,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -48,7 +49,7 @@ class ThreadEnded(Event, frozen=True):
         return self.result.status == "completed"
 
     @property
-    def value(self) -> object:
+    def value(self) -> Any:
         """Give what the entry returned, None unless it did."""
         return msgspec.msgpack.decode(self.result.value)
 
