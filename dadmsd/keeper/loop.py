@@ -224,8 +224,9 @@ class Keeper:
             for name in self._store.leaving():
                 put(name, messages.Stored(name))
                 put(name, messages.Drop(name))
-        if server is self._kernel:
+        if server is not self._bus:
             put("", messages.StoreSent(0))
+        if server is self._kernel:
             for other in self._servers.values():
                 if other.pid and other is not server:
                     self._tell_changed(other)

@@ -7,15 +7,25 @@
 """
 
 import os
+import re
 from collections.abc import Sequence
 
-from dadms_ipc.errors import RequestRefused
+from dadms_ipc.errors import PeerViolation, RequestRefused
 
 BASE_ZYGOTE = "v1/zygote/base"
 LOG = "v1/log/"
 ENTRIES_LIMIT = 32_768  # a thousand processes with eight workers each have 18 000
 NAME_LIMIT = 200  # characters
 FDS_RESERVED = 256  # descriptors that the keeper keeps for itself below RLIMIT_NOFILE: channels, pairs, pidfds, frames
+_LOG_NAME = re.compile(r"v1/log/(([A-Za-z0-9_@+-]{1,100})(\.[A-Za-z0-9_.@+-]{1,90})?)")
+
+
+def log_name(name: str) -> tuple[str, str]:
+    """Give the tag of a log entry's lines, and the stem of its file: ``1001.1`` and ``1001``; raises PeerViolation."""
+    found = _LOG_NAME.fullmatch(name)
+    if found is None:
+        raise PeerViolation(f'"{name}" names no log')
+    return found.group(1), found.group(2)
 
 
 class Store:
@@ -64,6 +74,8 @@ class Store:
             return f"its name does not begin with v1/ or is longer than {NAME_LIMIT} characters"
         if not fds:
             return "no descriptor came with it"
+        if name.startswith(LOG) and not _LOG_NAME.fullmatch(name):
+            return "what follows v1/log/ names a file"
         if name.startswith(LOG) and len(fds) != 2:
             return f"a log has a read end and a write end, {len(fds)} came"
         held = self._held - len(self.get(name))
