@@ -143,21 +143,39 @@ class Node(msgspec.Struct):
 
 
 class Scope(msgspec.Struct):
-    """Nodes and flows that belong together: a process or an embedded sub-process."""
+    """Nodes and flows that belong together: a process or an embedded sub-process. It is filled with `add`, which keeps the indexes."""
 
     id: str
     name: str
     line: int
     nodes: dict[str, Node] = {}
     flows: dict[str, Flow] = {}
+    out: dict[str, list[Flow]] = {}
+    into: dict[str, list[Flow]] = {}
+    attached: dict[str, list[Node]] = {}
+
+    def add(self, part: Node | Flow) -> None:
+        """Take a node or a flow in."""
+        if isinstance(part, Flow):
+            self.flows[part.id] = part
+            self.out.setdefault(part.source, []).append(part)
+            self.into.setdefault(part.target, []).append(part)
+            return
+        self.nodes[part.id] = part
+        if part.attached_to:
+            self.attached.setdefault(part.attached_to, []).append(part)
 
     def leaving(self, node: Node) -> list[Flow]:
         """The flows that leave a node, in the order of the file."""
-        return [flow for flow in self.flows.values() if flow.source == node.id]
+        return self.out.get(node.id, [])
+
+    def entering(self, node: Node) -> list[Flow]:
+        """The flows that lead to a node, in the order of the file."""
+        return self.into.get(node.id, [])
 
     def boundaries(self, node: Node) -> list[Node]:
         """The events that are attached to a node."""
-        return [other for other in self.nodes.values() if other.attached_to == node.id]
+        return self.attached.get(node.id, [])
 
     def start(self) -> Node | None:
         """The first start event."""

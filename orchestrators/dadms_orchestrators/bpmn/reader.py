@@ -74,12 +74,11 @@ class Reader:
 
     def _scope(self, element: Element, scope: Scope) -> None:
         for child in element.all(BPMN, *NODES):
-            node = self._node(child)
-            scope.nodes[node.id] = node
+            scope.add(self._node(child))
         for child in element.all(BPMN, "sequenceFlow"):
             flow = self._flow(child, scope)
             if flow is not None:
-                scope.flows[flow.id] = flow
+                scope.add(flow)
 
     def _flow(self, element: Element, scope: Scope) -> Flow | None:
         identifier = self._id(element)

@@ -168,7 +168,7 @@ def _has_ways(scope: Scope, node: Node, named: str, refuse: Report) -> None:
     if not leaving:
         hint = "".join(f' (it names "{flow}", {_whose(scope, flow)})' for flow in node.declared_out[:1])
         refuse(node.line, node.id, f"{named} has no way out: no sequence flow leaves it{hint}")
-    if node.tag in ("startEvent", "boundaryEvent") and (entering := [flow for flow in scope.flows.values() if flow.target == node.id]):
+    if node.tag in ("startEvent", "boundaryEvent") and (entering := scope.entering(node)):
         refuse(entering[0].line, node.id, f'{named} is entered by sequence flow "{entering[0].id}", which BPMN forbids')
 
 
@@ -265,10 +265,9 @@ def _reached(scope: Scope, refuse: Report) -> None:
     if start is None:
         return
     reached = _walk(scope, [node.id for node in scope.nodes.values() if node.tag in ("startEvent", "eventSubProcess")])
-    entered = {flow.target for flow in scope.flows.values()}
     for node in scope.nodes.values():
         if node.id not in reached:
-            why = "no path from the start event leads to it" if node.id in entered or node.attached_to else "no sequence flow leads to it"
+            why = "no path from the start event leads to it" if scope.entering(node) or node.attached_to else "no sequence flow leads to it"
             refuse(node.line, node.id, f"{kind_of(node)} {node} is never reached: {why}")
 
 

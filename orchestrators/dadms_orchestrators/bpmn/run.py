@@ -14,30 +14,23 @@ from typing import Any
 from SpiffWorkflow.bpmn.util import BpmnEvent
 from SpiffWorkflow.util.task import TaskState
 
+from dadms_orchestrators.bpmn import calls, forms, results, timers
 from dadms_orchestrators.bpmn import snapshot as snapshots
-from dadms_orchestrators.bpmn import timers
+from dadms_orchestrators.bpmn.catching import catching_event
 from dadms_orchestrators.bpmn.definition import Definition
 from dadms_orchestrators.bpmn.expressions import Evaluator, Failure
-from dadms_orchestrators.bpmn.mapping import Unfit, decision_variables, field_value, is_missing
-from dadms_orchestrators.bpmn.model import Flow, FormField, Node, Text
+from dadms_orchestrators.bpmn.model import Flow, Node
 from dadms_orchestrators.bpmn.refusal import RunRefused
+from dadms_orchestrators.bpmn.results import UNSET as UNSET
 from dadms_orchestrators.bpmn.rules import kind_of
-from dadms_orchestrators.bpmn.specs import Attach, Boundary, Embedded, EndEvent, Form, Outside, Start, Timer
+from dadms_orchestrators.bpmn.specs import Embedded, EndEvent, Form, Outside, Start, Timer
 from dadms_orchestrators.bpmn.steps import Cancelled, Note, Outcome, RunError, Step, TaskError, UserTask, Work
 from dadms_orchestrators.bpmn.tokens import Instance, SubInstance, Token
-from dadms_orchestrators.bpmn.variables import NotJson, Scope, json_copy
+from dadms_orchestrators.bpmn.variables import Scope
 from dadms_orchestrators.bpmn.work import Open, user_task_of, work_of
 
 MAX_ENGINE_STEPS = 20_000  # of one advance(); a model that moves so long without any work moves for ever
-MAX_CALL_DEPTH = 50  # processes that call each other; beyond that they call themselves
 MAX_PATH = 10_000  # elements that an outcome lists; a loop passes more
-
-
-class _Unset:
-    """No result was given, which is not the same as null."""
-
-
-UNSET = _Unset()
 
 
 class Run:
@@ -56,10 +49,10 @@ class Run:
         self.instance = instance
         self.business_key = business_key
         self._begin_state(now)
-        self._top.scope = Scope(self._start_variables(variables or {}))
+        self._top.scope = Scope(forms.start_variables(definition, variables or {}, instance, business_key))
         self._top.plant()
         process = definition.process.scope
-        self._note("started", process.id, f'process "{process.name or process.id}" started')
+        self.note("started", process.id, f'process "{process.name or process.id}" started')
 
     def _begin_state(self, now: float) -> None:
         self._now = now
@@ -117,7 +110,7 @@ class Run:
         for token in sorted(self._waiting_timers(), key=lambda token: (token.internal_data["due"], token.id)):
             if token.internal_data["due"] <= self._now and token._state == TaskState.WAITING:
                 token.internal_data["event_fired"] = True
-                self._note("timer", token.task_spec.node.id, f"timer {token.task_spec.node} fired")
+                self.note("timer", token.task_spec.node.id, f"timer {token.task_spec.node} fired")
                 token.task_spec._update(token)
 
     def complete(self, work: str, outputs: Any = None, *, result: Any = UNSET) -> None:
@@ -126,12 +119,12 @@ class Run:
         if opened is None:
             return
         try:
-            self._apply(opened, outputs, result)
+            results.apply(self, opened, outputs, result)
         except Failure as failure:
             self._failed(opened.token, failure)
         else:
             node = opened.token.task_spec.node
-            self._note("done", node.id, f"{kind_of(node)} {node} is done")
+            self.note("done", node.id, f"{kind_of(node)} {node} is done")
             opened.token.complete()
 
     def fail(self, work: str, error: TaskError) -> None:
@@ -150,15 +143,14 @@ class Run:
         step = user_task_of(opened, self)
         defaults = {field.name: field.default for field in step.fields}
         named = f"{kind_of(node)} {node}"
-        filled = self._filled(node.fields, values, defaults, f"answer {named}")
+        filled = forms.filled(node.fields, values, defaults, f"answer {named}")
         self._take(task, "user task")
         try:
-            self._set_all(opened, filled)
-            self._map_outputs(opened)
+            results.settle(self, opened, filled)
         except Failure as failure:
             self._failed(opened.token, failure)
         else:
-            self._note("done", node.id, f"{named} is answered")
+            self.note("done", node.id, f"{named} is answered")
             opened.token.complete()
 
     # Keeping
@@ -196,114 +188,6 @@ class Run:
             del self._open[identifier]
         return opened
 
-    def _apply(self, opened: Open, outputs: Any, result: Any) -> None:
-        spec = opened.token.task_spec
-        node: Node = spec.node
-        implementation = node.implementation
-        assert implementation is not None
-        try:
-            given = json_copy(outputs, "what it gave")
-            value = json_copy(result, f'its result "{node.result_variable}"') if result is not UNSET else UNSET
-            if implementation.kind == "decision":
-                found = decision_variables(implementation.decision, implementation.map_result, node.result_variable, given)
-                self._set_all(opened, found)
-                self._map_outputs(opened)
-                return
-            if given is not None and not isinstance(given, dict):
-                raise Unfit(f"it gave {type(outputs).__name__}, and variables are a map of names")
-        except NotJson as error:
-            raise Failure(TaskError("NotJson", f"{kind_of(node)} {node}: {self._which(outputs, str(error))}"), node, spec.process) from None
-        except Unfit as error:
-            raise Failure(TaskError("BadResult", f"{kind_of(node)} {node}: {error}"), node, spec.process) from None
-        found = given or {}
-        if node.result_variable:
-            found = {node.result_variable: found} if value is UNSET else {**found, node.result_variable: value}
-        if node.connector is not None:
-            found = self._connected(opened, found, own=implementation.kind == "http")
-        self._set_all(opened, found)
-        self._map_outputs(opened)
-
-    @staticmethod
-    def _which(outputs: Any, reason: str) -> str:
-        """The reason, with the variable in which it lies."""
-        for name, value in outputs.items() if isinstance(outputs, dict) else ():
-            try:
-                json_copy(value, f'variable "{name}"')
-            except NotJson as error:
-                return str(error)
-        return reason
-
-    def _connected(self, opened: Open, outputs: dict[str, Any], *, own: bool) -> dict[str, Any]:
-        """The variables that the outputs of a connector make; `own`: nothing else leaves it. A handler of an external task may give no `response`, and answers then itself."""
-        node = opened.token.task_spec.node
-        found = {} if own else dict(outputs)
-        if own or isinstance(outputs.get("response"), dict):
-            scope = Scope(dict(outputs), opened.scope)
-            for parameter in node.connector.outputs:
-                if isinstance(parameter.value, Text):
-                    found[parameter.name] = self.evaluator(scope, opened.token).parameter(parameter)
-        return found
-
-    @staticmethod
-    def _set_all(opened: Open, found: dict[str, Any]) -> None:
-        for name, value in found.items():
-            opened.scope.set(name, value)
-
-    def _map_outputs(self, opened: Open) -> None:
-        for parameter in opened.token.task_spec.node.outputs:
-            value = self.evaluator(opened.scope, opened.token).parameter(parameter)
-            opened.token.workflow.scope.set(parameter.name, value)
-
-    # Variables that come in
-
-    def _start_variables(self, variables: dict[str, Any]) -> dict[str, Any]:
-        given: dict[str, Any] = {}
-        for name, value in variables.items():
-            try:
-                given[name] = json_copy(value, f'variable "{name}"')
-            except NotJson as error:
-                raise RunRefused(f"cannot start {self.definition.checked.file}: {error}") from None
-        process = self.definition.process
-        start = process.scope.start()
-        if start is None or not start.fields:
-            return given
-        defaults: dict[str, Any] = {}
-        for field in start.fields:
-            if field.default is not None:
-                evaluator = Evaluator(Scope(given), start, process, self.instance, self.business_key, assumed=[])
-                defaults[field.name] = evaluator.text(f'default of field "{field.name}"', field.default)
-        return {**given, **self._filled(start.fields, given, defaults, f"start {process.file}", start=True)}
-
-    @staticmethod
-    def _filled(
-        fields: tuple[FormField, ...], values: dict[str, Any], defaults: dict[str, Any], doing: str, *, start: bool = False
-    ) -> dict[str, Any]:
-        """The answers of a form, with its defaults; raises RunRefused."""
-        filled: dict[str, Any] = {}
-        known = {field.name: field for field in fields}
-        problems: list[str] = []
-        for name, value in values.items():
-            try:
-                copy = json_copy(value, f'"{name}"')
-                if name not in known:
-                    filled[name] = copy
-                elif start or not known[name].readonly:
-                    filled[name] = field_value(known[name], copy)
-            except (NotJson, Unfit) as error:
-                problems.append(str(error))
-        for field in fields:
-            if field.readonly or not is_missing(values.get(field.name)):
-                continue
-            try:
-                filled[field.name] = field_value(field, defaults.get(field.name))
-            except Unfit as error:
-                problems.append(f"the default of {error}")
-            if field.required and is_missing(filled.get(field.name)):
-                problems.append(f'field "{field.name}" is required')
-        if problems:
-            raise RunRefused(f"cannot {doing}: {'; '.join(problems)}")
-        return filled
-
     # Moving
 
     def _drain(self) -> None:
@@ -323,7 +207,7 @@ class Run:
             token.workflow.forget()
             if self._top.completed and not self.is_finished:
                 self._status = "completed"
-                self._note("end", self.definition.process.scope.id, "the process is completed")
+                self.note("end", self.definition.process.scope.id, "the process is completed")
         self._tell_cancelled()
 
     def _move(self, token: Token) -> None:
@@ -334,12 +218,12 @@ class Run:
         node = spec.node
         if isinstance(spec, Start):
             if isinstance(token.workflow, SubInstance):
-                self._enter(token.workflow)
+                calls.enter(self, token.workflow)
             token.run()
         elif isinstance(spec, Outside | Form):
             self._start_work(token)
         elif isinstance(spec, Embedded):
-            self._leave(token)
+            calls.leave(self, token)
             token.run()
         elif isinstance(spec, EndEvent):
             self._end(token, node)
@@ -348,16 +232,14 @@ class Run:
 
     def _start_work(self, token: Token) -> None:
         node = token.task_spec.node
-        scope = self._local(token, token.workflow.scope)
+        scope = self.local_scope(token)
         token.run()
         self._serial += 1
         opened = Open(f"{node.id}#{self._serial}", "user task" if node.tag == "userTask" else "work", token, scope)
         implementation = node.implementation
         if implementation is not None and implementation.expression is not None:
             value = self.evaluator(scope, token).text("its expression", implementation.expression)
-            if node.result_variable:
-                scope.set(node.result_variable, value)
-            self._map_outputs(opened)
+            results.settle(self, opened, {node.result_variable: value} if node.result_variable else {})
             token.complete()
             return
         step = self._step_of(opened)
@@ -368,9 +250,9 @@ class Run:
     def _step_of(self, opened: Open) -> Work | UserTask:
         return user_task_of(opened, self) if opened.kind == "user task" else work_of(opened, self)
 
-    def _local(self, token: Token, around: Scope) -> Scope:
-        """The scope that the input parameters of a node make around it."""
-        scope = Scope({}, around)
+    def local_scope(self, token: Token) -> Scope:
+        """The scope that the input parameters of a node make around it; raises Failure."""
+        scope = Scope({}, token.workflow.scope)
         node = token.task_spec.node
         assumed: list[str] = []
         for parameter in node.inputs:
@@ -381,65 +263,14 @@ class Run:
     def tell_assumed(self, node: Node, assumed: list[str]) -> None:
         """Say which variables counted as null."""
         for name in dict.fromkeys(assumed):
-            self._note("assumed", node.id, f'{kind_of(node)} {node}: variable "{name}" is not defined and counts as null', variable=name)
-
-    def _enter(self, instance: SubInstance) -> None:
-        owner = instance.owner
-        node: Node = owner.task_spec.node
-        if instance.depth > MAX_CALL_DEPTH:
-            raise self._failure(owner, "CallDepth", f"{kind_of(node)} {node} is called from itself, {MAX_CALL_DEPTH} levels deep")
-        local = self._local(owner, owner.workflow.scope)
-        if node.call is None:
-            instance.scope = local
-            self._note("entered", node.id, f"{kind_of(node)} {node} entered")
-            return
-        instance.local = local
-        if not node.call.ins and not node.call.outs:
-            instance.scope = Scope(local.all())
-        for mapping in node.call.ins:
-            if mapping.everything:
-                instance.scope.values.update(local.all())
-            elif mapping.target:
-                value = (
-                    self.evaluator(local, owner).text("camunda:in", mapping.expression)
-                    if mapping.expression is not None
-                    else local.get(mapping.source or "")
-                )
-                instance.scope.values[mapping.target] = value
-        self._note("called", node.id, f'{kind_of(node)} {node} calls process "{node.call.element}"', process=node.call.element)
-
-    def _leave(self, token: Token) -> None:
-        node: Node = token.task_spec.node
-        instance: SubInstance = token.workflow.top_workflow.subprocesses.pop(token.id)
-        if node.call is None:
-            self._map_outputs(Open("", "work", token, instance.scope))
-            self._note("left", node.id, f"{kind_of(node)} {node} left")
-            return
-        local = instance.local
-        assert local is not None
-        if not node.call.ins and not node.call.outs:
-            for name, value in instance.scope.values.items():
-                local.set(name, value)
-        for mapping in node.call.outs:
-            if mapping.everything:
-                for name, value in instance.scope.values.items():
-                    token.workflow.scope.set(name, value)
-            elif mapping.target:
-                value = (
-                    self.evaluator(instance.scope, token).text("camunda:out", mapping.expression)
-                    if mapping.expression is not None
-                    else instance.scope.get(mapping.source or "")
-                )
-                token.workflow.scope.set(mapping.target, value)
-        self._map_outputs(Open("", "work", token, local))
-        self._note("returned", node.id, f'{kind_of(node)} {node} returned from process "{node.call.element}"', process=node.call.element)
+            self.note("assumed", node.id, f'{kind_of(node)} {node}: variable "{name}" is not defined and counts as null', variable=name)
 
     def _end(self, token: Token, node: Node) -> None:
         assert node.event is not None
         is_last = token.workflow is self._top
         if is_last:
             self._end_event = node.id
-        self._note("end", node.id, f"{kind_of(node)} {node} reached")
+        self.note("end", node.id, f"{kind_of(node)} {node} reached")
         if node.event.kind != "error":
             token.run()
             return
@@ -462,7 +293,7 @@ class Run:
         return start
 
     def _failed(self, token: Token, failure: Failure) -> None:
-        catching = self._catching(token, failure.error)
+        catching = catching_event(token, failure.error)
         if catching is None:
             self._error = failure.told()
             self._status = "failed"
@@ -474,7 +305,7 @@ class Run:
         for name, value in ((node.event.code_variable, failure.error.code), (node.event.message_variable, failure.error.message)):
             if name:
                 catching.workflow.scope.set(name, value)
-        self._note(
+        self.note(
             "caught",
             node.id,
             f"boundary event {node} caught {failure.error.code or failure.error.type}: {failure.error.message}",
@@ -482,26 +313,6 @@ class Run:
         )
         catching.task_spec.catch(catching, BpmnEvent(catching.task_spec.event_definition))
         catching.task_spec._update(catching)
-
-    @staticmethod
-    def _catching(token: Token, error: TaskError) -> Token | None:
-        """The innermost error boundary event that catches a failure: first one with the code, then one for every error."""
-        current: Token | None = token
-        while current is not None:
-            attach = current.parent
-            if attach is not None and isinstance(attach.task_spec, Attach) and not isinstance(current.task_spec, Boundary):
-                waiting = [
-                    sibling
-                    for sibling in attach.children
-                    if isinstance(sibling.task_spec, Boundary) and sibling._state == TaskState.WAITING
-                ]
-                events = [(sibling, sibling.task_spec.node.event) for sibling in waiting if sibling.task_spec.node.event.kind == "error"]
-                for wanted in (error.code if error.code is not None else error.type, None):
-                    for sibling, event in events:
-                        if event.code == wanted:
-                            return sibling  # type: ignore[no-any-return]  # SpiffWorkflow ships no types
-            current = current.workflow.owner if isinstance(current.workflow, SubInstance) else None
-        return None
 
     def _tell_cancelled(self) -> None:
         for token in self._top.cancelled:
@@ -525,7 +336,7 @@ class Run:
     def takes(self, token: Token, flow: Flow, why: str) -> None:
         """A gateway chose a flow."""
         node = token.task_spec.node
-        self._note("branch", node.id, f'{kind_of(node)} {node} takes "{flow.name or flow.id}": {why}', flow=flow.id)
+        self.note("branch", node.id, f'{kind_of(node)} {node} takes "{flow.name or flow.id}": {why}', flow=flow.id)
 
     def no_way(self, token: Token) -> Failure:
         """No condition held."""
@@ -567,5 +378,6 @@ class Run:
         """Variables that conditions read and that are not set."""
         return tuple(name for name in self.definition.checked.condition_variables if name not in self._top.scope and name != "execution")
 
-    def _note(self, what: str, element: str, text: str, **detail: Any) -> None:
+    def note(self, what: str, element: str, text: str, **detail: Any) -> None:
+        """Say that something happened."""
         self._steps.append(Note(what, element, text, detail))
