@@ -1,7 +1,7 @@
 """Processes: admission, the zygote that they need, their main, and their end.
 
 1. A process is admitted (journal, ledger), then gets a zygote, then a main. Without handlers it is forked by the zygote that all processes of its orchestrator
-   and user share; with handlers by one of its own, forked from the shared one, which has imported them under the process's limits.
+   and user share; with handlers or an environment by one of its own, forked from the shared one, which imports under the process's limits.
 2. Its end begins when its main is gone or its end was asked for, and is over when nothing is left: no worker, no zygote of its own, no cgroup. Only then is the
    status final and are its resources free.
 3. The cause of death is what was seen, in this order: out of memory, our doing, what the child said, how it exited.
@@ -107,7 +107,7 @@ def zygote_for(state: State, process: Process) -> Child | None:
     """Give the zygote that forks for a process, or None while it is being made."""
     shared_key = f"{code_of(process.spec)}|{process.uid}"
     shared = _zygote(state, shared_key, "base", 0, process.uid)
-    if shared is None or not process.spec.handlers:
+    if shared is None or not (process.spec.handlers or process.spec.environment):
         return shared
     return _zygote(state, f"{shared_key}|{process.pid}", shared.name, process.pid, process.uid)
 
@@ -161,7 +161,7 @@ def zygote_gone(state: State, child: Child, oom: str) -> None:
             advance(state, process)
     else:
         process_of = state.processes.get(child.pid)
-        what = f'handlers "{process_of.spec.handlers}"' if process_of is not None else child.key.split("|")[0]
+        what = f'handlers "{process_of.spec.handlers}"' if process_of is not None and process_of.spec.handlers else child.key.split("|")[0]
         if oom:
             why = f"cannot import {what}: out of memory, {oom}"
         elif child.failure:
@@ -230,6 +230,8 @@ def on_outcome(state: State, event: events.OutcomeGiven) -> None:
         process.outcome = bytes(event.outcome.value)
         process.reason = event.outcome.reason
         state.changed(process)
+    if process is not None:
+        state.do(effects.Tell(event.name, port.Recorded()))
 
 
 def on_note(state: State, event: events.NoteGiven) -> None:

@@ -5,6 +5,7 @@ Rule 2: what is not a record (queues, timers, who waits) is derived from records
 Rule 3: time comes in with ``begin``; nothing here reads a clock.
 """
 
+import hashlib
 import hmac
 from collections import deque
 from heapq import heappop, heappush
@@ -174,6 +175,10 @@ class State:
     def secret(self, pid: int, incarnation: int) -> bytes:
         """Derive the secret of an incarnation: 32 bytes that nobody without the instance key can make."""
         return hmac.digest(self.settings.instance_key, f"incarnation {pid}.{incarnation}".encode(), "sha256")
+
+    def secret_digest(self, pid: int, incarnation: int) -> bytes:
+        """Give what the bus knows of a secret."""
+        return hashlib.sha256(self.secret(pid, incarnation)).digest()
 
     def log_name(self, child: Child) -> str:
         """Name the pipe that a child's output goes into: one for each incarnation, one for each zygote."""

@@ -1,0 +1,103 @@
+"""The kernel's program: ``python -m dadmsd.kernel --keeper-fd N``, started by the keeper."""
+
+import argparse
+import gc
+import hashlib
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import dadmsd
+from dadms_ipc.channel import Channel, Frame, adopt
+from dadms_ipc.errors import ChannelClosed, DadmsError, PeerViolation
+from dadmsd import config
+from dadmsd.keeper import messages as keeper
+from dadmsd.kernel import host
+from dadmsd.kernel.confine import Confinement
+from dadmsd.kernel.core.state import Settings
+from dadmsd.kernel.journal import Journal
+from dadmsd.kernel.run import Loop
+
+WELCOME_TIMEOUT = 10.0  # seconds for the keeper to say who we are
+
+
+def main() -> int:
+    """Run a kernel until its keeper ends it or is gone."""
+    parser = argparse.ArgumentParser(prog="dadmsd.kernel", description="Started by dadmsd; not for people.")
+    parser.add_argument("--keeper-fd", type=int, required=True)
+    options = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the keeper decides when we end; a terminal's Ctrl-C reaches us all
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    to_keeper: Channel[Any] = Channel(adopt(options.keeper_fd), keeper.FromKeeper)
+    try:
+        loop = _start(to_keeper)
+    except ChannelClosed:
+        return 0  # the keeper is gone before anything began
+    except DadmsError as error:
+        sys.stderr.write(f"kernel: {error}\n")
+        return 1
+    gc.collect()
+    gc.freeze()  # what stands now stays: collections look at the rest
+    return loop.run()
+
+
+def _start(to_keeper: Channel[Any]) -> Loop:
+    """Read the keeper's welcome and its store, then take over."""
+    welcome: keeper.Welcome | None = None
+    stored: dict[str, list[int]] = {}
+    early: list[Frame[Any]] = []
+    while True:
+        frame = to_keeper.receive(WELCOME_TIMEOUT)
+        if frame is None:
+            raise PeerViolation(f"the keeper did not say who we are within {WELCOME_TIMEOUT:g} s")
+        match frame.body:
+            case keeper.Welcome():
+                welcome = frame.body
+            case keeper.Stored():
+                stored[frame.body.name] = frame.fds
+            case keeper.StoreSent():
+                break
+            case _:
+                early.append(frame)
+    if welcome is None:
+        raise PeerViolation("the keeper sent its store and no welcome")
+    to_keeper.epoch = welcome.epoch
+    journal = Journal(Path(welcome.state_dir, "kernel.db"), boot_id=welcome.boot_id)
+    instance = f"dadms-{hashlib.sha256(welcome.runtime_dir.encode()).hexdigest()[:8]}"
+    backend = host.detect(instance, servers=host.servers_of(os.getppid()))
+    settings = _settings(welcome, journal, backend.name)
+    loop = Loop(to_keeper, settings, journal, Confinement(backend, memory_limit=settings.memory_limit))
+    loop.early = early
+    loop.start(list(journal.rows()), list(stored.items()), same_boot=journal.written_under == welcome.boot_id)
+    return loop
+
+
+def _settings(welcome: keeper.Welcome, journal: Journal, backend: str) -> Settings:
+    options = config.load(welcome.config)
+    cores = len(os.sched_getaffinity(0))
+    return Settings(
+        epoch=welcome.epoch,
+        boot_id=welcome.boot_id,
+        version=dadmsd.__version__,
+        instance_key=journal.instance_key,
+        uid=os.getuid(),
+        runtime_dir=welcome.runtime_dir,
+        state_dir=welcome.state_dir,
+        is_private=welcome.is_private,
+        limits_backend=backend,
+        max_processes=options.process_kernel.max_processes,
+        slots=options.thread_scheduler.max_concurrent_threads,
+        ready_timeout=options.process_kernel.process_timeout_ms / 1000,
+        thread_timeout=options.thread_scheduler.thread_timeout_ms / 1000,
+        memory_limit=options.resource_manager.memory_limit_mb * 1024 * 1024,
+        cpu_limit=cores * options.resource_manager.cpu_limit_percent / 100,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

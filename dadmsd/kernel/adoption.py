@@ -1,0 +1,107 @@
+"""What a new kernel does with what the keeper kept: ports, pages and log pipes of children that lived on while no kernel was there.
+
+The core has rebuilt its state from rows; here the descriptors are put back into the hands, everybody is greeted under the new epoch, and what belongs to nobody
+is dropped. Greetings make the others repeat whatever the dead kernel may have read and not committed.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+from dadms_ipc import port
+from dadms_ipc.channel import Channel, adopt
+from dadms_ipc.errors import HostFailure, PeerViolation
+from dadmsd.keeper import messages as keeper
+from dadmsd.kernel.confine import group_of
+from dadmsd.kernel.core.lifecycle import ALIVE
+from dadmsd.kernel.core.records import Child
+from dadmsd.kernel.core.state import State
+from dadmsd.kernel.hands import Hands
+from dadmsd.kernel.host.processes import look
+from dadmsd.kernel.ports import Port
+from dadmsd.worker import messages as worker
+from dadmsd.worker.page import Page
+from dadmsd.zygote import messages as zygote
+
+HELLO: dict[str, Any] = {"zygote": zygote.Hello(), "main": port.Hello(), "worker": worker.Hello()}
+
+
+def adopt_children(
+    state: State, hands: Hands, stored: list[tuple[str, list[int]]], watch: Callable[[Port], None], to_keeper: Channel[Any]
+) -> None:
+    """Put every stored descriptor where it belongs, and greet."""
+    epoch = state.settings.epoch
+    pages: dict[str, int] = {}
+    for name, fds in stored:
+        kind, _, what = name.removeprefix("v1/").partition("/")
+        if name == "v1/zygote/base":
+            hands.base = Port("base", "zygote", "", adopt(fds[0]), epoch=epoch)
+        elif kind == "port" and what in state.children:
+            child = state.children[what]
+            hands.ports[what] = Port(what, child.role, child.parent, adopt(fds[0]), epoch=epoch)
+        elif kind == "page" and what in state.children:
+            pages[what] = fds[0]
+        elif kind == "log" and len(fds) == 2 and _log_is_wanted(state, what):
+            hands.logs[what] = (fds[0], fds[1])
+        else:
+            for fd in fds:
+                os.close(fd)
+            to_keeper.send(keeper.Drop(name))
+    for name, fd in pages.items():
+        _give_page(hands, name, fd)
+    for child in state.children.values():
+        _give_pidfd(hands, child)
+        _regroup(state, hands, child)
+    if hands.base is not None:
+        watch(hands.base)
+        hands.base.send(zygote.Hello())
+    for held in hands.ports.values():
+        watch(held)
+        held.send(HELLO[held.role])
+    known = {str(process.pid) for process in state.live_processes()}
+    known |= {group_of(child) for child in state.children.values() if not child.pid}
+    with contextlib.suppress(HostFailure):
+        hands.confinement.clear_strangers(known)
+
+
+def _log_is_wanted(state: State, name: str) -> bool:
+    if name in state.children:
+        return True
+    pid = name.partition(".")[0]
+    return pid.isdigit() and any(process.pid == int(pid) for process in state.live_processes())
+
+
+def _give_page(hands: Hands, name: str, fd: int) -> None:
+    held = hands.ports.get(name)
+    if held is None:
+        os.close(fd)
+        return
+    held.page_fd = fd
+    try:
+        held.page = Page.map(fd)
+    except PeerViolation:
+        held.is_unreadable = True  # of another version, or damaged: its worker ends as one that broke the protocol
+
+
+def _give_pidfd(hands: Hands, child: Child) -> None:
+    """Get a handle on a child that lives, without waiting for its zygote's report."""
+    held = hands.ports.get(child.name)
+    if held is None or child.phase not in ALIVE:
+        return
+    try:
+        pidfd = os.pidfd_open(child.os_pid)
+    except OSError:
+        return
+    seen = look(child.os_pid)
+    if seen is not None and seen.start == child.start_ticks:
+        held.pidfd = pidfd
+    else:
+        os.close(pidfd)
+
+
+def _regroup(state: State, hands: Hands, child: Child) -> None:
+    """Tell a backend without cgroups who belongs together; for cgroups it is a repetition of what is so already."""
+    if child.phase in ("opened", "ready", "stopping", "killing"):
+        with contextlib.suppress(Exception):  # it ended meanwhile; its exit is reported
+            hands.confinement.confine(child, state.processes.get(child.pid))

@@ -1,0 +1,47 @@
+"""Turns answers of the core into bytes, with what only the machine knows: memory in use, our own pid, the text of a log."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from dadms_ipc.requests import DaemonInfo, LogPiece, ProcessInfo, ReadLog
+from dadmsd.kernel.confine import Confinement
+from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.state import State
+
+PIECE_MOST = 60_000  # bytes of a log in one answer
+
+
+def encode_answer(answer: object, state: State, confinement: Confinement) -> bytes:
+    """Encode an answer as msgpack."""
+    if isinstance(answer, list):
+        answer = [_completed(each, confinement) for each in answer]
+    elif isinstance(answer, ReadLog):
+        answer = _read_log(answer, state)
+    else:
+        answer = _completed(answer, confinement)
+    return msgspec.msgpack.encode(answer)
+
+
+def _completed(answer: object, confinement: Confinement) -> object:
+    if isinstance(answer, DaemonInfo):
+        return msgspec.structs.replace(answer, os_pid=os.getpid())
+    if isinstance(answer, ProcessInfo) and answer.status not in ENDED:
+        usage = confinement.usage(answer.pid)
+        if usage is not None:
+            return msgspec.structs.replace(answer, memory=usage.memory, memory_peak=usage.memory_peak, cpu_seconds=usage.cpu_seconds)
+    return answer
+
+
+def _read_log(request: ReadLog, state: State) -> LogPiece:
+    """Read a piece of a log; a log that is not there yet is empty."""
+    path = Path(state.settings.state_dir, "logs", f"{request.pid}.log")
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            offset = max(0, size + request.offset) if request.offset < 0 else request.offset
+            file.seek(offset)
+            return LogPiece(file.read(max(0, min(PIECE_MOST, request.limit))), offset, size, str(path))
+    except OSError:
+        return LogPiece(b"", 0, 0, str(path))

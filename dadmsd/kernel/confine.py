@@ -1,0 +1,120 @@
+"""Puts a child under the limits of its process before its gate opens, and takes the groups away when nothing is left in them.
+
+1. A process's group carries its caps; main, workers and a zygote of its own live in leaves of it. Shared zygotes have groups of their own.
+2. Where a spec sets no memory limit, the process is still held to what all processes together may use, if the host can hold it.
+3. Everything here may be repeated: a kernel may have died after any step.
+"""
+
+import msgspec
+
+from dadms_ipc.errors import HostFailure
+from dadms_ipc.requests import Limits
+from dadmsd.kernel.core.records import Child, Process
+from dadmsd.kernel.host import Backend, Usage, limits, oom
+from dadmsd.zygote.messages import Rlimit
+
+_SHARED_ZYGOTE = Limits(memory=1 << 30, files=None)  # an orchestrator's own code; a gigabyte is room enough to import it
+
+
+class Confined(msgspec.Struct):
+    """What is in force, and what the child must still set on itself."""
+
+    limits: dict[str, str]
+    warnings: list[str]
+    left: list[Rlimit]
+
+
+def group_of(child: Child) -> str:
+    """Name the group that a child lives in."""
+    if not child.pid:
+        return child.name.replace("/", "-")
+    leaf = f"w{child.number}" if child.role == "worker" else child.role
+    return f"{child.pid}/{leaf}"
+
+
+class Confinement:
+    """The groups of this daemon on this host."""
+
+    def __init__(self, backend: Backend, *, memory_limit: int) -> None:
+        self.backend = backend
+        self._memory_limit = memory_limit  # bytes, all processes together
+        self._held: dict[int, dict[str, str]] = {}  # caps of each process's group, as read back
+        self._warned: dict[int, list[str]] = {}
+
+    def confine(self, child: Child, process: Process | None) -> Confined:
+        """Move a child to its leaf, set what is set on it, and read all of it back. Raises HostFailure or RequestRefused where a limit does not hold."""
+        asked, enforcement = (process.spec.limits, process.spec.enforcement) if process is not None else (_SHARED_ZYGOTE, "best-effort")
+        held: dict[str, str] = {}
+        warnings: list[str] = []
+        group = group_of(child)
+        if process is not None:
+            held, warnings = self._hold_process(process, asked, enforcement)
+        role = "main" if child.role == "zygote" and process is not None else child.role
+        plan = limits.plan(asked, self.backend, role, enforcement=enforcement)
+        caps = self.backend.create(group, plan.caps)
+        self.backend.attach(group, child.os_pid)
+        applied = limits.apply(plan, child.os_pid)
+        own = {f"worker_{name}" if role == "worker" else name: text for name, text in limits.held_caps(caps, self.backend).items()}
+        return Confined({**held, **own, **applied.enforced.limits}, [*warnings, *applied.enforced.warnings], applied.left)
+
+    def _hold_process(self, process: Process, asked: Limits, enforcement: str) -> tuple[dict[str, str], list[str]]:
+        if process.pid not in self._held:
+            whole = asked
+            if asked.memory is None and "memory" in self.backend.holds:
+                whole = msgspec.structs.replace(asked, memory=self._memory_limit)
+            plan = limits.plan(whole, self.backend, "process", enforcement=enforcement)
+            caps = self.backend.create(str(process.pid), plan.caps)
+            self._held[process.pid] = limits.held_caps(caps, self.backend)
+            self._warned[process.pid] = list(plan.warnings)
+        return self._held[process.pid], self._warned[process.pid]
+
+    def enclose_bus(self, os_pid: int, memory: int) -> None:
+        """Hold the bus to a memory cap of its own where the host can: hostile clients cost a restart of the bus at most."""
+        if "memory" in self.backend.holds:
+            plan = limits.plan(Limits(memory=memory, files=None, core=None), self.backend, "server", enforcement="best-effort")
+            self.backend.create("bus", plan.caps)
+            self.backend.attach("bus", os_pid)
+
+    def usage(self, pid: int) -> Usage | None:
+        """Read what a process uses now, its workers included."""
+        try:
+            return self.backend.usage(str(pid))
+        except HostFailure:
+            return None  # its group went away meanwhile
+
+    def victim(self, child: Child, signal_number: int) -> str:
+        """Say what the OOM killer had to do with an end; "" when nothing."""
+        verdict = oom.attribute(None, oom.read(self.backend, group_of(child)), signal_number)
+        return verdict.text if verdict is not None else ""
+
+    def kill(self, pid: int) -> None:
+        """Begin to end everything in the group of a process."""
+        self.backend.kill(str(pid))
+
+    def leave(self, child: Child) -> bool:
+        """Remove the leaf of a child that ended; False while something that it left behind lives there."""
+        return self.backend.remove(group_of(child))
+
+    def clear(self, pid: int) -> bool:
+        """End what is left of a process and remove its group; False while it is not gone: ask again."""
+        group = str(pid)
+        if not self.backend.is_empty(group):
+            self.backend.kill(group)
+        if not self.backend.remove(group):
+            return False
+        self._held.pop(pid, None)
+        self._warned.pop(pid, None)
+        return True
+
+    def clear_strangers(self, known: set[str]) -> list[str]:
+        """End and remove groups that nobody knows: an earlier daemon's. Give those that are not gone yet."""
+        left = []
+        for group in self.backend.groups():
+            top = group.partition("/")[0]
+            if top in known or top == "bus":
+                continue
+            if not self.backend.is_empty(group):
+                self.backend.kill(group)
+            if not self.backend.remove(group):
+                left.append(group)
+        return left

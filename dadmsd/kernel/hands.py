@@ -1,0 +1,368 @@
+"""Performs the effects of the core. It decides nothing: what it finds out is an event of the next turn.
+
+Order of a start (docs/reference/zygote.md): journal, store in the keeper, fork request; and later limits, read back, gate. Order of an end: exit reported,
+journaled, then acknowledged (reap), then the descriptors go.
+"""
+
+import contextlib
+import errno
+import os
+import pwd
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dadms_ipc import channel, port
+from dadms_ipc.channel import Channel
+from dadms_ipc.errors import ChannelClosed, DadmsError, HostFailure
+from dadmsd.keeper import messages as keeper
+from dadmsd.kernel import link
+from dadmsd.kernel.answering import encode_answer
+from dadmsd.kernel.confine import Confined, Confinement, group_of
+from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.processes import code_of
+from dadmsd.kernel.core.records import Child, Process
+from dadmsd.kernel.core.state import State
+from dadmsd.kernel.ports import Port
+from dadmsd.worker import messages as worker
+from dadmsd.worker.page import Page
+from dadmsd.zygote import messages as zygote
+
+RETRY_SECONDS = 0.005  # until a group that was told to end is looked at again; doubles up to RETRY_MOST
+RETRY_MOST = 0.2
+
+# One thread a process unless the user says otherwise: a zygote that forks must have one, and a worker holds one slot.
+QUIET_LIBRARIES = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS"), "1"
+)
+
+
+class Hands:
+    """What the shell holds: ports, the link, the store's client side, groups."""
+
+    def __init__(
+        self,
+        state: State,
+        confinement: Confinement,
+        to_keeper: Channel[Any],
+        watch: Callable[[Port], None],
+        unwatch: Callable[[Port], None],
+    ) -> None:
+        self._state = state
+        self._settings = state.settings
+        self.confinement = confinement
+        self._keeper = to_keeper
+        self._watch = watch
+        self._unwatch = unwatch
+        self.ports: dict[str, Port] = {}
+        self.base: Port | None = None
+        self.link: Channel[Any] | None = None
+        self.logs: dict[str, tuple[int, int]] = {}  # name -> read and write end of the pipe
+        self.reported_by: dict[str, str] = {}  # children that nobody knows any more -> the zygote that waits to reap them
+        self.orphans: dict[str, int] = {}  # child -> OS pid of those whose exit the keeper holds
+        self.found: list[events.Event] = []  # for the next turn
+        self.retries: dict[int, tuple[float, float]] = {}  # process whose group is to be cleared -> (when, pause)
+        self._leaves: list[str] = []  # of ended children, that could not be removed yet
+        self._perform: dict[type[Any], Callable[[Any], None]] = {
+            effects.Fork: self._fork,
+            effects.OpenGate: self._open_gate,
+            effects.Signal: self._signal,
+            effects.KillGroup: self._kill_group,
+            effects.Bury: self._bury,
+            effects.ClearGroup: self._clear_group,
+            effects.Tell: self._tell,
+            effects.SendBatch: self._send_batch,
+            effects.Consume: self._consume,
+            effects.Retire: self._retire,
+            effects.Reply: self._reply,
+            effects.Enroll: self._enroll,
+            effects.Discharge: lambda effect: self._to_bus(link.Discharged(effect.pid, effect.incarnation)),
+            effects.FinishRoster: lambda effect: self._to_bus(link.RosterSent(effect.count)),
+            effects.Publish: self._publish,
+            effects.AskShutdown: lambda _effect: self._keeper.send(keeper.ShutdownAsked()),
+            effects.SayStopped: lambda _effect: self._keeper.send(keeper.Stopped()),
+        }
+
+    def perform(self, effect: effects.AnyEffect) -> None:
+        """Do one effect."""
+        self._perform[type(effect)](effect)
+
+    def zygote_port(self, name: str) -> Port | None:
+        """Give the control channel of a zygote."""
+        return self.base if name == "base" else self.ports.get(name)
+
+    # children
+
+    def _fork(self, effect: effects.Fork) -> None:
+        parent = self.zygote_port(effect.parent)
+        child = self._state.children.get(effect.name)
+        if parent is None or parent.is_closed or child is None:
+            return  # the base zygote is being replaced and will be asked again; a version zygote's end is an event of its own
+        old = self.ports.pop(effect.name, None)
+        if old is not None:
+            self._unwatch(old)
+            old.close()
+        ours, theirs = channel.pair()
+        made = Port(effect.name, effect.role, effect.parent, ours, epoch=self._settings.epoch)
+        fds = [theirs.fileno(), *([self._log(child)[1]] * 2)]
+        try:
+            self._store(f"v1/port/{effect.name}", [ours.fileno()])
+            if effect.role == "worker":
+                made.page, made.page_fd = Page.create(effect.name)
+                self._store(f"v1/page/{effect.name}", [made.page_fd])
+                fds.append(made.page_fd)
+            self.ports[effect.name] = made
+            self._watch(made)
+            with contextlib.suppress(ChannelClosed):
+                parent.channel.send(zygote.Fork(effect.name, effect.role, self._settings.gate_timeout), fds)
+        finally:
+            theirs.close()
+
+    def _log(self, child: Child) -> tuple[int, int]:
+        name = self._state.log_name(child)
+        if name not in self.logs:
+            self.logs[name] = os.pipe2(os.O_CLOEXEC)
+            self._store(f"v1/log/{name}", list(self.logs[name]))
+        return self.logs[name]
+
+    def _store(self, name: str, fds: list[int]) -> None:
+        self._keeper.send(keeper.Store(name), fds)
+
+    def _open_gate(self, effect: effects.OpenGate) -> None:
+        child = self._state.children.get(effect.name)
+        held = self.ports.get(effect.name)
+        if child is None or held is None:
+            return
+        process = self._state.processes.get(child.pid)
+        try:
+            confined = self.confinement.confine(child, process)
+            held.channel.send(self._gate(child, process, confined))
+        except ChannelClosed:
+            return  # it exited at its gate: its zygote reports it
+        except DadmsError as error:
+            self.found.append(events.GateShut(child.name, str(error)))
+            return
+        self.found.append(events.GateOpened(child.name, confined.limits, confined.warnings))
+
+    def _gate(self, child: Child, process: Process | None, confined: Confined) -> msgspec.Struct:
+        settings = self._settings
+        if child.role == "zygote":
+            user, gid, groups = _user(child.uid)
+            return zygote.ZygoteGate(
+                name=child.name,
+                uid=child.uid,
+                gid=gid,
+                groups=groups,
+                orchestrator=child.key.split("|")[0] if process is None else code_of(process.spec),
+                handlers=process.spec.handlers if process is not None else None,
+                environment=self._environment(user, child.uid, process),
+            )
+        assert process is not None, f"{child.name} without a process"
+        directory = self._directory(process)
+        if child.role == "worker":
+            return zygote.WorkerGate(
+                pid=process.pid,
+                incarnation=child.incarnation,
+                worker=child.number,
+                first_sequence=1,
+                config=process.spec.config,
+                directory=directory,
+                rlimits=confined.left,
+            )
+        forker = self._state.children.get(child.parent)
+        return port.Gate(
+            pid=process.pid,
+            incarnation=child.incarnation,
+            secret=self._state.secret(process.pid, child.incarnation),
+            name=process.spec.name,
+            config=process.spec.config,
+            control=f"ipc://{settings.runtime_dir}/control.sock",
+            data=f"ipc://{settings.runtime_dir}/data.sock",
+            directory=directory,
+            ready_timeout=process.spec.ready_timeout or settings.ready_timeout,
+            rlimits=[(limit.resource, limit.value) for limit in confined.left],
+            topics=forker.topics if forker is not None else [],
+        )
+
+    def _environment(self, user: str, uid: int, process: Process | None) -> dict[str, str]:
+        """Make the environment of a zygote: minimal, or that of the user who runs a private daemon."""
+        if self._settings.is_private:
+            base = {name: value for name, value in os.environ.items() if not name.startswith("DADMS_")}
+        else:
+            home = "/"
+            with contextlib.suppress(KeyError):
+                home = pwd.getpwuid(uid).pw_dir
+            base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "USER": user, "LOGNAME": user}
+        extra = process.spec.environment if process is not None else {}
+        return {**QUIET_LIBRARIES, **base, **extra}
+
+    def _directory(self, process: Process) -> str:
+        """Make the working directory of a process, its user's alone."""
+        path = Path(self._settings.state_dir, "work", str(process.pid))
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if process.uid != self._settings.uid:
+                path.parent.chmod(0o711)
+                os.chown(path, process.uid, _user(process.uid)[1])
+        except OSError as error:
+            raise HostFailure(f'cannot make the working directory "{path}": {error.strerror}') from error
+        return str(path)
+
+    def _signal(self, effect: effects.Signal) -> None:
+        held = self.ports.get(effect.name)
+        if held is not None:
+            held.signal(effect.signal)
+
+    def _kill_group(self, effect: effects.KillGroup) -> None:
+        with contextlib.suppress(HostFailure):
+            self.confinement.kill(effect.pid)
+
+    def _bury(self, effect: effects.Bury) -> None:
+        """Acknowledge an exit and let go of what was kept for it."""
+        name = effect.name
+        held = self.ports.pop(name, None)
+        os_pid = self.orphans.pop(name, None)
+        if os_pid is not None:
+            self._keeper.send(keeper.OrphanAcknowledged(os_pid))
+        parent = self.zygote_port(self.reported_by.pop(name, held.parent if held is not None else ""))
+        if parent is not None and not parent.is_closed:
+            parent.send(zygote.Reap(name))
+        if held is None:
+            return
+        self._unwatch(held)
+        held.close()
+        self._keeper.send(keeper.Drop(f"v1/port/{name}"))
+        if held.role == "worker":
+            self._keeper.send(keeper.Drop(f"v1/page/{name}"))
+            self._remove_leaf(
+                group_of(Child(name=name, role="worker", parent="", pid=int(name.partition(".")[0]), number=int(name.rpartition("/w")[2])))
+            )
+        elif held.role == "zygote":
+            self._close_log(name)
+            if name.replace("/", "-") in self.confinement.backend.groups():
+                self._remove_leaf(name.replace("/", "-"))
+
+    def acknowledge(self, os_pid: int) -> None:
+        """Let the keeper forget the end of a process that is nobody's."""
+        self._keeper.send(keeper.OrphanAcknowledged(os_pid))
+
+    def _remove_leaf(self, leaf: str) -> None:
+        if not self._removed(leaf):
+            self._leaves.append(leaf)
+            self.retries.setdefault(0, (self._state.now + RETRY_SECONDS, RETRY_SECONDS))
+
+    def _removed(self, leaf: str) -> bool:
+        try:
+            return self.confinement.backend.remove(leaf)
+        except HostFailure:
+            return False
+
+    def _close_log(self, name: str) -> None:
+        ends = self.logs.pop(name, None)
+        if ends is not None:
+            for fd in ends:
+                os.close(fd)
+            self._keeper.send(keeper.Drop(f"v1/log/{name}"))
+
+    # groups
+
+    def _clear_group(self, effect: effects.ClearGroup) -> None:
+        self._try_to_clear(effect.pid, RETRY_SECONDS)
+
+    def _try_to_clear(self, pid: int, pause: float) -> None:
+        process = self._state.processes[pid]
+        usage = self.confinement.usage(pid)
+        try:
+            is_gone = self.confinement.clear(pid)
+        except HostFailure:
+            is_gone = False
+        if not is_gone:
+            self.retries[pid] = (self._state.now + pause, min(RETRY_MOST, pause * 2))
+            return
+        self.retries.pop(pid, None)
+        self._close_log(f"{pid}.{process.incarnation}")
+        peak, cpu = (usage.memory_peak, usage.cpu_seconds) if usage is not None else (0, 0.0)
+        self.found.append(events.GroupGone(pid, peak, cpu))
+
+    def next_retry(self) -> float | None:
+        """Give the monotonic time at which a group is to be looked at again."""
+        return min((when for when, _ in self.retries.values()), default=None)
+
+    def retry(self, now: float) -> None:
+        """Look again at groups that were not empty."""
+        for pid, (when, pause) in list(self.retries.items()):
+            if when > now:
+                continue
+            if pid:
+                self._try_to_clear(pid, pause)
+                continue
+            self._leaves = [leaf for leaf in self._leaves if not self._removed(leaf)]
+            if self._leaves and pause < RETRY_MOST:
+                self.retries[0] = (now + pause, pause * 2)
+            else:  # what lives on there is its process's: it goes with the whole group
+                self._leaves.clear()
+                del self.retries[0]
+
+    # words
+
+    def _tell(self, effect: effects.Tell) -> None:
+        self._say(effect.name, effect.message)
+
+    def _send_batch(self, effect: effects.SendBatch) -> None:
+        self._say(effect.name, worker.Batch(effect.first_sequence, effect.items))
+
+    def _consume(self, effect: effects.Consume) -> None:
+        held = self.ports.get(effect.name)
+        if held is not None and held.page is not None:
+            held.page.consume(effect.sequence)
+            if held.page.waits:
+                self._say(effect.name, worker.Consumed())
+
+    def _retire(self, effect: effects.Retire) -> None:
+        self._say(effect.name, worker.Finish())
+
+    def _say(self, name: str, message: msgspec.Struct) -> None:
+        held = self.ports.get(name)
+        if held is None:
+            return
+        violation = held.send(message)
+        if violation:
+            self.found.append(events.PortViolated(name, violation))
+        elif held.channel.waits_to_write:
+            self._watch(held)  # for writing as well
+
+    def _reply(self, effect: effects.Reply) -> None:
+        body = effect.encoded if effect.encoded is not None else encode_answer(effect.answer, self._state, self.confinement)
+        self._to_bus(link.Reply(effect.client, effect.sequence, effect.status, msgspec.Raw(body)))
+
+    def _enroll(self, effect: effects.Enroll) -> None:
+        digest = self._state.secret_digest(effect.pid, effect.incarnation)
+        self._to_bus(link.Enrolled(effect.pid, effect.incarnation, effect.name, effect.uid, digest, effect.group))
+
+    def _publish(self, effect: effects.Publish) -> None:
+        body = msgspec.msgpack.encode(
+            {"number": effect.number, "at": effect.at, "pid": effect.pid, "kind": effect.kind, "text": effect.text, "data": effect.data}
+        )
+        self._to_bus(link.Event(effect.number, f"events/{effect.pid}/{effect.kind}", msgspec.Raw(body)))
+
+    def _to_bus(self, message: msgspec.Struct) -> None:
+        """Say something to the bus, if there is one: what it must know comes again with the roster, what it asked it asks again."""
+        if self.link is not None:
+            with contextlib.suppress(ChannelClosed):
+                self.link.send(message)
+
+
+def _user(uid: int) -> tuple[str, int, list[int]]:
+    """Look a user up: (name, group, all groups)."""
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        if uid == os.getuid():
+            return str(uid), os.getgid(), os.getgroups()
+        raise HostFailure(f"cannot run as user {uid}: there is no such user") from None
+    try:
+        return entry.pw_name, entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)
+    except OSError as error:
+        raise HostFailure(f"cannot read the groups of user {entry.pw_name}: {errno.errorcode.get(error.errno or 0, str(error))}") from error

@@ -1,0 +1,131 @@
+"""The journal: the kernel's records as rows of one SQLite file, committed once a turn.
+
+1. State is rows, not replay: a table a kind of record, its key as columns, the record as a msgpack map (new fields have defaults, so a newer kernel reads an
+   older one's rows). ``PRAGMA user_version`` is the version of the schema; a file of a newer one is refused, not guessed at.
+2. WAL with synchronous=NORMAL: a commit survives the death of any process, at any instant. Against power loss the last commits before it may be missing, but the
+   file is consistent (sqlite.org/wal.html).
+3. The file holds the instance key, from which secrets are derived, and business data: mode 0600.
+4. Nothing else opens it for writing.
+"""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from dadms_ipc.errors import HostFailure
+from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Process, Record, Results
+from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
+
+SCHEMA_VERSION = 1
+
+_TABLES: dict[str, tuple[type[Record], str]] = {
+    "counters": (Counters, "id INTEGER PRIMARY KEY"),
+    "process": (Process, "pid INTEGER PRIMARY KEY"),
+    "child": (Child, "name TEXT PRIMARY KEY"),
+    "chunk": (Chunk, "first_tid INTEGER PRIMARY KEY"),
+    "batch": (Batch, "worker TEXT, first_sequence INTEGER"),
+    "results": (Results, "pid INTEGER, incarnation INTEGER, first_sequence INTEGER"),
+    "answered": (Answered, "client BLOB, sequence INTEGER"),
+    "event": (EventRow, "number INTEGER PRIMARY KEY"),
+}
+_META = "CREATE TABLE meta (boot_id TEXT NOT NULL, instance_key BLOB NOT NULL)"
+
+
+def _columns(table: str) -> list[str]:
+    return [column.split()[0] for column in _TABLES[table][1].split(", ")]
+
+
+def _create(table: str) -> str:
+    columns = _TABLES[table][1]
+    key = "" if "PRIMARY KEY" in columns else f", PRIMARY KEY ({', '.join(_columns(table))})"
+    without = " WITHOUT ROWID" if key else ""
+    return f"CREATE TABLE {table} ({columns}, record BLOB NOT NULL{key}){without}"
+
+
+def _upsert(table: str) -> str:
+    return f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * (len(_columns(table)) + 1))})"  # noqa: S608  # a name of ours
+
+
+def _delete(table: str) -> str:
+    return f"DELETE FROM {table} WHERE {' AND '.join(f'{column} = ?' for column in _columns(table))}"  # noqa: S608  # names of ours
+
+
+class Journal:
+    """The file, opened for good."""
+
+    def __init__(self, path: Path, *, boot_id: str) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise HostFailure(f'cannot read the journal "{path}": its schema is version {version}, this kernel knows {SCHEMA_VERSION}')
+            if version == 0:
+                self._make(boot_id)
+            self.written_under, self.instance_key = self._connection.execute("SELECT boot_id, instance_key FROM meta").fetchone()
+            self._connection.execute("UPDATE meta SET boot_id = ?", (boot_id,))
+        except (sqlite3.Error, OSError) as error:
+            raise HostFailure(f'cannot open the journal "{path}": {error}') from error
+        self._upserts = {table: _upsert(table) for table in _TABLES}
+        self._deletes = {table: _delete(table) for table in _TABLES}
+
+    def _make(self, boot_id: str) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute(_META)
+        self._connection.execute("INSERT INTO meta VALUES (?, ?)", (boot_id, secrets.token_bytes(32)))
+        for table in _TABLES:
+            self._connection.execute(_create(table))
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._connection.execute("COMMIT")
+
+    def rows(self) -> Iterator[Record]:
+        """Read every record, table by table."""
+        for table, (kind, _) in _TABLES.items():
+            decoder = msgspec.msgpack.Decoder(kind)
+            for (record,) in self._connection.execute(f"SELECT record FROM {table}"):  # noqa: S608  # a name of ours
+                yield decoder.decode(record)
+
+    def commit(self, rows: dict[tuple[str, object], Record | None]) -> None:
+        """Write the rows of one turn, all or none."""
+        if not rows:
+            return
+        execute = self._connection.execute
+        encode = self._encoder.encode
+        try:
+            execute("BEGIN")
+            for (table, key), record in rows.items():
+                columns = key if isinstance(key, tuple) else (key,)
+                if record is None:
+                    execute(self._deletes[table], columns)
+                else:
+                    execute(self._upserts[table], (*columns, encode(record)))
+                    if table == "event" and isinstance(key, int) and key % 1000 == 0:
+                        execute("DELETE FROM event WHERE number <= ?", (key - EVENTS_KEPT,))
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise HostFailure(f"cannot write the journal: {error}") from error
+
+    def close(self) -> None:
+        """Close the file, with its write-ahead log folded in."""
+        self._connection.close()
+
+
+def read_tables(path: Path, tables: Iterable[str]) -> dict[str, list[Record]]:
+    """Read records without a daemon, for tests and post-mortems."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return {
+            table: [msgspec.msgpack.decode(blob, type=_TABLES[table][0]) for (blob,) in connection.execute(f"SELECT record FROM {table}")]  # noqa: S608  # a name of ours
+            for table in tables
+        }
+    finally:
+        connection.close()

@@ -1,0 +1,140 @@
+"""The kernel's ends of its children's ports, and what comes in over them as events of the core.
+
+1. A port outlives kernels: its kernel's end is in the keeper's store before its child exists, and goes from there to the next kernel.
+2. Everything that a child sent is an event before its exit is one: ``drain`` is called when its end is reported.
+3. A frame that breaks the protocol costs the child, not the kernel.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+from typing import Any
+
+from dadms_ipc import port
+from dadms_ipc.channel import Channel
+from dadms_ipc.errors import ChannelClosed, PeerViolation
+from dadmsd.kernel.core import events
+from dadmsd.worker import messages as worker
+from dadmsd.worker.page import Page, PageViolation
+from dadmsd.zygote import messages as zygote
+
+FRAMES_A_TURN = 256  # of one port, so that one child cannot keep the others waiting
+
+FRAMES_AT_ITS_END = 100_000  # more than a socket holds; a process that the child left behind may still be writing
+
+RECEIVES: dict[str, Any] = {"zygote": zygote.FromZygote, "main": port.FromProcess, "worker": worker.FromWorker}
+
+
+class Port:
+    """One child, as far as the shell is concerned: its channel, its pidfd, its page."""
+
+    def __init__(self, name: str, role: str, parent: str, sock: socket.socket, *, epoch: int) -> None:
+        self.name = name
+        self.role = role
+        self.parent = parent
+        self.channel: Channel[Any] = Channel(sock, RECEIVES[role], epoch=epoch)
+        self.pidfd = -1
+        self.page: Page | None = None
+        self.page_fd = -1
+        self.is_closed = False  # its end was read; the exit follows by another way
+        self.is_unreadable = False  # it broke the protocol: nothing more of it is read
+
+    def fileno(self) -> int:
+        """Give the descriptor, for a selector."""
+        return self.channel.fileno()
+
+    def send(self, message: Any) -> str:
+        """Send a message and give "", or why the child is in violation; to a child that is gone it is lost, and its exit is reported elsewhere."""
+        try:
+            self.channel.send(message)
+        except PeerViolation as violation:
+            return str(violation)
+        except ChannelClosed:
+            pass
+        return ""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the child, if it still lives."""
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def receive(self, most: int = FRAMES_A_TURN) -> tuple[list[Any], list[events.Event]]:
+        """Read up to ``most`` frames: raw frames of zygotes, whose reports the caller sorts, and events of mains and workers."""
+        frames: list[Any] = []
+        found: list[events.Event] = []
+        while most > 0 and not self.is_closed and not self.is_unreadable:
+            most -= 1
+            try:
+                frame = self.channel.receive()
+            except ChannelClosed:
+                self.is_closed = True
+                break
+            except PeerViolation as violation:
+                self.is_unreadable = self.role != "zygote"
+                found.append(events.PortViolated(self.name, str(violation)))
+                break
+            if frame is None:
+                break
+            if self.role == "zygote":
+                frames.append(frame)
+                continue
+            for fd in frame.fds:
+                os.close(fd)
+            self._translate(frame.body, found)
+        return frames, found
+
+    def drain(self) -> list[events.Event]:
+        """Give everything that the child sent and left in its page: it has ended."""
+        _, found = self.receive(FRAMES_AT_ITS_END)
+        found.extend(self.read_page())
+        return found
+
+    def read_page(self) -> list[events.Event]:
+        """Give the results that the page holds."""
+        if self.page is None:
+            return []
+        try:
+            outcomes = self.page.read_results()
+        except PageViolation as violation:
+            return [events.ResultsRead(self.name, violation.results), events.PortViolated(self.name, str(violation))]
+        return [events.ResultsRead(self.name, outcomes)] if outcomes else []
+
+    def _translate(self, body: Any, found: list[events.Event]) -> None:
+        name = self.name
+        match body:
+            case worker.Doorbell():
+                found.append(events.WorkerReady(name))  # after an adoption, the only sign of it; otherwise ignored by the table
+                found.extend(self.read_page())
+            case worker.Ready():
+                found.append(events.WorkerReady(name))
+            case worker.Progress():
+                found.append(events.ProgressMade(name, body.tid, body.text[:500], body.fraction))
+            case port.Ready():
+                found.append(events.MainReady(name, body.entries, body.warnings))
+            case port.Submit():
+                found.append(events.Submitted(name, body))
+            case port.Seen():
+                found.append(events.ResultsSeen(name, body.sequence))
+            case port.Note():
+                found.append(events.NoteGiven(name, body))
+            case port.Outcome():
+                found.append(events.OutcomeGiven(name, body))
+            case port.Cancel():
+                found.append(events.CancelAsked(name, body.tids))
+            case port.GateFailed():
+                found.append(events.ChildFailed(name, body.reason))
+            case zygote.GateFailed():
+                found.append(events.ChildFailed(name, body.reason))
+
+    def close(self) -> None:
+        """Let go of everything that was kept for this child."""
+        self.channel.close()
+        if self.page is not None:
+            self.page.close()
+        for fd in (self.pidfd, self.page_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.pidfd = self.page_fd = -1
+        self.page = None

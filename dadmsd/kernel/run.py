@@ -1,0 +1,257 @@
+"""The kernel's loop: wait, read what came, let the core decide, commit, perform.
+
+1. One turn is one batch of events, one transaction, and then its effects: commit before effects, in ``_turn`` and nowhere else.
+2. Nothing is waited for but in ``select``; the one timer is the core's next deadline.
+3. The kernel may be killed at any instant. What it had not committed did not happen: clients, processes and zygotes say it again. What it had committed and not
+   performed is performed again by the next kernel (``adoption``).
+4. A kernel that loses its keeper ends every process and exits: nobody is left who could restart it.
+"""
+
+import contextlib
+import os
+import selectors
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from dadms_ipc import requests
+from dadms_ipc.channel import Channel, Frame, adopt
+from dadms_ipc.errors import ChannelClosed, PeerViolation
+from dadmsd.keeper import messages as keeper
+from dadmsd.kernel import link
+from dadmsd.kernel.adoption import adopt_children
+from dadmsd.kernel.confine import Confinement
+from dadmsd.kernel.core import events
+from dadmsd.kernel.core.kernel import Kernel
+from dadmsd.kernel.core.records import Record
+from dadmsd.kernel.core.state import Settings
+from dadmsd.kernel.crash import CrashPoint
+from dadmsd.kernel.hands import Hands
+from dadmsd.kernel.journal import Journal
+from dadmsd.kernel.ports import Port
+from dadmsd.kernel.reports import Reports
+
+BUS_MEMORY = 512 * 1024 * 1024  # bytes: the cap of the bus, which hostile clients may fill
+FRAMES_A_TURN = 256  # of keeper and bus, so that neither keeps the children waiting
+LOST_LOOK_SECONDS = 1.0  # after an adoption: by then every zygote and the keeper have said which children ended
+
+
+class Loop:
+    """A running kernel."""
+
+    def __init__(self, to_keeper: Channel[Any], settings: Settings, journal: Journal, confinement: Confinement) -> None:
+        self._keeper = to_keeper
+        self._settings = settings
+        self._journal = journal
+        self._crash = CrashPoint.from_environment(epoch=settings.epoch)
+        self._selector = selectors.EpollSelector()
+        self._selector.register(to_keeper, selectors.EVENT_READ, "keeper")
+        self._kernel = Kernel(settings)
+        self.hands = Hands(self._kernel.state, confinement, to_keeper, self._watch, self._unwatch)
+        self.reports = Reports(self._kernel.state, self.hands)
+        self._request_decoder = msgspec.msgpack.Decoder(requests.Request)
+        self._look_for_lost_at: float | None = None
+        self.early: list[Frame[Any]] = []  # of the keeper, that came before its store was sent
+
+    # what is watched
+
+    def _watch(self, port: Port) -> None:
+        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if port.channel.waits_to_write else 0)
+        if port.fileno() in self._selector.get_map():
+            self._selector.modify(port, mask, port)
+        else:
+            self._selector.register(port, mask, port)
+
+    def _unwatch(self, port: Port) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(port)
+
+    # the start
+
+    def start(self, rows: Sequence[Record], stored: list[tuple[str, list[int]]], *, same_boot: bool) -> None:
+        """Take over from an earlier kernel, or begin with nothing."""
+        now, wall = time.monotonic(), time.time()
+        effects = self._kernel.adopt(rows, now=now, wall=wall, same_boot=same_boot)
+        adopt_children(self._kernel.state, self.hands, stored, self._watch, self._keeper)
+        self._finish(effects)
+        self._crash.reach("adopted")
+        for frame in self.early:
+            self.hands.found.extend(self._take_from_keeper(frame))
+        self.early = []
+        self._look_for_lost_at = now + LOST_LOOK_SECONDS
+        self._keeper.send(keeper.Ready())
+
+    # the loop
+
+    def run(self) -> int:
+        """Serve until the keeper is gone or says that it is over; gives the exit code."""
+        while True:
+            try:
+                found = self._collect()
+            except ChannelClosed:
+                return self._end_without_keeper()
+            self._turn(found)
+
+    def _collect(self) -> list[events.Event]:
+        """Wait for something to happen and give it as events."""
+        deadlines = [when for when in (self._kernel.next_deadline(), self.hands.next_retry(), self._look_for_lost_at) if when is not None]
+        timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines and not self.hands.found else 0.0 if self.hands.found else None
+        found: list[events.Event] = []
+        for key, mask in self._selector.select(timeout):
+            if key.data == "keeper":
+                self._keeper.flush()
+                found.extend(self._read_keeper())
+            elif key.data == "bus":
+                found.extend(self._read_bus())
+            elif isinstance(key.data, Port):
+                found.extend(self._read_port(key.data, mask))
+        now = time.monotonic()
+        if self._look_for_lost_at is not None and now >= self._look_for_lost_at:
+            self._look_for_lost_at = None
+            found.extend(self.reports.lost())
+        self.hands.retry(now)
+        found.extend(self.hands.found)
+        self.hands.found = []
+        return found or [events.TimePassed()]
+
+    def _turn(self, batch: list[events.Event]) -> None:
+        self._finish(self._kernel.handle(batch, now=time.monotonic(), wall=time.time()))
+
+    def _finish(self, effects: Sequence[Any]) -> None:
+        """Commit, then perform: the one place where a decision becomes true."""
+        self._crash.reach("before-commit")
+        self._journal.commit(self._kernel.take_rows())
+        self._crash.reach("after-commit")
+        for effect in effects:
+            self.hands.perform(effect)
+            self._crash.reach(f"effect:{type(effect).__name__}")
+
+    # who speaks
+
+    def _read_keeper(self) -> list[events.Event]:
+        found: list[events.Event] = []
+        for _ in range(FRAMES_A_TURN):
+            frame = self._keeper.receive()
+            if frame is None:
+                break
+            found.extend(self._take_from_keeper(frame))
+        return found
+
+    def _take_from_keeper(self, frame: Frame[Any]) -> list[events.Event]:
+        body = frame.body
+        match body:
+            case keeper.Linked():
+                return self._link(frame.fds)
+            case keeper.Stored():
+                return self._take_stored(body.name, frame.fds)
+            case keeper.ServerChanged():
+                if body.server == "bus" and body.is_running:
+                    self._enclose_bus(body.os_pid)
+                return [events.ServerChanged(body.server, body.os_pid, body.restarts, body.is_running, body.reason)]
+            case keeper.OrphanExited():
+                return self.reports.orphan(body)
+            case keeper.StopAsked():
+                return [events.StopAsked(body.reason)]
+            case keeper.StoreRefused():
+                sys.stderr.write(f"kernel: the keeper did not keep {body.name}: {body.reason}\n")
+        return []
+
+    def _enclose_bus(self, os_pid: int) -> None:
+        try:
+            self.hands.confinement.enclose_bus(os_pid, BUS_MEMORY)
+        except Exception as error:  # the bus runs on without its cap; people are told
+            sys.stderr.write(f"kernel: the bus runs without a memory cap: {error}\n")
+
+    def _take_stored(self, name: str, fds: list[int]) -> list[events.Event]:
+        """Take what comes into the store while we run: a new base zygote's control channel."""
+        if name != "v1/zygote/base":
+            for fd in fds:
+                os.close(fd)
+            return []
+        old = self.hands.base
+        if old is not None:
+            self._unwatch(old)
+            old.close()
+        self.hands.base = Port("base", "zygote", "", adopt(fds[0]), epoch=self._settings.epoch)
+        self._watch(self.hands.base)
+        return self.reports.greet(self.hands.base)
+
+    def _link(self, fds: list[int]) -> list[events.Event]:
+        if self.hands.link is not None:
+            self._selector.unregister(self.hands.link)
+            self.hands.link.close()
+        self.hands.link = Channel(adopt(fds[0]), link.FromBus, epoch=self._settings.epoch)
+        self._selector.register(self.hands.link, selectors.EVENT_READ, "bus")
+        self.hands.link.send(link.KernelHello(self._settings.boot_id, self._settings.version))
+        return [events.BusLinked()]
+
+    def _read_bus(self) -> list[events.Event]:
+        found: list[events.Event] = []
+        channel = self.hands.link
+        for _ in range(FRAMES_A_TURN):
+            if channel is None:
+                break
+            try:
+                channel.flush()
+                frame = channel.receive()
+            except ChannelClosed:  # the keeper links the next bus
+                self._selector.unregister(channel)
+                channel.close()
+                self.hands.link = None
+                break
+            except PeerViolation as violation:
+                sys.stderr.write(f"kernel: the bus broke the protocol: {violation}\n")
+                break
+            if frame is None:
+                break
+            body = frame.body
+            match body:
+                case link.Request():
+                    found.extend(self._request(body))
+                case link.ClientGone():
+                    found.append(events.ClientLeft(body.client))
+        return found
+
+    def _request(self, message: link.Request) -> list[events.Event]:
+        try:
+            request = self._request_decoder.decode(message.body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            refusal = msgspec.Raw(msgspec.msgpack.encode({"message": f"cannot read the request: {error}"}))
+            if self.hands.link is not None:
+                self.hands.link.send(link.Reply(message.client, message.sequence, "refused", refusal))
+            return []
+        return [events.RequestArrived(message.client, message.sequence, message.uid, message.role, message.origin, request)]
+
+    def _read_port(self, port: Port, mask: int) -> list[events.Event]:
+        if mask & selectors.EVENT_WRITE:
+            with contextlib.suppress(ChannelClosed):
+                port.channel.flush()
+            self._watch(port)
+        frames, found = port.receive()
+        for frame in frames:
+            found.extend(self.reports.zygote(port, frame))
+        if port.is_closed or port.is_unreadable:
+            self._unwatch(port)
+        return found
+
+    # the end
+
+    def _end_without_keeper(self) -> int:
+        """End everything and exit: after a stop there is nothing left, after the keeper's death there must not be."""
+        for port in self.hands.ports.values():
+            port.signal(9)
+        deadline = time.monotonic() + 5.0
+        backend = self.hands.confinement.backend
+        while time.monotonic() < deadline:
+            left = self.hands.confinement.clear_strangers(set())
+            if not left:
+                break
+            time.sleep(0.01)  # nobody is left who would tell us
+        with contextlib.suppress(Exception):
+            backend.remove("bus")
+            backend.dismantle()
+        self._journal.close()
+        return 0
