@@ -29,7 +29,7 @@ class Door:
             raise Unreachable(f'cannot reach a daemon: none runs on "{self.runtime_dir}"; dadmsd starts one, dadmsctl run brings its own')
         from dadms_ipc.client import Client  # brings pyzmq, which --help and mistakes need not wait for
 
-        return Client(self.runtime_dir, timeout=self.timeout)
+        return Client(self.runtime_dir, timeout=self.timeout, start_timeout=self.timeout)  # its bus may be being restarted
 
     def is_running(self) -> bool:
         """Tell whether a daemon runs here, without asking it anything."""

@@ -1,0 +1,65 @@
+"""``run``: a model to its outcome."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dadmsctl.door import Door
+from dadmsctl.exits import Finished
+from dadmsctl.model import ModelUnfit, prepare
+from dadmsctl.options import as_json, limits, pass_door
+from dadmsctl.reading import read_file, read_variables
+from dadmsctl.terminal import printable
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.option(
+    "--set", "-s", "settings", multiple=True, metavar="NAME=VALUE", help="A variable; VALUE is JSON if it reads as JSON, else text."
+)
+@click.option(
+    "--input", "-i", "inputs", type=FILE, multiple=True, help="A JSON object of variables; later ones win, and --set wins over all."
+)
+@click.option("--handlers", type=FILE, help="A Python module whose functions do the service tasks.")
+@click.option("--decisions", type=FILE, multiple=True, help="A .dmn file for business-rule tasks; those beside MODEL are found.")
+@click.option("--decision", metavar="NAME", help="Of a .dmn MODEL: the decision to evaluate. [the one that no other needs]")
+@limits
+@click.option("--private/--no-private", "is_private", default=None, help="Always on a daemon of its own, or never. [only when none runs]")
+@click.option("--quiet", "-q", is_flag=True, help="Only the outcome.")
+@as_json
+@pass_door
+def run(
+    door: Door,
+    /,
+    model: Path,
+    settings: tuple[str, ...],
+    inputs: tuple[Path, ...],
+    handlers: Path | None,
+    decisions: tuple[Path, ...],
+    decision: str | None,
+    is_private: bool | None,
+    quiet: bool,
+    as_json: bool,
+    **caps: Any,
+) -> None:
+    """Run MODEL (.bpmn or .dmn) to its outcome, and show what happens as it happens.
+
+    Exits with 1 when the process failed, with 4 when the model or what was given with it is refused before anything is started.
+    """
+    began = time.monotonic()
+    given = read_variables(inputs, settings)
+    if handlers is not None:
+        read_file(handlers, "the handlers module")
+    try:
+        job = prepare(model, given, decisions, decision)
+    except ModelUnfit as unfit:
+        for line in unfit.lines:
+            click.echo(printable(line), err=True)
+        raise
+    from dadmsctl import running  # brings rich, which a refusal need not wait for
+
+    raise Finished(running.run(door, running.Asked(job, given, handlers, caps, is_private, quiet, as_json, began, time.monotonic())))

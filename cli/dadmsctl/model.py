@@ -1,0 +1,202 @@
+"""A model file on its way to an orchestrator: read, checked, and put together with everything that it needs, before anything is spawned.
+
+1. The BPMN engine's own check judges a model; its findings are shown as they are, a line each (``file:line: reason``).
+2. A decision that a business-rule task refers to must be in a ``.dmn`` file that was given, or in one beside the model.
+3. Values that forms demand and that nobody gave are asked for here, all of them at once, in the words that would give them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dadms_ipc.errors import RequestRefused
+from dadmsctl.reading import read_file
+from dadmsctl.siblings import ask
+
+CONFIG_LIMIT = 15 * 1024 * 1024  # bytes; a request to the kernel has at most 16 MiB (dadms_ipc.envelope.CONTROL_BODY_LIMIT)
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A field of a form, as far as it matters here."""
+
+    name: str
+    default: str | None = None
+    required: bool = False
+    readonly: bool = False
+
+
+class UserTask(msgspec.Struct, frozen=True):
+    """A user task and its form."""
+
+    id: str
+    name: str
+    fields: list[Field] = []
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task of the model."""
+
+    id: str
+    name: str
+    kind: str
+    file: str
+    line: int
+    decision: str = ""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A call activity's file."""
+
+    file: str
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something about a model that its author should know."""
+
+    file: str
+    line: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.reason}"
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What the check says that a model needs; it says more, which is not for us."""
+
+    file: str
+    name: str = ""
+    tasks: list[Task] = []
+    topics: list[str] = []
+    user_tasks: list[UserTask] = []
+    start_fields: list[Field] = []
+    calls: list[Call] = []
+    warnings: list[Finding] = []
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What the check says of a model that cannot run."""
+
+    refused: list[Finding] = []
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What is to be spawned, and what to say about it."""
+
+    name: str
+    orchestrator: str
+    config: bytes  # msgpack
+    headline: str
+    warnings: list[str]
+
+
+class ModelUnfit(RequestRefused):
+    """The model, or what was given with it, will not do; ``lines`` are all the reasons."""
+
+    def __init__(self, what: str, lines: Sequence[str]) -> None:
+        super().__init__(what)
+        self.lines = list(lines)
+
+
+def prepare(path: Path, given: Mapping[str, Any], decisions: Sequence[Path], decision: str | None) -> Job:
+    """Put a job together; raises RequestRefused, ModelUnfit with every reason."""
+    if path.suffix.lower() == ".dmn":
+        return _decision_job(path, given, decision)
+    if decision is not None:
+        raise RequestRefused(f'cannot evaluate "{decision}": {path.name} is no .dmn file')
+    return _bpmn_job(path, given, decisions)
+
+
+def _decision_job(path: Path, given: Mapping[str, Any], decision: str | None) -> Job:
+    source = read_file(path, "the model")
+    config = {"model": {"name": path.name, "source": source}, "decision": decision, "inputs": dict(given)}
+    return Job(path.stem, "decision", _packed(config), f"{path.name}: decision {decision}" if decision else path.name, [])
+
+
+def _bpmn_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path]) -> Job:
+    source = read_file(path, "the model")
+    checked = check(path)
+    missing = values_missing(checked, given)
+    if missing:
+        raise ModelUnfit(f'cannot run "{path.name}": values are missing; --input FILE with a JSON object gives many at once', missing)
+    called = dict.fromkeys(call.file for call in checked.calls if Path(call.file).name != path.name)
+    config = {
+        "model": {"name": path.name, "source": source},
+        "siblings": {Path(file).name: read_file(Path(file), "the called model") for file in called},
+        "decisions": decision_files(path, checked, decisions),
+        "variables": dict(given),
+        "answers": dict(given),
+    }
+    work = [task for task in checked.tasks if task.kind not in ("user", "manual")]
+    headline = f"{path.name}: {checked.name or path.stem}, {len(work)} tasks" + (
+        f" of {len(checked.topics)} topics" if checked.topics else ""
+    )
+    return Job(path.stem, "bpmn", _packed(config), headline, [str(warning) for warning in checked.warnings])
+
+
+def check(path: Path) -> Checked:
+    """Ask the BPMN engine; raises ModelUnfit with its findings."""
+    answer = ask(f'check "{path}"', ["-m", "dadms_orchestrators.bpmn", "check", str(path), "--json"])
+    if answer.is_yes:
+        return msgspec.json.decode(answer.output, type=Checked)
+    refusal = msgspec.json.decode(answer.output, type=Refusal) if answer.output else Refusal()
+    raise ModelUnfit(f'cannot run "{path.name}": the model is refused', [str(finding) for finding in refusal.refused] or answer.complaints)
+
+
+def values_missing(checked: Checked, given: Mapping[str, Any]) -> list[str]:
+    """Say which forms lack which values, and how to give them: ``user task "X" needs: --set a=…``."""
+    forms = [("the start form", [given], checked.start_fields)]
+    for task in checked.user_tasks:
+        own = [given[key] for key in (task.name, task.id) if isinstance(given.get(key), Mapping)]  # values for this task alone
+        forms.append((f'user task "{task.name or task.id}"', [given, *own], task.fields))
+    lines = []
+    for who, sources, fields in forms:
+        absent = [field.name for field in fields if _is_demanded(field) and not any(field.name in source for source in sources)]
+        if absent:
+            lines.append(f"{who} needs: {' '.join(f'--set {name}=…' for name in absent)}")
+    return lines
+
+
+def _is_demanded(field: Field) -> bool:
+    return field.required and not field.readonly and field.default is None
+
+
+def decision_files(model: Path, checked: Checked, given: Sequence[Path]) -> dict[str, bytes]:
+    """Give the ``.dmn`` files that the model's decisions are in: all that were given, and of those beside the model the ones that are needed."""
+    found = {path.name: read_file(path, "the decisions") for path in given}
+    if len(found) != len(given):
+        raise RequestRefused("cannot use --decisions: two of the files have the same name")
+    wanted = {task.decision: task for task in checked.tasks if task.decision}
+    absent = [name for name in wanted if not any(holds(source, name) for source in found.values())]
+    beside = sorted(model.parent.glob("*.dmn")) if absent else []
+    for path in beside:
+        if path.name not in found and any(holds(source := read_file(path, "the decisions"), name) for name in absent):
+            found[path.name] = source
+    lines = [
+        f'{task.file}:{task.line}: task "{task.name or task.id}" needs the decision "{name}", which is in none of: {_names([*given, *beside])}'
+        for name, task in wanted.items()
+        if not any(holds(source, name) for source in found.values())
+    ]
+    if lines:
+        raise ModelUnfit(f'cannot run "{model.name}": decisions are missing; --decisions FILE.dmn gives them', lines)
+    return found
+
+
+def holds(source: bytes, decision: str) -> bool:
+    """Tell whether a DMN file seems to define a decision; the decision engine is the judge, later."""
+    return re.search(rb"<(?:[\w.-]+:)?decision\b[^>]*\bid\s*=\s*[\"']" + re.escape(decision.encode()) + rb"[\"']", source) is not None
+
+
+def _names(paths: Iterable[Path]) -> str:
+    return ", ".join(dict.fromkeys(path.name for path in paths)) or "no .dmn file was given or stands beside it"
+
+
+def _packed(config: Mapping[str, Any]) -> bytes:
+    packed = msgspec.msgpack.encode(config)
+    if len(packed) > CONFIG_LIMIT:
+        raise RequestRefused(f"cannot start it: model and variables together have {len(packed)} bytes, at most {CONFIG_LIMIT} are carried")
+    return packed

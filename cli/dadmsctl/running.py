@@ -1,0 +1,118 @@
+"""One run of a model: on the daemon that runs or on one of its own, told as it happens, and ended with its outcome."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dadms_ipc import requests
+from dadms_ipc.errors import DadmsError, HostFailure, Unreachable
+from dadmsctl import ending, pursuit
+from dadmsctl.door import Door
+from dadmsctl.exits import Exit
+from dadmsctl.limits import limits_from
+from dadmsctl.model import Job
+from dadmsctl.narrator import Narrator
+from dadmsctl.story import Story, spent
+from dadmsctl.terminal import console, write_json
+
+if TYPE_CHECKING:
+    from dadms_ipc.client import Client
+    from dadmsctl.private import PrivateDaemon
+
+LOG_LINES = 20  # of a failed process's log that are shown before a private daemon takes it away
+LOG_BYTES = 16_384  # that are read for them
+
+# What a run may use unless it is told otherwise: enough for work, little enough that a model that grows without end is ended before the machine suffers.
+DEFAULT_CAPS = {"memory": 2 * 1024**3, "worker_memory": 1024**3, "pids": 256}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What the command line asked for, read and checked."""
+
+    job: Job
+    given: dict[str, Any]
+    handlers: Path | None
+    caps: dict[str, Any]
+    is_private: bool | None
+    is_quiet: bool
+    as_json: bool
+    began: float  # monotonic seconds, before anything was read
+    checked: float  # after the model was found in order
+
+
+def run(door: Door, asked: Asked) -> Exit:
+    """Run what was asked for to its end, show that, and give the exit code."""
+    screen = console(stderr=asked.as_json)
+    with _daemon(door, is_private=asked.is_private) as (place, private):
+        with Narrator(screen, is_quiet=asked.is_quiet) as narrator, place.connect() as client:
+            _introduce(narrator, asked, private)
+            try:
+                story = Story(pursuit.spawn(client, _spec(asked, is_best_effort=private is not None and os.geteuid() != 0)))
+                process = pursuit.follow(client, story, narrator, sees_servers=private is not None)
+            except DadmsError as error:
+                raise _with_its_end(error, private) from error
+            ended = time.monotonic()
+            log = _log_of(client, process) if process.status != "completed" else []
+        seconds = spent(
+            story, total=ended - asked.began, check=asked.checked - asked.began, daemon=private.start_seconds if private else 0.0
+        )
+        if asked.as_json:
+            write_json(ending.as_document(process, story, seconds))
+        else:
+            ending.show(screen, process, story, seconds, asked.given)
+    if process.status == "completed":
+        return Exit.DONE
+    ending.tell_failure(process, log, keeps_log=private is None)
+    return Exit.FAILED
+
+
+@contextlib.contextmanager
+def _daemon(door: Door, *, is_private: bool | None) -> "Iterator[tuple[Door, PrivateDaemon | None]]":
+    """Give the daemon to run on: the one that runs, unless one of its own is asked for or none runs."""
+    if is_private is False or (is_private is None and door.is_running()):
+        yield door, None
+        return
+    from dadmsctl.private import PrivateDaemon
+
+    with PrivateDaemon(door.timeout) as private:
+        yield private.door, private
+
+
+def _spec(asked: Asked, *, is_best_effort: bool) -> requests.Spec:
+    return requests.Spec(
+        name=asked.job.name,
+        orchestrator=asked.job.orchestrator,
+        config=msgspec.Raw(asked.job.config),
+        handlers=str(asked.handlers.resolve()) if asked.handlers else None,
+        limits=limits_from(asked.caps, **DEFAULT_CAPS),
+        thread_timeout=asked.caps["thread_timeout"],
+        enforcement="best-effort" if is_best_effort else "strict",
+    )
+
+
+def _introduce(narrator: Narrator, asked: Asked, private: "PrivateDaemon | None") -> None:
+    narrator.say(asked.job.headline + (f", handlers {asked.handlers.name}" if asked.handlers else ""))
+    for warning in asked.job.warnings:
+        narrator.warn(warning)
+    if private is not None:
+        narrator.say(f"private daemon ready after {private.start_seconds:.2f} s; limits by {private.info.limits_backend}", style="dim")
+
+
+def _with_its_end(error: DadmsError, private: "PrivateDaemon | None") -> DadmsError:
+    """Say why nobody answers, where we know it."""
+    said = private.end_sentence() if private is not None and isinstance(error, Unreachable) else ""
+    return HostFailure(f"cannot go on: the private daemon has ended: {said}") if said else error
+
+
+def _log_of(client: "Client", process: requests.ProcessInfo) -> list[str]:
+    """Give the last lines of a process's log; none where there is none."""
+    try:
+        piece: requests.LogPiece = client.call(requests.ReadLog(process.pid, -LOG_BYTES))
+    except DadmsError:
+        return []
+    return piece.data.decode(errors="replace").splitlines()[-LOG_LINES:]
