@@ -19,12 +19,14 @@ import msgspec
 
 from dadms_ipc import channel as channels
 from dadms_ipc.errors import ChannelClosed, DadmsError, PeerViolation, RequestRefused
-from dadmsd.keeper import descent, lock, messages, servers
+from dadmsd.keeper import lock, messages, servers
+from dadmsd.keeper.ending import Ending
 from dadmsd.keeper.notify import Notify
 from dadmsd.keeper.orphans import Orphans
 from dadmsd.keeper.server import LINGER, Server
-from dadmsd.keeper.servers import BUS, KERNEL, LOGGER, ZYGOTE, ServerCommand
-from dadmsd.keeper.stages import RULES, Stage
+from dadmsd.keeper.servers import BUS, KERNEL, LOGGER, ZYGOTE
+from dadmsd.keeper.settings import Settings
+from dadmsd.keeper.stages import Stage
 from dadmsd.keeper.store import BASE_ZYGOTE, LOG, Store
 from dadmsd.keeper.voice import Voice
 
@@ -33,19 +35,6 @@ REAPS_A_TURN = 500
 DRAIN_FRAMES = 65_536  # of a dead server: more than its socket ever held, so that nobody who still holds its end keeps the keeper reading
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What a daemon is started with."""
-
-    runtime_dir: Path
-    state_dir: Path
-    commands: tuple[ServerCommand, ...]
-    config: str | None = None  # path of the checked copy
-    config_dir: str = ""
-    lease_fd: int | None = None  # a private daemon lives until it reads as ended
-    stop_timeout: float = 30.0  # seconds
-    environment: dict[str, str] = {}  # of the servers
 
 
 class Keeper:
@@ -59,17 +48,11 @@ class Keeper:
         self._orphans = Orphans()
         self._selector = selectors.DefaultSelector()
         self._epoch = 0
-        self._stage = Stage.RUNNING
-        self._stage_ends: float | None = None
-        self._stop_reason = ""
-        self._was_signalled = False  # a second signal kills
-        self._is_stopped = False  # the kernel said Stopped
-        self._kernel_starts = 0  # in this stage
+        self._ending = Ending(settings, self._servers, voice, notify, self._tell)
         self._was_ready = False
         self._signals: list[str] = []  # stop signals, as they came
         self._reap_again = False
         self._next_sign = 0.0 if notify.interval else None  # when the watchdog wants to hear from us
-        self.exit_code = 0
 
     def _lookup(self, name: str) -> Callable[[str], Any]:
         return (lambda entry: self._store.get(entry)[:1]) if name == LOGGER else self._store.get
@@ -86,7 +69,7 @@ class Keeper:
         for server in self._servers.values():
             server.due = now
         try:
-            while self._stage is not Stage.OVER:
+            while self._ending.stage is not Stage.OVER:
                 self._turn()
         finally:
             signal.set_wakeup_fd(before_fd)
@@ -95,7 +78,7 @@ class Keeper:
             self._selector.close()
             os.close(woken)
             os.close(wake)
-        return self.exit_code
+        return self._ending.exit_code
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -110,12 +93,12 @@ class Keeper:
                 key.data(mask)
         self._reap()
         while self._signals:
-            self._stop(self._signals.pop(0), is_signal=True)
+            self._ending.ask(self._signals.pop(0), is_signal=True)
         self._pass_time(time.monotonic())
-        self._advance()
+        self._ending.advance()
 
     def _deadline(self) -> float | None:
-        times = [self._stage_ends, self._next_sign]
+        times = [self._ending.deadline, self._next_sign]
         for server in self._servers.values():
             times += (server.due, server.kill_at)
         return min((at for at in times if at is not None), default=None)
@@ -140,7 +123,7 @@ class Keeper:
         lease = self._settings.lease_fd
         if lease is not None and not os.read(lease, 4096):
             self._selector.unregister(lease)
-            self._stop("lease")
+            self._ending.ask("lease")
 
     def _reap(self) -> None:
         self._reap_again = False
@@ -168,12 +151,12 @@ class Keeper:
 
     def _start(self, server: Server) -> None:
         server.due = None
-        if server.name not in RULES[self._stage].restarted:
+        if server.name not in self._ending.restarted:
             return
         now = time.monotonic()
         try:
             if server is self._kernel:
-                self._kernel_starts += 1
+                self._ending.kernel_starts += 1
                 self._epoch = self._count_epoch()
                 for other in self._servers.values():
                     if other.channel is not None:
@@ -212,10 +195,9 @@ class Keeper:
 
     def _welcome(self, server: Server) -> None:
         settings = self._settings
-        is_private = settings.lease_fd is not None
         paths = (str(settings.runtime_dir), str(settings.state_dir), settings.config)
         put = server.outgoing.put
-        put("", messages.Welcome(self._epoch, self._boot_id, *paths, is_private, settings.config_dir, server.incarnation))
+        put("", messages.Welcome(self._epoch, self._boot_id, *paths, settings.is_private, settings.config_dir, server.incarnation))
         if server is not self._bus:
             for name in self._store.names():
                 if server is self._kernel or name.startswith(LOG):
@@ -232,8 +214,8 @@ class Keeper:
                     self._tell_changed(other)
             self._orphans.begin()
             self._tell_orphans()
-            if self._stage is not Stage.RUNNING:
-                put("", messages.StopAsked(self._stop_reason))
+            if self._ending.stage is not Stage.RUNNING:
+                put("", messages.StopAsked(self._ending.reason))
         self._feed(server)
 
     def _tell_changed(self, server: Server, reason: str = "") -> None:
@@ -311,23 +293,24 @@ class Keeper:
         if server.name == ZYGOTE:
             self._store.drop(BASE_ZYGOTE)
         self._tell_changed(server, how)
-        if server.name not in RULES[self._stage].restarted:
+        if server.name not in self._ending.restarted:
             server.due = None
             self._voice.note(f"{server.name} (pid {pid}) ended: {how}")
             return
-        self._voice.say(f"{server.name} (pid {pid}) ended after {lived:.1f} s: {how}; it is started again")
+        speak = self._voice.say if self._was_ready else self._voice.note  # before that, people want the verdict only
+        speak(f"{server.name} (pid {pid}) ended after {lived:.1f} s: {how}; it is started again")
         self._check_start(server, how)
 
     def _check_start(self, server: Server, how: str) -> None:
         """Give up on a daemon that has never stood and does not get up."""
-        if not self._was_ready and self._stage is Stage.RUNNING and server.failures >= servers.START_ATTEMPTS:
+        if not self._was_ready and self._ending.stage is Stage.RUNNING and server.failures >= servers.START_ATTEMPTS:
             last = self._voice.last_words()
             self._voice.say(
                 f"cannot start dadmsd: {server.name} ended {server.failures} times before it was ready, last with {how}{last and f': {last}'}"
             )
-            self._voice.say(f"more is in {self._voice.path}" if self._settings.lease_fd is None else "nothing was started")
-            self.exit_code = 1
-            self._enter(Stage.ENDING)
+            if not self._settings.is_private:  # it takes its logs with it
+                self._voice.say(f"more is in {self._voice.path}")
+            self._ending.give_up()
 
     def _drain(self, server: Server) -> None:
         for _ in range(DRAIN_FRAMES if server.channel is not None else 0):
@@ -366,11 +349,11 @@ class Keeper:
             case messages.Ready():
                 self._readied(server)
             case messages.ShutdownAsked():
-                self._stop("shutdown")
+                self._ending.ask("shutdown")
             case messages.Stopped():
-                if self._stage is Stage.RUNNING:
+                if self._ending.stage is Stage.RUNNING:
                     raise PeerViolation("it said Stopped, and nobody had asked it to stop")
-                self._is_stopped = True
+                self._ending.is_stopped = True
 
     def _keep(self, name: str, fds: list[int]) -> None:
         try:
@@ -395,78 +378,5 @@ class Keeper:
         if server is self._kernel and not self._was_ready:
             self._was_ready = True
             self._notify.tell("READY=1", f"STATUS=ready on {self._settings.runtime_dir}")
-            if self._settings.lease_fd is None:
+            if not self._settings.is_private:
                 self._voice.say(f"ready on {self._settings.runtime_dir} (pid {os.getpid()})")
-
-    # the end
-
-    def _stop(self, reason: str, *, is_signal: bool = False) -> None:
-        if self._stage is Stage.RUNNING:
-            self._stop_reason = reason
-            self._was_signalled = is_signal
-            self._notify.tell("STOPPING=1", f"STATUS=stopping: {reason}")
-            if self._settings.lease_fd is None:
-                self._voice.say(f"stopping: {reason}")
-            self._enter(Stage.ASKED)
-        elif self._stage is Stage.ASKED and is_signal:
-            if self._was_signalled:
-                self._voice.say(f"{reason} again: killing what is left")
-                self._enter(Stage.KILLING)
-            self._was_signalled = True
-
-    def _enter(self, stage: Stage) -> None:
-        rule = RULES[stage]
-        now = time.monotonic()
-        lasts = self._settings.stop_timeout if stage is Stage.ASKED else rule.lasts
-        self._stage, self._stage_ends, self._kernel_starts = stage, None if lasts is None else now + lasts, 0
-        for server in self._servers.values():
-            if server.name not in rule.restarted:
-                server.due = None
-        if stage is Stage.ASKED:
-            self._tell(self._kernel, "", messages.StopAsked(self._stop_reason))
-        elif stage is Stage.KILLING:
-            self.exit_code = 1
-        elif stage is Stage.TIDYING:
-            self._is_stopped = False
-            self._kernel.due = now
-        elif stage is Stage.ENDING:
-            for name in (BUS, ZYGOTE, KERNEL):
-                self._servers[name].signal(signal.SIGTERM)
-        elif stage is Stage.DRAINING:
-            self._tell(self._logger, "", messages.StopAsked(self._stop_reason))
-
-    def _advance(self) -> None:
-        """Go to the next stage as far as this one has come to its end."""
-        while self._stage not in (Stage.RUNNING, Stage.OVER) and (following := self._following()) is not None:
-            self._enter(following)
-
-    def _following(self) -> Stage | None:
-        rule = RULES[self._stage]
-        if self._is_done():
-            return {Stage.ASKED: Stage.ENDING, Stage.TIDYING: Stage.ENDING}.get(self._stage, Stage(self._stage + 1))
-        is_late = self._stage_ends is not None and self._stage_ends <= time.monotonic()
-        is_hopeless = self._kernel_starts > rule.kernel_attempts and not self._kernel.pid
-        if not is_late and not is_hopeless:
-            return None
-        if self._stage in (Stage.ASKED, Stage.KILLING, Stage.CLEARING, Stage.LAST):
-            left = descent.descendants(os.getpid()) - {server.pid for server in self._servers.values()}
-            self._voice.say(f"{self._stage.name.lower()} took too long; processes left: {', '.join(map(str, sorted(left))) or 'none'}")
-            self.exit_code = 1
-        return rule.late
-
-    def _is_done(self) -> bool:
-        match self._stage:
-            case Stage.ASKED | Stage.TIDYING:
-                return self._is_stopped
-            case Stage.ENDING:
-                return not any(self._servers[name].pid for name in (BUS, ZYGOTE, KERNEL))
-            case Stage.KILLING | Stage.CLEARING:
-                left = descent.descendants(os.getpid()) - {self._logger.pid}
-                descent.kill(left)
-                return not left
-            case Stage.DRAINING:
-                return not self._logger.pid
-            case _:  # LAST
-                left = descent.descendants(os.getpid())
-                descent.kill(left)
-                return not left

@@ -13,9 +13,10 @@ from dadms_ipc.errors import DadmsError, HostFailure, RequestRefused
 from dadmsd import config as configuration
 from dadmsd.keeper import descent, directories
 from dadmsd.keeper.lock import Lock
-from dadmsd.keeper.loop import Keeper, Settings
+from dadmsd.keeper.loop import Keeper
 from dadmsd.keeper.notify import Notify
 from dadmsd.keeper.servers import ServerCommand
+from dadmsd.keeper.settings import Settings
 from dadmsd.keeper.store import FDS_RESERVED, Store
 from dadmsd.keeper.voice import Voice
 

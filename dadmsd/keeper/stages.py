@@ -32,22 +32,33 @@ class Rule(NamedTuple):
     """What holds in a stage."""
 
     lasts: float | None  # seconds; None: until something happens
-    late: Stage  # what follows when it lasted too long
+    then: Stage  # when it is done
+    late: Stage  # when it lasted too long
     restarted: frozenset[str]  # the servers that are started again
     kernel_attempts: int = 3  # starts of a kernel in this stage before it counts as late
+    lacks: str = ""  # what did not happen, in words, when it is late and that is not orderly
+
+    @property
+    def is_lateness_disorder(self) -> bool:
+        """Tell whether a daemon that is late in this stage did not end in order."""
+        return bool(self.lacks)
 
 
 _EVERY = frozenset((KERNEL, BUS, LOGGER, ZYGOTE))
+_LOGGER = frozenset((LOGGER,))
 _NONE: frozenset[str] = frozenset()
+_S = Stage
 
 RULES = {
-    Stage.RUNNING: Rule(None, Stage.RUNNING, _EVERY),
-    Stage.ASKED: Rule(30.0, Stage.KILLING, _EVERY),  # or what the configuration says
-    Stage.KILLING: Rule(5.0, Stage.TIDYING, frozenset((LOGGER,))),  # SIGKILL is at once, but for sleep in the kernel of the host
-    Stage.TIDYING: Rule(5.0, Stage.ENDING, frozenset((LOGGER, KERNEL))),  # a kernel that has nothing to adopt is ready in 0.1 s
-    Stage.ENDING: Rule(2.0, Stage.CLEARING, frozenset((LOGGER,))),  # for a bus to write what it has acknowledged
-    Stage.CLEARING: Rule(5.0, Stage.DRAINING, frozenset((LOGGER,))),
-    Stage.DRAINING: Rule(2.0, Stage.LAST, _NONE),
-    Stage.LAST: Rule(2.0, Stage.OVER, _NONE),
-    Stage.OVER: Rule(None, Stage.OVER, _NONE),
+    _S.RUNNING: Rule(None, _S.RUNNING, _S.RUNNING, _EVERY),
+    _S.ASKED: Rule(30.0, _S.ENDING, _S.KILLING, _EVERY, lacks="the kernel did not end everything"),  # or what the configuration says
+    _S.KILLING: Rule(
+        5.0, _S.TIDYING, _S.TIDYING, _LOGGER, lacks="what was killed did not die"
+    ),  # it dies at once, but for a sleep inside the host
+    _S.TIDYING: Rule(5.0, _S.ENDING, _S.ENDING, _LOGGER | {KERNEL}),  # a kernel that has nothing to adopt is ready in 0.1 s
+    _S.ENDING: Rule(2.0, _S.CLEARING, _S.CLEARING, _LOGGER),  # for a bus to write what it has acknowledged
+    _S.CLEARING: Rule(5.0, _S.DRAINING, _S.DRAINING, _LOGGER, lacks="what was killed did not die"),
+    _S.DRAINING: Rule(2.0, _S.LAST, _S.LAST, _NONE),
+    _S.LAST: Rule(2.0, _S.OVER, _S.OVER, _NONE, lacks="what was killed did not die"),
+    _S.OVER: Rule(None, _S.OVER, _S.OVER, _NONE),
 }
