@@ -14,7 +14,7 @@ import msgspec
 from dadms_orchestrators.decision.errors import DecisionError, LimitExceeded
 from dadms_orchestrators.decision.feel import Env, Evaluate, Names, Scope, Source, expression, unary_tests
 from dadms_orchestrators.decision.feel.calls import call
-from dadms_orchestrators.decision.feel.compiler import Compiler
+from dadms_orchestrators.decision.feel.compiler import Compiler, choice
 from dadms_orchestrators.decision.feel.java import java_function
 from dadms_orchestrators.decision.feel.loops import filtered, items_of
 from dadms_orchestrators.decision.feel.runtime import Null, fail, note
@@ -243,7 +243,7 @@ def function_of(writer: Writer, element: Element, scope: Scope, name: str = "fun
 
 def _conditional(writer: Writer, element: Element, scope: Scope) -> Evaluate:
     condition, yes, no = (writer.below(element.child(tag), scope) for tag in ("if", "then", "else"))
-    return lambda env: yes(env) if condition(env) is True else no(env)
+    return choice(Compiler(writer.source(element), writer.lookup), condition, yes, no, 0)
 
 
 def _filter(writer: Writer, element: Element, scope: Scope) -> Evaluate:

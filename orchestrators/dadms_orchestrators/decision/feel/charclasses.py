@@ -90,7 +90,7 @@ class CharClasses:
             raise Null(f'the pattern is wrong: there is no category "{name}"')
         return _categories()[name]
 
-    def char_class(self, *, ignore_space: bool) -> str:
+    def char_class(self) -> str:
         """Read ``[…]``."""
         self.at += 1
         is_negated = self.pattern.startswith("^", self.at)
@@ -107,14 +107,11 @@ class CharClasses:
                 return _joined(inside, outside, is_negated=is_negated)
             if char == "-" and self.pattern.startswith("-[", self.at) and not first:
                 self.at += 1
-                minus = self.char_class(ignore_space=ignore_space)
+                minus = self.char_class()
                 if not self.pattern.startswith("]", self.at):
                     raise Null("the pattern is wrong: something follows a subtraction")
                 self.at += 1
                 return f"(?:(?!{minus}){_joined(inside, outside, is_negated=is_negated)})"
-            if ignore_space and char in " \t\n\r":
-                self.at += 1
-                continue
             first = False
             self._member(char, inside, outside)
 

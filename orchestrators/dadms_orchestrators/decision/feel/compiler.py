@@ -133,7 +133,8 @@ def _range(compiler: Compiler, node: s.RangeNode) -> Evaluate:
         if first is not None and last is not None and compare(first, last) is None:
             compiler.null(pos, f"a range cannot go from a {kind(first)} to a {kind(last)}")
             return None
-        return Range(first, last, low_closed, high_closed)
+        # an end that is null is unknown, which a closed side without a value says; see Range.contains
+        return Range(first, last, low_closed or first is None, high_closed or last is None)
 
     return build
 
@@ -141,7 +142,22 @@ def _range(compiler: Compiler, node: s.RangeNode) -> Evaluate:
 @handles(s.If)
 def _if(compiler: Compiler, node: s.If) -> Evaluate:
     condition, yes, no = compiler.compile(node.condition), compiler.compile(node.yes), compiler.compile(node.no)
-    return lambda env: yes(env) if condition(env) is True else no(env)
+    return choice(compiler, condition, yes, no, node.pos)
+
+
+def choice(compiler: Compiler, condition: Evaluate, yes: Evaluate, no: Evaluate, pos: int) -> Evaluate:
+    """Return the closure of a conditional: null chooses like false, any other value is no condition."""
+
+    def run(env: Env) -> Any:
+        chosen = condition(env)
+        if chosen is True:
+            return yes(env)
+        if chosen is False or chosen is None:
+            return no(env)
+        compiler.null(pos, f"the condition is a {kind(chosen)}, not a boolean")
+        return None
+
+    return run
 
 
 @handles(s.InstanceOf)

@@ -58,7 +58,7 @@ def items_of(value: Any) -> Iterable[Any]:
             raise Null("a range without both ends is nothing to iterate over")
         low, high = _whole(value.low), _whole(value.high)
         if low > high:
-            return []
+            raise Null(f"the range {value} goes backwards")
         return _steps(value.low, low + (not value.low_closed), high - (not value.high_closed), 1)
     return [value]
 

@@ -86,11 +86,25 @@ def _replacement(text: str, groups: int) -> list[str | int]:
     return parts
 
 
+def _without_space(pattern: str) -> str:
+    """Return a pattern as the flag x reads it: without white space, except in classes."""
+    kept, depth = [], 0
+    is_escaped = False
+    for char in pattern:
+        if char in " \t\n\r" and not depth:
+            continue
+        if not is_escaped:
+            depth += (char == "[") - (char == "]" and depth > 0)
+        is_escaped = char == "\\" and not is_escaped
+        kept.append(char)
+    return "".join(kept)
+
+
 class _Translator(CharClasses):
     """Walks a pattern once, from left to right."""
 
     def __init__(self, pattern: str, flags: str) -> None:
-        super().__init__(pattern)
+        super().__init__(_without_space(pattern) if "x" in flags else pattern)
         self.flags = flags
         self.groups = 0  # opened so far
         self.closed: set[int] = set()  # groups that a back-reference may name
@@ -104,9 +118,6 @@ class _Translator(CharClasses):
             if char in "?*+{":
                 out.append(self.quantifier(can_repeat=can_repeat))
                 can_repeat = False
-                continue
-            if "x" in self.flags and char in " \t\n\r":
-                self.at += 1
                 continue
             piece, can_repeat = self.piece(char)
             out.append(piece)
@@ -128,7 +139,7 @@ class _Translator(CharClasses):
                 self.at += 1
                 return ")", True
             case "[":
-                return self.char_class(ignore_space="x" in self.flags), True
+                return self.char_class(), True
             case "]" | "}":
                 raise Null(f'the pattern is wrong: "{char}" stands alone')
             case "|":

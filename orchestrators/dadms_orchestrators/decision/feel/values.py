@@ -39,7 +39,7 @@ Env = dict[str, Any]
 Evaluate = Callable[[Env], Any]
 
 class Range(msgspec.Struct, frozen=True):
-    """Values between two ends; an end that is None with its side open is unbounded."""
+    """Values between two ends; an end that is None is unbounded if its side is open, and unknown if it is closed."""
 
     low: Any
     high: Any

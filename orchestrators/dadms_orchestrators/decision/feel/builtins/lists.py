@@ -39,8 +39,8 @@ def numbers_of(items: list[Any]) -> list[Decimal]:
 
 def place(items: list[Any], position: Decimal, *, room: int = 0) -> int:
     """Return the index of a position."""
-    at = int(position)
-    if at != position or at == 0 or not -len(items) <= at <= len(items) + room:
+    at = int(position)  # a fraction is dropped
+    if at == 0 or not -len(items) <= at <= len(items) + room:
         raise Null(f"a list of {len(items)} has no position {position}")
     return at - 1 if at > 0 else len(items) + at
 

@@ -94,13 +94,13 @@ def split(string: str, delimiter: str) -> list[str]:
     return split_all(string, delimiter)
 
 
-@builtin("string join", "list: list, delimiter?: string?, prefix?: string?, suffix?: string?")
-def string_join(items: list[Any], delimiter: str | None = None, prefix: str | None = None, suffix: str | None = None) -> str:
+@builtin("string join", "list: list, delimiter?: string?")
+def string_join(items: list[Any], delimiter: str | None = None) -> str:
     """Return strings joined, nulls left out."""
     for item in items:
         if item is not None and not isinstance(item, str):
             raise Null("the list holds something else than strings")
-    return (prefix or "") + (delimiter or "").join(item for item in items if item is not None) + (suffix or "")
+    return (delimiter or "").join(item for item in items if item is not None)
 
 
 @builtin("string", "from: any")
