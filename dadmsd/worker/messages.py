@@ -6,6 +6,8 @@ by the next kernel; a worker drops every thread whose sequence it has seen.
 
 import msgspec
 
+from dadmsd.zygote.messages import GateFailed
+
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of the messages: tagged arrays whose new fields go last, with defaults."""
@@ -82,4 +84,4 @@ class Outcome(Message, frozen=True):
 
 
 ToWorker = Hello | Batch | Consumed | Finish
-FromWorker = Ready | Doorbell | Progress
+FromWorker = Ready | Doorbell | Progress | GateFailed

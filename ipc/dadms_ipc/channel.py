@@ -69,7 +69,8 @@ class _Waiting(NamedTuple):
 
 
 @lru_cache(maxsize=64)  # a vocabulary's decoder costs a hundred times a frame's decoding; forked children find it made
-def _decoder(receives: Any) -> msgspec.msgpack.Decoder[Any]:
+def decoder(receives: Any) -> msgspec.msgpack.Decoder[Any]:
+    """Give the decoder of frames with a body of this type; a fork server makes those that its children will need."""
     fields: list[Any] = [("version", int), ("epoch", int), ("sequence", int), ("body", Optional[receives]), ("size", int, 0)]  # noqa: UP045 - not all types know |
     return msgspec.msgpack.Decoder(msgspec.defstruct("Packet", fields, array_like=True))
 
@@ -81,7 +82,7 @@ class Channel(Generic[Received]):
         if sock.gettimeout() is not None:
             sock.settimeout(None)  # else Python polls before each call
         self._sock = sock
-        self._decoder = _decoder(receives)
+        self._decoder = decoder(receives)
         self._outbox: deque[_Waiting] = deque()
         self._outbox_size = 0  # bytes
         self._buffer = mmap.mmap(-1, _BUFFER, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # a page is taken when a packet first reaches it

@@ -1,0 +1,39 @@
+"""What an entry is told about the thread that it runs in, and how it says how far it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+
+class Thread:
+    """One thread, as its entry sees it."""
+
+    __slots__ = ("_config", "_report", "directory", "pid", "tid", "worker")
+
+    def __init__(self, tid: int, place: "Place") -> None:
+        self.tid = tid
+        self.pid = place.pid
+        self.worker = place.worker
+        self.directory = place.directory
+        self._config = place.config
+        self._report = place.report
+
+    @property
+    def config(self) -> Any:
+        """Give what the process was started with, decoded anew: what one thread changes in it, another does not see."""
+        return msgspec.msgpack.decode(self._config)
+
+    def progress(self, text: str, fraction: float | None = None) -> None:
+        """Say how far the work is; ``fraction`` is 0..1. Costs one small message at most, lost without harm."""
+        self._report(self.tid, text, fraction)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What all threads of a worker have in common."""
+
+    pid: int
+    worker: int  # number within the incarnation
+    directory: str
+    config: msgspec.Raw  # msgpack
+    report: Callable[[int, str, float | None], None]
