@@ -265,8 +265,9 @@ class Kernel:
                         state.do(effects.Tell(child.name, port.Finished(results.last_sequence, payload)))
         for pool in state.pools.values():
             for worker in pool.workers.values():
-                for batch in worker.batches:
-                    state.do(effects.SendBatch(worker.name, batch.first_sequence, threads.items(pool, batch.tids)))
+                if worker.in_flight:  # without those whose results are in the journal: their chunks may be gone
+                    again = threads.items(pool, [tid for _, tid in worker.in_flight])
+                    state.do(effects.SendBatch(worker.name, worker.in_flight[0][0], again))
 
     # the invariants
 

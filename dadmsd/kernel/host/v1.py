@@ -4,7 +4,8 @@
    its own count of OOM victims) and one where groups are ended and frozen. For CPU and tasks a leaf's process lives in the nearest group above.
 2. Ending, freezing and CPU time come from the v2 hierarchy that such hosts mount beside (``cgroup.kill``). Where there is none, the freezer and cpuacct
    controllers do it: v1 lets no frozen process die, so a group is frozen, killed one by one, and thawed to die.
-3. Memory means memory and swap: where swap is accounted (``memory.memsw``), both have the same limit, and it is this counter that refuses first.
+3. Memory means memory and swap: where swap is accounted (``memory.memsw``), its limit is a hair above the one on memory. Equal limits would refuse a charge in
+   the counter that Linux 6.18 no longer counts refusals of, and nobody could tell whose limit it was.
 4. Refused charges (``failcnt``) stand in for the OOM events that only v2 counts per group: they say whose limit was hit.
 """
 
@@ -13,13 +14,16 @@ import os
 from collections.abc import Iterable
 
 from dadms_ipc.errors import HostFailure
-from dadmsd.kernel.host.caps import CPU_PERIOD, Caps, Usage, page_rounded, quota, same
+from dadmsd.kernel.host.caps import CPU_PERIOD, PAGE, Caps, Usage, page_rounded, quota, same
 from dadmsd.kernel.host.mounts import memberships
 from dadmsd.kernel.host.tree import Tree
 from dadmsd.kernel.host.unified import Unified
 
 _UNLIMITED = {"memory": "-1", "cpu": "-1", "pids": "max"}
 _MEMORY, _SWAP = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
+_SWAP_GAP = (
+    64 * PAGE
+)  # bytes of swap beyond the memory: one batch of charges (MEMCG_CHARGE_BATCH), so that the memory counter always refuses first
 _MEMBERSHIP_SIZE = 64 * 1024  # bytes: a line a hierarchy, each at most a path long
 _FREEZING_LOOKS = 1000  # readings of freezer.state, microseconds apart, before a kill goes on without a full freeze
 
@@ -94,12 +98,12 @@ class V1:
     def _set_memory(self, group: str, size: int, *, is_fresh: bool) -> int:
         """Set the limits on memory and on memory with swap; the second is never under the first, so the order is that of the direction."""
         tree = self._trees["memory"]
-        files = [_MEMORY, _SWAP] if self._has_swap else [_MEMORY]
+        steps = [(_MEMORY, size), (_SWAP, size + _SWAP_GAP)] if self._has_swap else [(_MEMORY, size)]
         if self._has_swap and not is_fresh and size > (tree.number(group, _SWAP) or 0):
-            files.reverse()
-        for file in files:
+            steps.reverse()
+        for file, value in steps:
             try:
-                same(group, file, size, tree.set(group, file, str(size)))
+                same(group, file, value, tree.set(group, file, str(value)))
             except HostFailure as error:
                 in_use = tree.number(group, "memory.usage_in_bytes") or 0
                 if in_use <= size:
@@ -169,10 +173,7 @@ class V1:
         if tree is None:
             return (0, 0)
         victims = tree.field(group, "memory.oom_control", "oom_kill") or 0
-        refused = tree.number(group, "memory.failcnt") or 0
-        if self._has_swap:
-            refused += tree.number(group, "memory.memsw.failcnt") or 0
-        return (victims, refused)
+        return (victims, tree.number(group, "memory.failcnt") or 0)
 
     def _ender(self) -> Tree:
         return self._unified.tree if self._unified else self._trees[self._ending]
@@ -255,6 +256,8 @@ class V1:
 
     def dismantle(self) -> bool:
         """Remove the instance's directories."""
+        if self.groups():
+            return False
         results = [_dismantled(tree) for tree in self._all()]
         return all(results)
 
