@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dadms_ipc import port
-from dadms_ipc.channel import Channel, adopt
+from dadms_ipc.channel import adopt
 from dadms_ipc.errors import HostFailure, PeerViolation
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel.confine import group_of
@@ -27,9 +27,7 @@ from dadmsd.zygote import messages as zygote
 HELLO: dict[str, Any] = {"zygote": zygote.Hello(), "main": port.Hello(), "worker": worker.Hello()}
 
 
-def adopt_children(
-    state: State, hands: Hands, stored: list[tuple[str, list[int]]], watch: Callable[[Port], None], to_keeper: Channel[Any]
-) -> None:
+def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]]], watch: Callable[[Port], None]) -> None:
     """Put every stored descriptor where it belongs, and greet."""
     epoch = state.settings.epoch
     pages: dict[str, int] = {}
@@ -47,7 +45,7 @@ def adopt_children(
         else:
             for fd in fds:
                 os.close(fd)
-            to_keeper.send(keeper.Drop(name))
+            hands.tell_keeper(keeper.Drop(name))
     for name, fd in pages.items():
         _give_page(hands, name, fd)
     for child in state.children.values():

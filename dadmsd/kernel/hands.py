@@ -8,7 +8,7 @@ import contextlib
 import errno
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,11 @@ class Hands:
             effects.Retire: self._retire,
             effects.Reply: self._reply,
             effects.Enroll: self._enroll,
-            effects.Discharge: lambda effect: self._to_bus(link.Discharged(effect.pid, effect.incarnation)),
-            effects.FinishRoster: lambda effect: self._to_bus(link.RosterSent(effect.count)),
+            effects.Discharge: lambda effect: self.tell_bus(link.Discharged(effect.pid, effect.incarnation)),
+            effects.FinishRoster: lambda effect: self.tell_bus(link.RosterSent(effect.count)),
             effects.Publish: self._publish,
-            effects.AskShutdown: lambda _effect: self._keeper.send(keeper.ShutdownAsked()),
-            effects.SayStopped: lambda _effect: self._keeper.send(keeper.Stopped()),
+            effects.AskShutdown: lambda _effect: self.tell_keeper(keeper.ShutdownAsked()),
+            effects.SayStopped: lambda _effect: self.tell_keeper(keeper.Stopped()),
         }
 
     def perform(self, effect: effects.AnyEffect) -> None:
@@ -128,7 +128,12 @@ class Hands:
         return self.logs[name]
 
     def _store(self, name: str, fds: list[int]) -> None:
-        self._keeper.send(keeper.Store(name), fds)
+        self.tell_keeper(keeper.Store(name), fds)
+
+    def tell_keeper(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
+        """Say something to the keeper; that it is gone is found out where it is read."""
+        with contextlib.suppress(ChannelClosed):
+            self._keeper.send(message, fds)
 
     def _open_gate(self, effect: effects.OpenGate) -> None:
         child = self._state.children.get(effect.name)
@@ -225,7 +230,7 @@ class Hands:
         held = self.ports.pop(name, None)
         os_pid = self.orphans.pop(name, None)
         if os_pid is not None:
-            self._keeper.send(keeper.OrphanAcknowledged(os_pid))
+            self.tell_keeper(keeper.OrphanAcknowledged(os_pid))
         parent = self.zygote_port(self.reported_by.pop(name, held.parent if held is not None else ""))
         if parent is not None and not parent.is_closed:
             parent.send(zygote.Reap(name))
@@ -233,9 +238,9 @@ class Hands:
             return
         self._unwatch(held)
         held.close()
-        self._keeper.send(keeper.Drop(f"v1/port/{name}"))
+        self.tell_keeper(keeper.Drop(f"v1/port/{name}"))
         if held.role == "worker":
-            self._keeper.send(keeper.Drop(f"v1/page/{name}"))
+            self.tell_keeper(keeper.Drop(f"v1/page/{name}"))
             self._remove_leaf(
                 group_of(Child(name=name, role="worker", parent="", pid=int(name.partition(".")[0]), number=int(name.rpartition("/w")[2])))
             )
@@ -246,7 +251,7 @@ class Hands:
 
     def acknowledge(self, os_pid: int) -> None:
         """Let the keeper forget the end of a process that is nobody's."""
-        self._keeper.send(keeper.OrphanAcknowledged(os_pid))
+        self.tell_keeper(keeper.OrphanAcknowledged(os_pid))
 
     def _remove_leaf(self, leaf: str) -> None:
         if not self._removed(leaf):
@@ -264,7 +269,7 @@ class Hands:
         if ends is not None:
             for fd in ends:
                 os.close(fd)
-            self._keeper.send(keeper.Drop(f"v1/log/{name}"))
+            self.tell_keeper(keeper.Drop(f"v1/log/{name}"))
 
     # groups
 
@@ -335,19 +340,19 @@ class Hands:
 
     def _reply(self, effect: effects.Reply) -> None:
         body = effect.encoded if effect.encoded is not None else encode_answer(effect.answer, self._state, self.confinement)
-        self._to_bus(link.Reply(effect.client, effect.sequence, effect.status, msgspec.Raw(body)))
+        self.tell_bus(link.Reply(effect.client, effect.sequence, effect.status, msgspec.Raw(body)))
 
     def _enroll(self, effect: effects.Enroll) -> None:
         digest = self._state.secret_digest(effect.pid, effect.incarnation)
-        self._to_bus(link.Enrolled(effect.pid, effect.incarnation, effect.name, effect.uid, digest, effect.group))
+        self.tell_bus(link.Enrolled(effect.pid, effect.incarnation, effect.name, effect.uid, digest, effect.group))
 
     def _publish(self, effect: effects.Publish) -> None:
         body = msgspec.msgpack.encode(
             {"number": effect.number, "at": effect.at, "pid": effect.pid, "kind": effect.kind, "text": effect.text, "data": effect.data}
         )
-        self._to_bus(link.Event(effect.number, f"events/{effect.pid}/{effect.kind}", msgspec.Raw(body)))
+        self.tell_bus(link.Event(effect.number, f"events/{effect.pid}/{effect.kind}", msgspec.Raw(body)))
 
-    def _to_bus(self, message: msgspec.Struct) -> None:
+    def tell_bus(self, message: msgspec.Struct) -> None:
         """Say something to the bus, if there is one: what it must know comes again with the roster, what it asked it asks again."""
         if self.link is not None:
             with contextlib.suppress(ChannelClosed):

@@ -39,6 +39,10 @@ FRAMES_A_TURN = 256  # of keeper and bus, so that neither keeps the children wai
 LOST_LOOK_SECONDS = 1.0  # after an adoption: by then every zygote and the keeper have said which children ended
 
 
+class KeeperGone(Exception):
+    """The keeper's end of its channel is closed: it has ended, or it wants us to."""
+
+
 class Loop:
     """A running kernel."""
 
@@ -75,14 +79,14 @@ class Loop:
         """Take over from an earlier kernel, or begin with nothing."""
         now, wall = time.monotonic(), time.time()
         effects = self._kernel.adopt(rows, now=now, wall=wall, same_boot=same_boot)
-        adopt_children(self._kernel.state, self.hands, stored, self._watch, self._keeper)
+        adopt_children(self._kernel.state, self.hands, stored, self._watch)
         self._finish(effects)
         self._crash.reach("adopted")
         for frame in self.early:
             self.hands.found.extend(self._take_from_keeper(frame))
         self.early = []
         self._look_for_lost_at = now + LOST_LOOK_SECONDS
-        self._keeper.send(keeper.Ready())
+        self.hands.tell_keeper(keeper.Ready())
 
     # the loop
 
@@ -91,7 +95,7 @@ class Loop:
         while True:
             try:
                 found = self._collect()
-            except ChannelClosed:
+            except KeeperGone:
                 return self._end_without_keeper()
             self._turn(found)
 
@@ -102,7 +106,6 @@ class Loop:
         found: list[events.Event] = []
         for key, mask in self._selector.select(timeout):
             if key.data == "keeper":
-                self._keeper.flush()
                 found.extend(self._read_keeper())
             elif key.data == "bus":
                 found.extend(self._read_bus())
@@ -134,7 +137,11 @@ class Loop:
     def _read_keeper(self) -> list[events.Event]:
         found: list[events.Event] = []
         for _ in range(FRAMES_A_TURN):
-            frame = self._keeper.receive()
+            try:
+                self._keeper.flush()
+                frame = self._keeper.receive()
+            except ChannelClosed as error:
+                raise KeeperGone from error
             if frame is None:
                 break
             found.extend(self._take_from_keeper(frame))
@@ -185,7 +192,7 @@ class Loop:
             self.hands.link.close()
         self.hands.link = Channel(adopt(fds[0]), link.FromBus, epoch=self._settings.epoch)
         self._selector.register(self.hands.link, selectors.EVENT_READ, "bus")
-        self.hands.link.send(link.KernelHello(self._settings.boot_id, self._settings.version))
+        self.hands.tell_bus(link.KernelHello(self._settings.boot_id, self._settings.version))
         return [events.BusLinked()]
 
     def _read_bus(self) -> list[events.Event]:
@@ -220,8 +227,7 @@ class Loop:
             request = self._request_decoder.decode(message.body)
         except (msgspec.DecodeError, RecursionError) as error:
             refusal = msgspec.Raw(msgspec.msgpack.encode({"message": f"cannot read the request: {error}"}))
-            if self.hands.link is not None:
-                self.hands.link.send(link.Reply(message.client, message.sequence, "refused", refusal))
+            self.hands.tell_bus(link.Reply(message.client, message.sequence, "refused", refusal))
             return []
         return [events.RequestArrived(message.client, message.sequence, message.uid, message.role, message.origin, request)]
 

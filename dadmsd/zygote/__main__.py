@@ -1,4 +1,4 @@
-"""The base zygote: ``python -m dadmsd.zygote --control-fd N``, started by the keeper. It holds no user code, and version zygotes and commands come from it.
+"""The base zygote: ``python -m dadmsd.zygote --keeper-fd N``, started by the keeper. It holds no user code, and version zygotes and commands come from it.
 
 What it imports is what every child has for nothing; nothing here may start a thread or make a ZeroMQ context.
 """
@@ -21,9 +21,9 @@ from dadmsd.zygote.surroundings import open_stream
 def main() -> None:
     """Serve forks until the control channel closes."""
     parser = argparse.ArgumentParser(prog="python -m dadmsd.zygote", description="The base fork server of dadmsd; the keeper starts it.")
-    parser.add_argument("--control-fd", type=int, required=True, help="descriptor of the control channel")
-    control_fd = parser.parse_args().control_fd
-    fcntl.fcntl(control_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)  # it was inherited, so it is inheritable
+    parser.add_argument("--keeper-fd", type=int, required=True, help="descriptor of the control channel")
+    keeper_fd = parser.parse_args().keeper_fd
+    fcntl.fcntl(keeper_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)  # it was inherited, so it is inheritable
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)
     os.close(null)
@@ -31,7 +31,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # an ignored one would be inherited by everything
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    control: Channel[ToZygote] = Channel(adopt(control_fd), VOCABULARIES["zygote"])
+    control: Channel[ToZygote] = Channel(adopt(keeper_fd), VOCABULARIES["zygote"])
     for vocabulary in VOCABULARIES.values():
         decoder(vocabulary)  # once, for all the children to come
     gc.collect()

@@ -5,7 +5,7 @@
    kernel reads fill the socket, and what did not fit is still due.
 3. Orders of an older epoch than the newest one heard are dropped.
 4. A zygote lives as long as its control channel; its children outlive it and fall to the keeper.
-5. A zygote that holds user code forks mains and workers of that code; the one that holds none forks zygotes and commands.
+5. A zygote that holds user code forks mains and workers of that code, and zygotes that add to it; the one that holds none forks zygotes and commands.
 """
 
 import os
@@ -24,7 +24,7 @@ from dadmsd.zygote.messages import Exited, Fork, Forked, ForkFailed, FromZygote,
 TURN = 64  # frames a turn: exits are seen between them
 BACKLOG = 4096  # reports due above which no more orders are read
 ROLES_WITHOUT_CODE = frozenset({"zygote", "command"})
-ROLES_WITH_CODE = frozenset({"main", "worker"})
+ROLES_WITH_CODE = frozenset({"main", "worker", "zygote"})  # a zygote of it adds handlers
 
 
 class Child:

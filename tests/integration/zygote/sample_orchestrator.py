@@ -67,7 +67,7 @@ def _signals() -> dict[str, str]:
 
 
 def _open() -> list[str]:
-    return [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in os.listdir("/proc/self/fd") if Path(f"/proc/self/fd/{fd}").exists()]
+    return [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink() and os.path.lexists(entry)]
 
 
 def _fail(arguments: Any, thread: Any) -> None:

@@ -164,7 +164,7 @@ class Zygote:
         self.kept = kept  # the keeper's duplicate of the kernel's end
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "ipc", ROOT / "orchestrators")))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dadmsd.zygote", "--control-fd", str(theirs.fileno())],
+            [sys.executable, "-m", "dadmsd.zygote", "--keeper-fd", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             cwd="/",
             env=environment,
