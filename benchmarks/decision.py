@@ -46,17 +46,12 @@ def dmn() -> str:
         low, high, regions, member = rule(number)
         listed = ",".join(f'"{region}"' for region in regions)
         cells = "".join(
-            f"<inputEntry><text>{cell}</text></inputEntry>"
-            for cell in (f"[{low}..{high})", listed, "true" if member else "false")
+            f"<inputEntry><text>{cell}</text></inputEntry>" for cell in (f"[{low}..{high})", listed, "true" if member else "false")
         )
         rows.append(f'<rule>{cells}<outputEntry><text>"rule {number}"</text></outputEntry></rule>')
-    inputs = "".join(
-        f"<input><inputExpression><text>{name}</text></inputExpression></input>" for name in INPUTS
-    )
+    inputs = "".join(f"<input><inputExpression><text>{name}</text></inputExpression></input>" for name in INPUTS)
     data = "".join(f'<inputData id="i{name}" name="{name}"><variable name="{name}"/></inputData>' for name in INPUTS)
-    needs = "".join(
-        f'<informationRequirement><requiredInput href="#i{name}"/></informationRequirement>' for name in INPUTS
-    )
+    needs = "".join(f'<informationRequirement><requiredInput href="#i{name}"/></informationRequirement>' for name in INPUTS)
     return (
         '<definitions xmlns="https://www.omg.org/spec/DMN/20230324/MODEL/" name="benchmark" namespace="urn:benchmark">'
         f'{data}<decision id="d" name="Rate"><variable name="Rate"/>{needs}'
@@ -93,11 +88,7 @@ def by_hand() -> Callable[[], list[str]]:
 
     def run() -> list[str]:
         amount, region, member = INPUTS["Amount"], INPUTS["Region"], INPUTS["Member"]
-        return [
-            name
-            for low, high, regions, wanted, name in rules
-            if low <= amount < high and region in regions and member is wanted
-        ]
+        return [name for low, high, regions, wanted, name in rules if low <= amount < high and region in regions and member is wanted]
 
     return run
 
@@ -120,7 +111,7 @@ def per_second(run: Callable[[], Any]) -> float:
 def zen() -> Callable[[], Any] | None:
     """Return the table in zen-engine, None where that is not installed."""
     try:
-        from zen import ZenEngine  # noqa: PLC0415 - an optional peer
+        from zen import ZenEngine
     except ImportError:
         return None
     decision = ZenEngine().create_decision(json.dumps(jdm()))

@@ -119,7 +119,7 @@ class Writer(msgspec.Struct):
     def below(self, element: Element | None, scope: Scope) -> Evaluate:
         """Compile the boxed expression inside an element; nothing there is null."""
         found = self.boxed(element.child(*EXPRESSIONS), scope) if element is not None else None
-        return found or (lambda env: None)
+        return found or (lambda _: None)
 
     def inner(self, scope: Scope, names: Iterable[str]) -> Scope:
         """Open a scope with more names."""
@@ -173,12 +173,7 @@ def _relation(writer: Writer, element: Element, scope: Scope) -> Evaluate:
     rows = []
     for row in element.all("row"):
         cells = [writer.boxed(cell, scope) for cell in row.all(*EXPRESSIONS)]
-        rows.append(
-            [
-                writer.coerced(cell or (lambda env: None), wanted, row)
-                for cell, wanted in zip(cells, types, strict=False)
-            ]
-        )
+        rows.append([writer.coerced(cell or (lambda _: None), wanted, row) for cell, wanted in zip(cells, types, strict=False)])
     return lambda env: [dict(zip(columns, (cell(env) for cell in row), strict=False)) for row in rows]
 
 
@@ -189,9 +184,7 @@ def _invocation(writer: Writer, element: Element, scope: Scope) -> Evaluate:
         parameter = binding.child("parameter")
         if parameter is not None:
             value = writer.below(binding, scope)
-            bindings.append(
-                (parameter.get("name"), writer.coerced(value, writer.type_of(parameter.get("typeRef"), parameter), parameter))
-            )
+            bindings.append((parameter.get("name"), writer.coerced(value, writer.type_of(parameter.get("typeRef"), parameter), parameter)))
     source = writer.source(element)
     names = [name for name, _ in bindings]
 

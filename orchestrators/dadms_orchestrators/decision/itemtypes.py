@@ -87,5 +87,3 @@ class ItemTypes:
 
         made.allows = allows
         made.allowed_text = text.text.strip()
-
-

@@ -100,9 +100,7 @@ class Model:
                 waiting.extend(model.imports.values())
 
 
-def load_model(
-    source: bytes | str, *, name: str = "<model>", resolve: Resolve | None = None, strict: bool = True
-) -> Model:
+def load_model(source: bytes | str, *, name: str = "<model>", resolve: Resolve | None = None, strict: bool = True) -> Model:
     """Read and compile a model; raise ``DecisionError`` with the first thing that is wrong with it.
 
     ``resolve`` returns the bytes of an imported model, given the import's location, or its namespace where it has none.
@@ -176,12 +174,14 @@ def _compile(model: Model) -> None:
             test = unary_tests(source, BUILTIN_SCOPE, model.types.lookup)
         except DecisionError as error:
             report(error, source)
-            return lambda value: None
+            return lambda _: None
         return None if test is None else (lambda value: test(value, {}))
 
     prefixed = {prefix: imported.types for prefix, imported in model.imports.items()}
     for prefix, uri in model.root.prefixes.items():
-        prefixed.update({prefix: found.types for found in model.imports.values() if found.namespace == uri})
+        found = next((imported for imported in model.imports.values() if imported.namespace == uri), None)
+        if found is not None:
+            prefixed[prefix] = found.types
     model.types = ItemTypes(model.root, prefixed, constraint)
     _collect_members(model)
     for element in model.root.children:

@@ -73,14 +73,14 @@ def build_table(writer: Writer, element: Element, scope: Scope) -> Table | Decis
 
 def _rule(writer: Writer, tests: list[Element], results: list[Element], scope: Scope) -> Rule:
     compiled = ((at, writer.tests(test.child("text"), scope)) for at, test in enumerate(tests))
-    outputs = [writer.text(result.child("text"), scope) or (lambda env: None) for result in results]
+    outputs = [writer.text(result.child("text"), scope) or (lambda _: None) for result in results]
     return Rule([(at, test) for at, test in compiled if test is not None], outputs)
 
 
 def _input(writer: Writer, element: Element, scope: Scope) -> Column:
     expression = element.child("inputExpression")
     text = expression.child("text") if expression is not None else None
-    value = writer.text(text, scope) or (lambda env: None)
+    value = writer.text(text, scope) or (lambda _: None)
     name = element.get("label") or (text.text.strip() if text is not None else "")
     wanted = writer.type_of(expression.get("typeRef"), expression) if expression is not None else None
     allowed = element.child("inputValues")

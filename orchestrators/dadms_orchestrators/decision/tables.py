@@ -64,7 +64,7 @@ def runner(table: Table) -> Evaluate:
         values = [value(env) for value in inputs] or [None]
         for at, column in checked:
             if values[at] is not None and column.allowed is not None and column.allowed(values[at], env) is not True:
-                fail(source, 0, f'{column.name} is {show(values[at])}, not among {column.allowed_text}')
+                fail(source, 0, f"{column.name} is {show(values[at])}, not among {column.allowed_text}")
                 return None
         matched = []
         for index, at, test, more in rules:

@@ -50,8 +50,7 @@ class TableTrace(msgspec.Struct, frozen=True):
                 "decision": self.head.node,
                 "rule": rule.number,
                 "because": {
-                    name: f"{value} matches {test or '-'}"
-                    for name, value, test in zip(self.head.inputs, shown, rule.inputs, strict=False)
+                    name: f"{value} matches {test or '-'}" for name, value, test in zip(self.head.inputs, shown, rule.inputs, strict=False)
                 },
                 "outputs": dict(zip(self.head.outputs, rule.outputs, strict=True)),
                 "annotation": rule.annotation,

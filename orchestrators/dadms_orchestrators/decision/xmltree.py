@@ -62,7 +62,7 @@ def parse_xml(source: bytes | str, name: str) -> Element:
     parser = expat.ParserCreate(namespace_separator="\n")
     builder = _Builder(parser, name)
     try:
-        parser.Parse(data, True)  # noqa: FBT003 - expat takes it by position only
+        parser.Parse(data, True)
     except expat.ExpatError as error:
         place = Place(name, line=error.lineno, column=error.offset + 1)
         raise DecisionError(f'cannot read "{name}"', f"it is not well-formed XML: {expat.ErrorString(error.code)}", place) from None

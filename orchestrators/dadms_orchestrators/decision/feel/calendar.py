@@ -67,7 +67,7 @@ def add_months(year: int, month: int, day: int, months: int) -> tuple[int, int, 
 @functools.lru_cache(maxsize=256)
 def zone(name: str) -> tzinfo | None:
     """Return the rules of a zone such as ``Europe/Paris``, or None where the database has none."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - zones are rare, and it is slow to import
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:
         return ZoneInfo(name)

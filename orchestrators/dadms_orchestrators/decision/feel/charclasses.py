@@ -34,7 +34,7 @@ def _categories() -> dict[str, str]:
         if found != current:
             runs.setdefault(current, []).append((begin, code - 1))
             begin, current = code, found
-    made: dict[str, list[tuple[int, int]]] = {name: found for name, found in runs.items()}
+    made: dict[str, list[tuple[int, int]]] = dict(runs)
     for name, found_runs in runs.items():
         made.setdefault(name[0], []).extend(found_runs)
     return {name: "".join(_range(*run) for run in sorted(found_runs)) for name, found_runs in made.items()}

@@ -73,12 +73,12 @@ def constant_of(node: s.Node) -> Any:
 @handles(s.Literal)
 def _literal(_: Compiler, node: s.Literal) -> Evaluate:
     value = node.value
-    return lambda env: value
+    return lambda _: value
 
 
 @handles(s.Name)
 def _name(compiler: Compiler, node: s.Name) -> Evaluate:
-    from dadms_orchestrators.decision.feel.builtins import find  # noqa: PLC0415 - the built-ins compile FEEL themselves
+    from dadms_orchestrators.decision.feel.builtins import find
 
     name, pos = node.name, node.pos
     builtin = find(name)

@@ -21,10 +21,7 @@ Domain = tuple[str, Evaluate, Evaluate | None]
 
 
 def _domains(compiler: Compiler, iterations: list[s.Iteration]) -> list[Domain]:
-    return [
-        (step.name, compiler.compile(step.domain), compiler.compile(step.end) if step.end else None)
-        for step in iterations
-    ]
+    return [(step.name, compiler.compile(step.domain), compiler.compile(step.end) if step.end else None) for step in iterations]
 
 
 def rounds(domains: list[Domain], env: Env) -> Iterator[Env]:
@@ -50,7 +47,7 @@ def rounds(domains: list[Domain], env: Env) -> Iterator[Env]:
 def items_of(value: Any) -> Iterable[Any]:
     """Return what a loop runs over."""
     if value.__class__ is list:
-        return value  # type: ignore[no-any-return] # narrowed by its class, which mypy does not follow
+        return value
     if value is None:
         raise Null("null is nothing to iterate over")
     if value.__class__ is Range:
@@ -114,7 +111,7 @@ def _quantified(compiler: Compiler, node: s.Quantified) -> Evaluate:
             for inner in rounds(domains, env):
                 found = condition(inner)
                 if found is decisive:
-                    return decisive
+                    return bool(decisive)
                 if found.__class__ is not bool:
                     answer = None
         except Null as why:

@@ -17,12 +17,19 @@ from dadms_orchestrators.decision.feel.compiler import MISSING, Compiler, consta
 from dadms_orchestrators.decision.feel.runtime import Null
 from dadms_orchestrators.decision.feel.values import NUMBERS, Env, Evaluate, Range, compare, equal, kind
 
+
+def power(base: Decimal, exponent: Decimal) -> Decimal:
+    """Return a power; anything to the power of zero is one, zero too."""
+    return NUMBERS.power(base, exponent) if exponent else ONE
+
+
+ONE = Decimal(1)
 _FAST: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
     "+": NUMBERS.add,
     "-": NUMBERS.subtract,
     "*": NUMBERS.multiply,
     "/": NUMBERS.divide,
-    "**": NUMBERS.power,
+    "**": power,
 }
 _ORDER: dict[str, Callable[[int], bool]] = {
     "<": lambda found: found < 0,
@@ -112,7 +119,7 @@ def _logic(compiler: Compiler, node: s.Logic) -> Evaluate:
         for item in items:
             value = item(env)
             if value is decisive:
-                return decisive
+                return bool(decisive)
             if value.__class__ is not bool:
                 answer = None
         return answer

@@ -12,20 +12,16 @@ from decimal import Decimal
 
 from dadms_orchestrators.decision.errors import LimitExceeded, SyntaxRefused
 from dadms_orchestrators.decision.feel import syntax as s
+from dadms_orchestrators.decision.feel.namereader import KEYWORDS, NameReader
 from dadms_orchestrators.decision.feel.names import Scope
 from dadms_orchestrators.decision.feel.tokens import Token, tokenize, unescape
-from dadms_orchestrators.decision.feel.typetext import TypeReader
 
 MAX_DEPTH = 64  # of brackets and keywords inside each other; the conformance kit needs 12
 MAX_CHAIN = 100  # paths, filters and calls in a row
 
-KEYWORDS = frozenset(
-    "if then else for in return some every satisfies function external instance of between and or true false null".split()
-)
 _BINARY = {"or": 1, "and": 2, "+": 4, "-": 4, "*": 5, "/": 5, "**": 6}
 _COMPARISON = frozenset(("=", "!=", "<", "<=", ">", ">="))
 _CONSTANTS: dict[str, object] = {"true": True, "false": False, "null": None}
-_NAME_GLUE = frozenset(("+", "-", "*", "/", ".", "'", "**"))
 
 
 def parse_expression(text: str, scope: Scope, temporal: Callable[[str], object]) -> s.Node:
@@ -44,13 +40,12 @@ def parse_unary_tests(text: str, scope: Scope, temporal: Callable[[str], object]
     return tests
 
 
-class Parser(TypeReader):
+class Parser(NameReader):
     """A place in the tokens of one text."""
 
     def __init__(self, text: str, scope: Scope, temporal: Callable[[str], object]) -> None:
         """Stand before the first token."""
-        super().__init__(text, tokenize(text))
-        self.scope = scope
+        super().__init__(text, tokenize(text), scope)
         self.temporal = temporal
         self.depth = 0
 
@@ -322,54 +317,6 @@ class Parser(TypeReader):
             if token.text in KEYWORDS and found is None:
                 raise self.refuse(f'"{token.text}" is a keyword and starts no expression')
         return s.Name(token.pos, self.join(found))
-
-    def member(self) -> str:
-        """Read the name after a dot."""
-        if self.token.kind != "name":
-            raise self.refuse("a name must follow the dot")
-        return self.join(self.scope.members.match(self.tokens, self.at))
-
-    def join(self, found: tuple[int, str] | None) -> str:
-        """Take the known name, or the whole run of words where that is longer."""
-        size = 0
-        while True:
-            token = self.tokens[self.at + size]
-            if (token.kind != "name" and not (size and token.kind == "number")) or (size and token.text in KEYWORDS):
-                break
-            size += 1
-        if found is not None and found[0] >= size:
-            self.at += found[0]
-            return found[1]
-        first = self.at
-        self.at += size
-        return self.spelled(first, self.at)
-
-    def spelled(self, first: int, last: int) -> str:
-        """Return the name written by some tokens, its white space made single."""
-        return " ".join(self.text[self.tokens[first].pos : self.tokens[last - 1].end].split())
-
-    def at_key(self) -> bool:
-        """Say whether a name and a colon come next."""
-        at = self.at
-        while self.tokens[at].kind in ("name", "number") or self.tokens[at].text in _NAME_GLUE:
-            at += 1
-        return at > self.at and self.tokens[at].text == ":"
-
-    def key(self) -> str:
-        """Read a name or string and its colon."""
-        token = self.token
-        if token.kind == "string":
-            self.advance()
-            self.expect(":")
-            return unescape(token.text)
-        if not self.at_key():
-            raise self.refuse("a name and a colon must stand here")
-        first = self.at
-        while self.token.text != ":":
-            self.advance()
-        name = self.spelled(first, self.at)
-        self.advance()
-        return name
 
     # -- keywords ------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from dadms_orchestrators.decision.errors import Place, position
 MAX_NOTES = 200  # the first ones tell the story; a loop over a million items must not
 
 
-class Null(Exception):  # noqa: N818 - it is no error: it is how FEEL says "no value", with a reason
+class Null(Exception):
     """The value is null; the text says why."""
 
 
@@ -42,6 +42,7 @@ class Notes(msgspec.Struct):
     tables: list[Any] = []  # ``trace.TableTrace``, in order of evaluation
     failures: list[tuple[Source, int, str]] = []  # notes that are errors: a wrong type, an undefined result
     calls: int = 0  # of user functions that are running inside each other
+
 
 current: ContextVar[Notes | None] = ContextVar("current", default=None)
 

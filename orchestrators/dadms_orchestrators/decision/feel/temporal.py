@@ -200,4 +200,4 @@ def order(left: Any, right: Any) -> int | None:
         (zoned, a), (other_zoned, b) = left.key(), right.key()
         if zoned != other_zoned:
             return None
-    return (a > b) - (a < b)
+    return int(a > b) - int(a < b)

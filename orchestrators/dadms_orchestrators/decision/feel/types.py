@@ -101,8 +101,7 @@ def conforms(value: Any, wanted: Type, depth: int = 0) -> bool:
             )
         case "range":
             fits = isinstance(value, Range) and (
-                wanted.item is None
-                or all(end is None or conforms(end, wanted.item, depth) for end in (value.low, value.high))
+                wanted.item is None or all(end is None or conforms(end, wanted.item, depth) for end in (value.low, value.high))
             )
         case "function":
             fits = isinstance(value, Function) and _function_fits(value, wanted)
@@ -131,9 +130,7 @@ def subsumes(wide: Type, narrow: Type, *, unknown: bool = False, depth: int = 0)
         return narrow.item is not None and subsumes(wide.item, narrow.item, depth=depth + 1)
     if wide.fields is not None:
         have = narrow.fields or {}
-        return all(
-            name in have and subsumes(field, have[name], depth=depth + 1) for name, field in wide.fields.items()
-        )
+        return all(name in have and subsumes(field, have[name], depth=depth + 1) for name, field in wide.fields.items())
     if wide.parameters is not None:
         if narrow.parameters is None or len(narrow.parameters) != len(wide.parameters):
             return False
@@ -151,7 +148,7 @@ def is_instance(value: Any, wanted: Type) -> bool:
     return wanted.kind != "Null" and conforms(value, wanted)
 
 
-class Mismatch(Exception):  # noqa: N818 - an answer that the caller turns into a null with a reason
+class Mismatch(Exception):
     """The value does not belong to the type, not even after a conversion."""
 
 

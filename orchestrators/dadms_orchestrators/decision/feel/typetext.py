@@ -13,7 +13,7 @@ from dadms_orchestrators.decision.feel.tokens import Token, tokenize
 MAX_TYPE_DEPTH = 32  # of types in types
 _LONG = Names(("date and time", "days and time duration", "years and months duration", "day time duration",
                "year month duration"))  # fmt: skip
-_STOP = frozenset("and or in between then else return satisfies instance".split())
+_STOP = frozenset(["and", "or", "in", "between", "then", "else", "return", "satisfies", "instance"])
 
 
 def parse_type(text: str) -> TypeNode:

@@ -47,7 +47,7 @@ def _any(compiler: Compiler, nodes: list[s.Node]) -> Test:
     constants = [constant_of(node) for node in nodes]
     if len(nodes) > 1 and all(value.__class__ is str for value in constants):
         known = frozenset(constants)
-        return lambda value, env: value in known if value.__class__ is str else (False if value is None else None)
+        return lambda value, _: value in known if value.__class__ is str else (False if value is None else None)
     tests = [one(compiler, node) for node in nodes]
     if len(tests) == 1:
         return tests[0]
@@ -89,22 +89,22 @@ def one(compiler: Compiler, node: s.Node) -> Test:
 
 def _equals(constant: Any) -> Test:
     if constant is True or constant is False or constant is None:
-        return lambda value, env: value is constant if value is None or value.__class__ is bool else equal(value, constant)
+        return lambda value, _: value is constant if value is None or value.__class__ is bool else equal(value, constant)
     wanted = constant.__class__
     if wanted is str or wanted is Decimal:
-        return lambda value, env: value == constant if value.__class__ is wanted else matches(value, constant)
-    return lambda value, env: matches(value, constant)
+        return lambda value, _: value == constant if value.__class__ is wanted else matches(value, constant)
+    return lambda value, _: matches(value, constant)
 
 
 def _number_range(low: Decimal, high: Decimal, *, low_closed: bool, high_closed: bool) -> Test:
     match low_closed, high_closed:
         case True, True:
-            return lambda value, env: low <= value <= high if value.__class__ is Decimal else None
+            return lambda value, _: low <= value <= high if value.__class__ is Decimal else None
         case True, False:
-            return lambda value, env: low <= value < high if value.__class__ is Decimal else None
+            return lambda value, _: low <= value < high if value.__class__ is Decimal else None
         case False, True:
-            return lambda value, env: low < value <= high if value.__class__ is Decimal else None
-    return lambda value, env: low < value < high if value.__class__ is Decimal else None
+            return lambda value, _: low < value <= high if value.__class__ is Decimal else None
+    return lambda value, _: low < value < high if value.__class__ is Decimal else None
 
 
 def _comparison(compiler: Compiler, node: s.UnaryComparison) -> Test:
@@ -112,7 +112,7 @@ def _comparison(compiler: Compiler, node: s.UnaryComparison) -> Test:
     if bound.__class__ is Decimal:
         holds_number = number_test(op, bound)
         if op in _HOLDS:
-            return lambda value, env: holds_number(value) if value.__class__ is Decimal else None
+            return lambda value, _: holds_number(value) if value.__class__ is Decimal else None
     run = compiler.compile(node.operand)
     if op in ("=", "!="):
         wanted = op == "="
@@ -153,10 +153,8 @@ def matches(value: Any, found: Any) -> bool | None:
 def _in_list(items: list[Any], value: Any) -> bool | None:
     answer: bool | None = False
     for item in items:
-        if item.__class__ is Range and value.__class__ is not Range:
-            found = item.contains(value)
-        else:
-            found = equal(value, item)
+        is_inside = item.__class__ is Range and value.__class__ is not Range
+        found = item.contains(value) if is_inside else equal(value, item)
         if found is True:
             return True
         if found is None and item.__class__ is Range:

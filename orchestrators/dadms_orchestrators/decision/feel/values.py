@@ -38,6 +38,7 @@ MAX_ITEMS = 1_000_000  # of one list that an expression makes; a model that want
 Env = dict[str, Any]
 Evaluate = Callable[[Env], Any]
 
+
 class Range(msgspec.Struct, frozen=True):
     """Values between two ends; an end that is None is unbounded if its side is open, and unknown if it is closed."""
 
@@ -107,15 +108,11 @@ _KINDS: dict[type, str] = {
 
 def compare(left: Any, right: Any) -> int | None:
     """Return -1, 0 or 1 for two values of one ordered type, otherwise None."""
-    a, b = left.__class__, right.__class__
-    if a is not b:
-        if a is Date and b is DateTime:
-            return order(midnight(left), right)
-        if a is DateTime and b is Date:
-            return order(left, midnight(right))
+    a = left.__class__
+    if a is not right.__class__:
         return None
     if a is Decimal or a is str:
-        return (left > right) - (left < right)
+        return int(left > right) - int(left < right)
     if a in TEMPORAL:
         return order(left, right)
     return None
@@ -144,8 +141,6 @@ def equal(left: Any, right: Any) -> bool | None:
     if a is Range:
         same: bool | None = left.low_closed == right.low_closed and left.high_closed == right.high_closed
         return same and equal(left.low, right.low) and equal(left.high, right.high)
-    if a is Time or a is DateTime:
-        return bool(left == right)
     return bool(left == right)
 
 

@@ -77,13 +77,17 @@ def is_same(left: Any, right: Any) -> bool:
     if left.__class__ is not right.__class__:
         return False
     if isinstance(left, DateTime):
-        return left.date == right.date and is_same(left.time, right.time)
+        return left.date == right.date and _same_clock(left.time, right.time)
     if isinstance(left, Time):
-        return left.nanos() == right.nanos() and left.zone == right.zone
+        return _same_clock(left, right)
     return same(left, right)
 
 
+def _same_clock(left: Time, right: Time) -> bool:
+    return left.nanos() == right.nanos() and left.zone == right.zone
+
+
 @builtin("not", "negand: boolean")
-def negation(negand: bool) -> bool:  # noqa: FBT001 - FEEL's own signature
+def negation(negand: bool) -> bool:
     """Return the opposite of a boolean."""
     return not negand

@@ -51,14 +51,14 @@ def date(value: Any) -> Date:
     """Return a text, or the day of a date and time, as a date."""
     if isinstance(value, DateTime):
         return value.date
-    return value if isinstance(value, Date) else _found(parse_date(value), "date", value)  # type: ignore[no-any-return] # a Date by the parser
+    return value if isinstance(value, Date) else _found(parse_date(value), "date", value)
 
 
 @builtin("date", "year: number, month: number, day: number")
 def date_of_parts(year: Decimal, month: Decimal, day: Decimal) -> Date:
     """Return a date from its parts."""
     parts = int(year), int(month), int(day)
-    if parts != (year, month, day) or not is_date(*parts):
+    if any(part != part.to_integral_value() for part in (year, month, day)) or not is_date(*parts):
         raise Null(f"{year}-{month}-{day} is no day of the calendar")
     return Date(*parts)
 
@@ -68,7 +68,7 @@ def time(value: Any) -> Time:
     """Return a text, or the clock of a date and time, as a time."""
     if isinstance(value, DateTime):
         return value.time
-    return value if isinstance(value, Time) else _found(parse_time(value), "time", value)  # type: ignore[no-any-return] # a Time by the parser
+    return value if isinstance(value, Time) else _found(parse_time(value), "time", value)
 
 
 @builtin("time", "hour: number, minute: number, second: number, offset?: days and time duration?")
@@ -88,7 +88,7 @@ def _offset(offset: DayTimeDuration | None) -> Zone:
 
 def _clock(hour: Decimal, minute: Decimal, second: Decimal, zone: Zone) -> Time:
     whole = int(second)
-    if (int(hour), int(minute)) != (hour, minute) or not (0 <= hour <= 23 and 0 <= minute <= 59 and 0 <= second < 60):
+    if int(hour) != hour or int(minute) != minute or not (0 <= hour <= 23 and 0 <= minute <= 59 and 0 <= second < 60):
         raise Null(f"{hour}:{minute}:{second} is no time of day")
     return Time(int(hour), int(minute), whole, int((second - whole) * NANO), zone)
 
@@ -120,7 +120,7 @@ def date_and_time_in_zone(moment: DateTime, timezone: str) -> DateTime:
     if not has_zone:
         return DateTime(moment.date, Time.from_nanos(moment.time.nanos(), zone))
     if isinstance(zone, str):
-        from dadms_orchestrators.decision.feel.calendar import DAY, local_from_instant  # noqa: PLC0415 - rare
+        from dadms_orchestrators.decision.feel.calendar import DAY, local_from_instant
 
         seconds, nano = divmod(instant, NANO)
         days, second = local_from_instant(zone, seconds // DAY, seconds % DAY)
@@ -169,5 +169,3 @@ def years_and_months(first: Any, last: Any) -> YearMonthDuration:
     elif months < 0 and b.day > a.day:
         months += 1
     return YearMonthDuration(months)
-
-

@@ -213,8 +213,8 @@ def list_replace(items: list[Any], which: Decimal | Function, new: Any) -> list[
 
 def invoked(function: Function, *values: Any) -> Any:
     """Call a function that a model passed."""
-    from dadms_orchestrators.decision.feel.calls import call  # noqa: PLC0415 - calls know the built-ins
-    from dadms_orchestrators.decision.feel.types import Mismatch  # noqa: PLC0415
+    from dadms_orchestrators.decision.feel.calls import call
+    from dadms_orchestrators.decision.feel.types import Mismatch
 
     try:
         return call(function, list(values))

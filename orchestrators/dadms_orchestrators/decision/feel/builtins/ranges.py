@@ -13,7 +13,9 @@ from typing import Any
 from dadms_orchestrators.decision.errors import DecisionError
 from dadms_orchestrators.decision.feel import syntax as s
 from dadms_orchestrators.decision.feel.builtins.registry import TABLE, builtin
+from dadms_orchestrators.decision.feel.parser import parse_expression
 from dadms_orchestrators.decision.feel.runtime import Null
+from dadms_orchestrators.decision.feel.temporaltext import parse_temporal
 from dadms_orchestrators.decision.feel.values import Range, compare, kind
 
 Edge = tuple[Any, int, int]  # value, hair, and where it lies if the value is missing
@@ -121,7 +123,7 @@ _LITERAL_CALLS = frozenset(("date", "time", "date and time", "duration"))
 @builtin("range", "from: string")
 def range_of(text: str) -> Range:
     """Return the range that a text writes, both ends given as literals."""
-    from dadms_orchestrators.decision.feel import BUILTIN_SCOPE, parse_expression, parse_temporal  # noqa: PLC0415 - they need this table
+    from dadms_orchestrators.decision.feel import BUILTIN_SCOPE
 
     try:
         node = parse_expression(text, BUILTIN_SCOPE, parse_temporal)
@@ -146,5 +148,3 @@ def _end(node: s.Node) -> Any:
         if len(values) == len(node.arguments):
             return TABLE[node.function.name].call(values, node.names)
     raise Null("an end is no literal")
-
-

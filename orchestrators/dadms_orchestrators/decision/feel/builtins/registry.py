@@ -10,7 +10,7 @@ Rule 4: a function has one or more forms, tried in their order; names of argumen
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -59,6 +59,7 @@ class Form(msgspec.Struct, frozen=True):
         return arranged
 
 
+Body = TypeVar("Body", bound=Callable[..., Any])
 ABSENT: Any = object()
 TABLE: dict[str, Builtin] = {}  # name -> function
 _EVERY_DURATION = ("days and time duration", "years and months duration")
@@ -69,6 +70,7 @@ class Builtin(msgspec.Struct):
 
     name: str
     forms: list[Form]
+    value: Function | None = None
 
     def __call__(self, *values: Any) -> Any:
         """Call it with values by position."""
@@ -76,7 +78,9 @@ class Builtin(msgspec.Struct):
 
     def as_function(self) -> Function:
         """Return it as a value."""
-        return Function([parameter.name for parameter in self.forms[0].parameters], self, self.name)
+        if self.value is None:
+            self.value = Function([parameter.name for parameter in self.forms[0].parameters], self, self.name)
+        return self.value
 
     def call(self, values: list[Any], names: list[str] | None) -> Any:
         """Run the first form that the arguments fit; raise ``Null`` if none does."""
@@ -108,7 +112,7 @@ def fit(form: Form, values: list[Any]) -> list[Any] | str:
             continue
         converted = convert(value, parameter)
         if converted is ABSENT:
-            return f'{parameter.name} is a {kind(value)}, not a {" or a ".join(sorted(parameter.kinds))}'
+            return f"{parameter.name} is a {kind(value)}, not a {' or a '.join(sorted(parameter.kinds))}"
         fitted.append(converted)
     return fitted
 
@@ -130,10 +134,10 @@ def convert(value: Any, parameter: Parameter) -> Any:
     return ABSENT
 
 
-def builtin(name: str, *forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def builtin(name: str, *forms: str) -> Callable[[Body], Body]:
     """Put a function into the table under a name, once for each form."""
 
-    def register(run: Callable[..., Any]) -> Callable[..., Any]:
+    def register(run: Body) -> Body:
         entry = TABLE.setdefault(name, Builtin(name, []))
         for text in forms:
             parameters = tuple(_parameter(part) for part in text.split(",")) if text else ()

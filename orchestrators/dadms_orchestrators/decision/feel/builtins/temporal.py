@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 from dadms_orchestrators.decision.feel.builtins.registry import builtin
 from dadms_orchestrators.decision.feel.calendar import days_from_date, weekday
@@ -16,31 +15,31 @@ MONTHS = (
 )  # fmt: skip
 
 
-def _day(value: Any) -> Date:
-    return value.date if isinstance(value, DateTime) else value  # type: ignore[no-any-return] # a Date by the form
+def _day(value: Date | DateTime) -> Date:
+    return value.date if isinstance(value, DateTime) else value
 
 
 @builtin("day of year", "date: date|date and time")
-def day_of_year(value: Any) -> Decimal:
+def day_of_year(value: Date | DateTime) -> Decimal:
     """Return 1 for 1 January."""
     day = _day(value)
     return Decimal(day.days() - days_from_date(day.year, 1, 1) + 1)
 
 
 @builtin("day of week", "date: date|date and time")
-def day_of_week(value: Any) -> str:
+def day_of_week(value: Date | DateTime) -> str:
     """Return the English name of the day."""
     return WEEKDAYS[weekday(_day(value).days()) - 1]
 
 
 @builtin("month of year", "date: date|date and time")
-def month_of_year(value: Any) -> str:
+def month_of_year(value: Date | DateTime) -> str:
     """Return the English name of the month."""
     return MONTHS[_day(value).month - 1]
 
 
 @builtin("week of year", "date: date|date and time")
-def week_of_year(value: Any) -> Decimal:
+def week_of_year(value: Date | DateTime) -> Decimal:
     """Return the week of ISO 8601: the one with a Thursday in the year."""
     days = _day(value).days()
     thursday = days + 4 - weekday(days)
@@ -50,7 +49,7 @@ def week_of_year(value: Any) -> Decimal:
 @builtin("now", "")
 def now() -> DateTime:
     """Return the present moment, in UTC."""
-    from datetime import UTC, datetime  # noqa: PLC0415 - rare
+    from datetime import UTC, datetime
 
     moment = datetime.now(UTC)
     clock = Time(moment.hour, moment.minute, moment.second, moment.microsecond * 1000, 0)
@@ -60,4 +59,5 @@ def now() -> DateTime:
 @builtin("today", "")
 def today() -> Date:
     """Return the present day, in UTC."""
-    return now().date
+    day: Date = now().date
+    return day
