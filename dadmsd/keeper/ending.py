@@ -7,7 +7,7 @@
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -30,10 +30,12 @@ class Tell(Protocol):
 class Ending:
     """Where the daemon stands between running and over."""
 
-    def __init__(self, settings: Settings, servers: Mapping[str, Server], voice: Voice, notify: Notify, tell: Tell) -> None:
-        self._settings, self._servers, self._voice, self._notify, self._tell = settings, servers, voice, notify, tell
+    def __init__(
+        self, settings: Settings, servers: Mapping[str, Server], voice: Voice, notify: Notify, tell: Tell, leave: Callable[[Server], None]
+    ) -> None:
+        self._settings, self._servers, self._voice, self._notify, self._tell, self._leave = settings, servers, voice, notify, tell, leave
         self._kernel, self._logger = servers[KERNEL], servers[LOGGER]
-        self._workers = tuple(servers[name] for name in (BUS, ZYGOTE, KERNEL))  # all but the logger, which has the last word
+        self._first = (servers[BUS], servers[ZYGOTE])  # to end; the kernel tidies up after them, and the logger has the last word
         self._was_signalled = False  # a second signal kills
         self.stage = Stage.RUNNING
         self.deadline: float | None = None  # monotonic seconds
@@ -86,8 +88,12 @@ class Ending:
             self.is_stopped = False
             self._kernel.due = now
         elif stage is Stage.ENDING:
-            for server in self._workers:
+            for server in self._first:
                 server.signal(signal.SIGTERM)
+        elif stage is Stage.LEAVING:
+            for server in self._first:
+                server.signal(signal.SIGKILL)
+            self._leave(self._kernel)
         elif stage is Stage.DRAINING:
             self._tell(self._logger, "", messages.StopAsked(self.reason))
 
@@ -111,7 +117,9 @@ class Ending:
             case Stage.ASKED | Stage.TIDYING:
                 return self.is_stopped
             case Stage.ENDING:
-                return not any(server.pid for server in self._workers)
+                return not any(server.pid for server in self._first)
+            case Stage.LEAVING:
+                return not self._kernel.pid
             case Stage.KILLING | Stage.CLEARING:
                 return not _killed({self._logger.pid})
             case Stage.DRAINING:

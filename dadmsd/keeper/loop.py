@@ -48,7 +48,7 @@ class Keeper:
         self._orphans = Orphans()
         self._selector = selectors.DefaultSelector()
         self._epoch = 0
-        self._ending = Ending(settings, self._servers, voice, notify, self._tell)
+        self._ending = Ending(settings, self._servers, voice, notify, self._tell, self._leave)
         self._was_ready = False
         self._signals: list[str] = []  # stop signals, as they came
         self._reap_again = False
@@ -278,6 +278,13 @@ class Keeper:
         self._deafen(server)
         server.kill_at = time.monotonic() + LINGER
         server.signal(signal.SIGKILL)
+
+    def _leave(self, server: Server) -> None:
+        """Close a server's channel, which tells it that its keeper is gone."""
+        self._deafen(server)
+        if server.channel is not None:
+            server.channel.close()
+            server.channel = None
 
     def _deafen(self, server: Server) -> None:
         if server.is_heard and server.channel is not None:

@@ -3,7 +3,7 @@
 1. RUNNING until somebody asks: then ASKED, in which the kernel ends every process. It says Stopped: ENDING.
 2. Does it not say so in time, or is a second signal sent: KILLING, the keeper kills everything but the logger. A fresh kernel then clears up what is not a process,
    cgroups and journal: TIDYING.
-3. ENDING asks bus, zygote and kernel to end; CLEARING kills what is left but the logger; DRAINING lets the logger write what is in the pipes; LAST sees that no
+3. ENDING asks bus and zygote to end; LEAVING lets go of the kernel, which removes the bus's group and its own; CLEARING kills what is left but the logger; DRAINING lets the logger write what is in the pipes; LAST sees that no
    child is left; OVER.
 4. Each stage has a deadline, and the stage that follows when it passes.
 """
@@ -22,10 +22,11 @@ class Stage(IntEnum):
     KILLING = 2
     TIDYING = 3
     ENDING = 4
-    CLEARING = 5
-    DRAINING = 6
-    LAST = 7
-    OVER = 8
+    LEAVING = 5
+    CLEARING = 6
+    DRAINING = 7
+    LAST = 8
+    OVER = 9
 
 
 class Rule(NamedTuple):
@@ -56,7 +57,8 @@ RULES = {
         5.0, _S.TIDYING, _S.TIDYING, _LOGGER, lacks="what was killed did not die"
     ),  # it dies at once, but for a sleep inside the host
     _S.TIDYING: Rule(5.0, _S.ENDING, _S.ENDING, _LOGGER | {KERNEL}),  # a kernel that has nothing to adopt is ready in 0.1 s
-    _S.ENDING: Rule(2.0, _S.CLEARING, _S.CLEARING, _LOGGER),  # for a bus to write what it has acknowledged
+    _S.ENDING: Rule(2.0, _S.LEAVING, _S.LEAVING, _LOGGER),  # for a bus to write what it has acknowledged
+    _S.LEAVING: Rule(6.0, _S.CLEARING, _S.CLEARING, _LOGGER),  # a kernel gives itself 5 s to find what is left
     _S.CLEARING: Rule(5.0, _S.DRAINING, _S.DRAINING, _LOGGER, lacks="what was killed did not die"),
     _S.DRAINING: Rule(2.0, _S.LAST, _S.LAST, _NONE),
     _S.LAST: Rule(2.0, _S.OVER, _S.OVER, _NONE, lacks="what was killed did not die"),

@@ -1,0 +1,111 @@
+"""Fixtures for every test: a temporary directory and a subreaper for the session, and a real daemon."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc.paths import CONTROL_SOCKET
+from dadmsd.keeper.descent import become_subreaper
+from tests import leaks
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make what the tests and their processes leave in a temporary directory ours to see; its path is short, as sockets' must be."""
+    tmp_path_factory.getbasetemp()  # pytest's own stays where it was
+    with pytest.MonkeyPatch.context() as patch:
+        directory = Path(tempfile.mkdtemp(prefix="dt-"))
+        patch.setenv("TMPDIR", str(directory))
+        patch.setattr(tempfile, "tempdir", None)
+        yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def subreaper() -> None:
+    """Become the parent of whatever loses its parent."""
+    become_subreaper()
+
+
+@pytest.fixture
+def short_path(temporary_directory: Path) -> Iterator[Path]:
+    """Give an empty directory with a path short enough for sockets."""
+    directory = Path(tempfile.mkdtemp(prefix="t", dir=temporary_directory))
+    yield directory
+    shutil.rmtree(directory)
+
+
+class Daemon:
+    """A real ``dadmsd`` in the foreground, in a directory of its own."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.runtime_dir = directory / "r"
+        self.state_dir = directory / "s"
+        self._errors = directory / "stderr"
+        with self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dadmsd", "--runtime-dir", self.runtime_dir, "--state-dir", self.state_dir, *options], stderr=errors
+            )
+
+    @property
+    def control(self) -> Path:
+        """The socket that clients connect to."""
+        return self.runtime_dir / CONTROL_SOCKET
+
+    def said(self) -> str:
+        """What it has said to people."""
+        return self._errors.read_text()
+
+    def stop(self, timeout: float = 40.0) -> int:
+        """End it in order, or at once when it does not; gives its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def close(self) -> None:
+        """End it, if the test has not."""
+        if self.process.poll() is None:
+            self.stop()
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.runtime_dir)
+
+
+@pytest.fixture
+def keeper_daemon(short_path: Path) -> Iterator[Daemon]:
+    """Give a real daemon: keeper, kernel, bus, logger and zygote. Clients wait for its socket by themselves."""
+    daemon = Daemon(short_path)
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture
+def no_leaks(subreaper: None, temporary_directory: Path) -> Iterator[None]:
+    """Check that the test leaves nothing behind; applied to every test that starts processes."""
+    before = leaks.look()
+    yield
+    leaks.check(before)
+
+
+@pytest.fixture(scope="module")
+def no_leaks_of_module(subreaper: None, temporary_directory: Path) -> Iterator[None]:
+    """Check the same of fixtures that live for a module."""
+    before = leaks.look()
+    yield
+    leaks.check(before)
+
+
+def pytest_report_header() -> str:
+    """Say what the host lets the tests try."""
+    return f"dadms: uid {os.geteuid()}, Python {sys.version.split()[0]}"
