@@ -1,0 +1,166 @@
+"""Who is connected, and who may speak as whom.
+
+1. A connection says nothing but HELLO until it has a session. A client has one session over all its connections, known by its client id.
+2. Without a proof the user decides: a table gives uids their roles, and a uid that is not in it is refused.
+3. A process proves its incarnation with its secret. Until the kernel has sent its roster such a hello waits: nobody is refused for the bus's ignorance.
+4. A session belongs to whom it was opened by: a hello with its client id from another user or for another process is refused, and written down.
+5. A session without connections is kept for a while, so that a client that was cut finds its subscriptions and answers.
+"""
+
+from collections.abc import Mapping
+
+from dadms_ipc.codec import encode_body
+from dadms_ipc.envelope import REFUSED, VERSION, VIOLATION, WRONG_VERSION, Door, Header, Hello, Kind, Welcome
+from dadmsd.bus.core.events import Forget, Peer, Received
+from dadmsd.bus.core.outbox import Outbox
+from dadmsd.bus.core.roster import Roster
+from dadmsd.bus.core.state import Bounds, Connection, Session
+
+# First byte of the routing ids that a ROUTER makes itself, which are never used twice. One that a client chose could be chosen again by somebody else, who
+# would then be taken for the first.
+GENERATED = b"\0"
+
+
+class Admission:
+    """Connections and sessions."""
+
+    def __init__(self, outbox: Outbox, bounds: Bounds, roster: Roster, roles: Mapping[int, str], bus: bytes) -> None:
+        self._outbox = outbox
+        self._bounds = bounds
+        self._roster = roster
+        self._roles = roles
+        self._bus = bus
+        self.connections: dict[Peer, Connection] = {}
+        self.sessions: dict[bytes, Session] = {}
+        self.by_address: dict[str, list[Session]] = {}
+
+    def connection(self, event: Received, now: float) -> Connection | None:
+        """Give the connection that something came over; None when there are too many already."""
+        connection = self.connections.get(event.peer)
+        if connection is None:
+            if event.peer.route[:1] != GENERATED:
+                self._turn_away(event, "a client does not choose its routing id: the bus must be able to tell connections apart", now)
+                return None
+            if len(self.connections) >= self._bounds.connections:
+                self._turn_away(event, f"too many connections: {len(self.connections)}, at most {self._bounds.connections}", now)
+                return None
+            connection = self.connections[event.peer] = Connection(event.peer, event.uid, event.pid, now)
+        return connection
+
+    def _turn_away(self, event: Received, reason: str, now: float) -> None:
+        self._outbox.refuse(event.peer, b"", REFUSED, reason)
+        self._outbox.cut(event.peer, f"uid {event.uid} pid {event.pid}: {reason}", now)
+        self._outbox.effects.append(Forget(event.peer))
+
+    def hello(self, connection: Connection, header: Header, hello: Hello, now: float) -> Session | None:
+        """Take a HELLO; gives the session when it was accepted."""
+        self._outbox.counters.hellos += 1
+        connection.parked = None
+        if VERSION not in hello.versions:
+            self._refuse(
+                connection,
+                header,
+                WRONG_VERSION,
+                f"cannot speak with you: you know versions {hello.versions[:8]} of the protocol, this bus {VERSION}",
+            )
+            return None
+        claims = bool(hello.pid or hello.incarnation or hello.secret)
+        if claims and not self._roster.is_proven(hello.pid, hello.incarnation, hello.secret):
+            if not self._roster.is_known:
+                connection.parked = (header, hello)
+                return None
+            self._suspect(
+                connection,
+                header,
+                f"cannot speak as process {hello.pid}.{hello.incarnation}: it does not live, or the secret is not its own",
+                now,
+            )
+            return None
+        role = "operate" if claims else self._roles.get(connection.uid)
+        if role is None:
+            self._suspect(connection, header, f"cannot speak with uid {connection.uid}: it has no role here", now)
+            return None
+        session = self.sessions.get(hello.client)
+        if connection.session is not None and connection.session is not session:
+            self._refuse(connection, header, VIOLATION, "cannot change the client of a connection")
+            return None
+        if session is None:
+            if len(self.sessions) >= self._bounds.sessions:
+                self._refuse(connection, header, REFUSED, f"too many sessions: {len(self.sessions)}, at most {self._bounds.sessions}")
+                return None
+            session = self._open(connection, hello, role)
+        elif (session.pid, session.incarnation) != (hello.pid, hello.incarnation) or (not claims and session.uid != connection.uid):
+            self._suspect(connection, header, "cannot speak in a session that somebody else opened", now)
+            return None
+        self._attach(session, connection)
+        welcome = Welcome(self._bus, VERSION, session.address, session.role)
+        self._outbox.answer(connection.peer, Kind.WELCOME, "", header.id, encode_body(welcome), to=session.address)
+        return session
+
+    def _open(self, connection: Connection, hello: Hello, role: str) -> Session:
+        if hello.pid:
+            entry = self._roster.get(hello.pid)
+            uid = entry.uid if entry is not None else connection.uid
+            address, origin = str(hello.pid), f"process {hello.pid}.{hello.incarnation}"
+        else:
+            uid, origin = connection.uid, f"uid {connection.uid} pid {connection.pid}"
+            address = f"client/{hello.client.hex()[:12]}"
+            if address in self.by_address:
+                address = f"client/{hello.client.hex()}"
+        session = Session(hello.client, address, role, uid, origin, hello.pid, hello.incarnation)
+        self.sessions[hello.client] = session
+        self.by_address.setdefault(address, []).append(session)
+        return session
+
+    def _attach(self, session: Session, connection: Connection) -> None:
+        old = session.routes.get(connection.peer.door)
+        if old is not None and old != connection.peer:
+            self.connections.pop(old).is_over = True
+            self._outbox.effects.append(Forget(old))
+        session.routes[connection.peer.door] = connection.peer
+        session.gone_since = None
+        connection.session = session
+
+    def _refuse(self, connection: Connection, header: Header, status: str, reason: str) -> None:
+        self._outbox.refuse(connection.peer, header.id, status, reason)
+
+    def _suspect(self, connection: Connection, header: Header, reason: str, now: float) -> None:
+        self._outbox.counters.identity_refused += 1
+        self._outbox.audit(f"refused uid {connection.uid} pid {connection.pid}: {reason}", now)
+        self._refuse(connection, header, REFUSED, reason)
+
+    def find(self, address: str) -> Session | None:
+        """Give the session that receives for an address: the newest that is connected for data."""
+        sessions = self.by_address.get(address, ())
+        return next((session for session in reversed(sessions) if Door.DATA in session.routes), None)
+
+    def drop(self, peer: Peer, now: float) -> None:
+        """Forget a connection that is gone; its session waits for another."""
+        connection = self.connections.pop(peer, None)
+        self._outbox.effects.append(Forget(peer))
+        if connection is None:
+            return
+        connection.is_over = True
+        if connection.session is None:
+            return
+        session = connection.session
+        if session.routes.get(peer.door) == peer:
+            del session.routes[peer.door]
+        if not session.routes:
+            session.gone_since = now
+
+    def remove(self, session: Session, now: float) -> None:
+        """Forget a session that ended; its connections may say hello again."""
+        del self.sessions[session.client]
+        others = self.by_address[session.address]
+        others.remove(session)
+        if not others:
+            del self.by_address[session.address]
+        for peer in session.routes.values():
+            self.connections[peer].session = None
+            self.connections[peer].since = now
+        session.routes.clear()
+
+    def parked(self) -> list[Connection]:
+        """Give the connections whose hello waits for the roster."""
+        return [one for one in self.connections.values() if one.parked is not None]

@@ -1,0 +1,438 @@
+"""The bus, without any I/O: ``handle(event, now) -> effects``, ``next_deadline()``, ``check()``.
+
+What a client may say, at which door and with which role, is a table (``DOORS`` of the protocol, ``ROLES`` here); whatever is not in it is refused with
+the reason. Nothing that a client sends raises: garbage is counted, answered, and a connection that sends only garbage is cut.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from dadms_ipc.codec import decode_batch, decode_body, decode_header, encode_body
+from dadms_ipc.envelope import (
+    CLIENT_BYTES,
+    DOORS,
+    ID_BYTES,
+    NO_SESSION,
+    OK,
+    REFUSED,
+    VERSION,
+    VIOLATION,
+    WRONG_VERSION,
+    Door,
+    Header,
+    Hello,
+    Invite,
+    Kind,
+)
+from dadms_ipc.errors import InternalError, PeerViolation
+from dadmsd.bus.core.admission import Admission
+from dadmsd.bus.core.calls import Calls
+from dadmsd.bus.core.deliveries import CREDIT_LIMIT, Deliveries
+from dadmsd.bus.core.events import (
+    Body,
+    Effect,
+    Event,
+    LinkLost,
+    LinkOpened,
+    LinkReceived,
+    LinkRecovered,
+    Peer,
+    Received,
+    Ticked,
+    ToKernel,
+    Vanished,
+    content,
+)
+from dadmsd.bus.core.exchanges import Exchanges
+from dadmsd.bus.core.outbox import Outbox
+from dadmsd.bus.core.publications import Publications
+from dadmsd.bus.core.roster import Roster
+from dadmsd.bus.core.state import Bounds, Connection, Entry, Session
+from dadmsd.kernel import link
+
+BATCH_BODY_LIMIT = 1024 * 1024  # bytes: four times what our own senders put into a batch
+PING_SLICE = 256  # connections that are looked at together
+
+LEVELS = {"observe": 0, "operate": 1, "admin": 2}
+ROLES = {
+    Kind.CALL: "observe",  # the kernel decides about each request
+    Kind.SUBSCRIBE: "observe",
+    Kind.UNSUBSCRIBE: "observe",
+    Kind.CREDIT: "observe",
+    Kind.SEND: "operate",
+    Kind.REQUEST: "operate",
+    Kind.ACK: "observe",
+    Kind.RESPONSE: "observe",
+    Kind.PUBLISH: "operate",
+}
+NAMED = frozenset(
+    {Kind.HELLO, Kind.CALL, Kind.SEND, Kind.REQUEST, Kind.PUBLISH, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE}
+)  # whose id is the sender's own
+KERNEL_SERVICES = frozenset({"", "kernel", "process-manager", "thread-manager", "resource-manager", "orchestrator-registry"})
+
+
+class Bus:
+    """The whole of the bus's decisions."""
+
+    def __init__(
+        self,
+        bus: bytes,  # 16 random bytes of this start
+        *,
+        roles: Mapping[int, str],  # uid -> role
+        bounds: Bounds | None = None,
+        incarnation: int = 0,
+        os_pid: int = 0,
+    ) -> None:
+        self.bounds = bounds or Bounds()
+        self._invite = encode_body(Invite(bus, [VERSION]))
+        self._hello = link.BusHello(incarnation, os_pid)
+        self.outbox = Outbox()
+        self.roster = Roster()
+        self.admission = Admission(self.outbox, self.bounds, self.roster, roles, bus)
+        self.deliveries = Deliveries(self.outbox, self.bounds)
+        self.exchanges = Exchanges(self.outbox, self.bounds, self.deliveries, find=self.admission.find, may_come=self._may_come)
+        self.publications = Publications(self.outbox, self.bounds, self.deliveries)
+        self.calls = Calls(self.outbox, self.bounds)
+        self._soonest: float | None = None  # at or before the first thing that expires
+        self._swept = float("-inf")
+        self._next_ping: float | None = None
+        self._ring: list[Peer] = []
+        self._epoch = 0
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take what happened; give what must be done, in order."""
+        if type(event) is Received:
+            self._received(event, now)
+        elif type(event) is LinkReceived:
+            self._linked(event, now)
+        elif type(event) is LinkOpened:
+            self.outbox.effects.append(ToKernel(self._hello))
+            self.calls.relink()
+        elif type(event) is LinkRecovered:
+            self.calls.relink()
+        elif type(event) is LinkLost:
+            self.calls.is_linked = False
+        elif type(event) is Vanished:
+            self._vanished(event, now)
+        elif type(event) is Ticked:
+            self._tick(now)
+        return self.outbox.drain()
+
+    def next_deadline(self) -> float | None:
+        """Give when ``Ticked`` has something to do."""
+        soonest = None if self._soonest is None else max(self._soonest, self._swept + self.bounds.sweep_interval)
+        if soonest is None or self._next_ping is None:
+            return self._next_ping if soonest is None else soonest
+        return min(soonest, self._next_ping)
+
+    # what clients send
+
+    def _received(self, event: Received, now: float) -> None:
+        connection = self.admission.connection(event, now)
+        if connection is None:
+            return
+        if self._next_ping is None:
+            self._next_ping = now + self.bounds.ping_interval
+        if connection.session is None:
+            self._note(connection.since + self.bounds.hello_timeout)
+        frames = event.frames
+        if len(frames) == 1 and not len(frames[0]):  # PROBE_ROUTER's empty message
+            self.outbox.transmit(connection.peer, Header(VERSION, Kind.INVITE, b"", "bus"), self._invite)
+            return
+        header: Header | None = None
+        try:
+            if not 1 <= len(frames) <= 2 or event.is_cut_short:
+                raise PeerViolation("a message has two frames, a header and a body")
+            header = decode_header(content(frames[0]))
+            body: Body = frames[1] if len(frames) == 2 else b""
+            if header.kind == Kind.BATCH and header.version == VERSION:
+                self._batch(connection, body, now)
+            else:
+                self._envelope(connection, header, body, now)
+        except PeerViolation as error:
+            self._violated(connection, header, str(error), now)
+
+    def _batch(self, connection: Connection, body: Body, now: float) -> None:
+        """Take the envelopes of a batch; a broken one is refused, the others are not its fault."""
+        if len(body) > BATCH_BODY_LIMIT:
+            raise PeerViolation(f"a batch of {len(body)} bytes, at most {BATCH_BODY_LIMIT}")
+        for header, inner in decode_batch(content(body)):
+            try:
+                self._envelope(connection, header, inner, now)
+            except PeerViolation as error:
+                self._violated(connection, header, str(error), now)
+            if connection.is_over:
+                return
+
+    def _violated(self, connection: Connection, header: Header | None, reason: str, now: float) -> None:
+        self.outbox.counters.violations += 1
+        connection.violations += 1
+        self.outbox.refuse(connection.peer, header.id if header is not None else b"", VIOLATION, reason)
+        if connection.violations >= self.bounds.violations:
+            who = connection.session.origin if connection.session is not None else f"uid {connection.uid} pid {connection.pid}"
+            self.outbox.cut(connection.peer, f"{who} sent {connection.violations} broken messages, the last one: {reason}", now)
+            self.admission.drop(connection.peer, now)
+            self._note(now + self.bounds.linger)
+
+    def _envelope(self, connection: Connection, header: Header, body: Body, now: float) -> None:
+        counters, peer, kind, session = self.outbox.counters, connection.peer, header.kind, connection.session
+        counters.received += 1
+        if header.version != VERSION:
+            self.outbox.refuse(
+                peer, header.id, WRONG_VERSION, f"cannot read version {header.version} of the protocol: this bus speaks {VERSION}"
+            )
+            return
+        doors = DOORS.get(kind)
+        if doors is None:
+            raise PeerViolation(f"a client does not send messages of kind {kind}")
+        if peer.door not in doors:
+            raise PeerViolation(f"a {Kind(kind).name} at the {peer.door.name.lower()} door")
+        if kind == Kind.HELLO:
+            self._hello_from(connection, header, decode_body(content(body), Hello), now)
+            return
+        if session is None:
+            if kind not in (Kind.BYE, Kind.CREDIT):  # who says goodbye twice wants no answer
+                self.outbox.refuse(peer, header.id or header.correlation, NO_SESSION, "say hello first")
+            return
+        if kind in NAMED and (len(header.id) != ID_BYTES or header.id[:CLIENT_BYTES] != session.client):
+            raise PeerViolation("a message id is the client id of its session and a sequence of 8 bytes")
+        if header.sender and header.sender != session.address and not header.sender.startswith(f"{session.address}/"):
+            counters.identity_refused += 1
+            self.outbox.audit(f'refused {session.origin}: it spoke as "{header.sender}"', now)
+            self.outbox.refuse(peer, header.id, REFUSED, f'cannot speak as "{header.sender}": this session is "{session.address}"')
+            return
+        if kind == Kind.BYE:
+            self._end(session, now, "it said goodbye")
+            return
+        if LEVELS[session.role] < LEVELS[ROLES[Kind(kind)]]:
+            self.outbox.audit(f"refused {session.origin}: {Kind(kind).name} needs the role {ROLES[Kind(kind)]}", now)
+            self.outbox.refuse(
+                peer,
+                header.id,
+                REFUSED,
+                f"cannot {Kind(kind).name.lower()}: the role {ROLES[Kind(kind)]} is needed, yours is {session.role}",
+            )
+            return
+        self._act(session, peer, header, body, now)
+
+    def _act(self, session: Session, peer: Peer, header: Header, body: Body, now: float) -> None:
+        """Do what an accepted session says."""
+        kind = header.kind
+        if kind in (Kind.SEND, Kind.REQUEST):
+            self._note(now + (header.deadline / 1000.0 if header.deadline else self.bounds.longest))
+            ahead = Header(
+                VERSION, kind, header.id, header.sender or session.address, header.to, header.topic, b"", header.deadline, header.flags
+            )
+            reason = self.exchanges.begin(session, ahead, body, now)
+        elif kind in (Kind.ACK, Kind.RESPONSE):
+            reason = self.exchanges.answer(session, header, body)
+            if reason is not None:
+                raise PeerViolation(reason)
+        elif kind == Kind.CREDIT:
+            count = decode_body(content(body), int)
+            if not 0 <= count <= CREDIT_LIMIT:
+                raise PeerViolation(f"a credit of {count}, at most {CREDIT_LIMIT}")
+            self.deliveries.grant(session, count, now)
+            reason = None
+        elif kind == Kind.PUBLISH:
+            reason = self.publications.publish(header, header.sender or session.address, body, now)
+        elif kind == Kind.CALL:
+            reason = self._call(session, peer, header, content(body), now)
+        else:
+            action = self.publications.subscribe if kind == Kind.SUBSCRIBE else self.publications.unsubscribe
+            reason = action(session, header.topic)
+            if reason is None:
+                self.outbox.answer(peer, Kind.ACK, OK, header.id, to=session.address)
+        if reason is not None:
+            self.outbox.refuse(peer, header.id, REFUSED, reason)
+
+    def _call(self, session: Session, peer: Peer, header: Header, body: bytes, now: float) -> str | None:
+        if header.to in KERNEL_SERVICES:
+            self._note(now + (header.deadline / 1000.0 if header.deadline else self.bounds.longest))
+            return self.calls.begin(session, header, body, now)
+        if header.to != "bus":
+            return f'cannot call "{header.to}": there is no such service'
+        self.outbox.answer(peer, Kind.REPLY, OK, header.id, encode_body(self.status()), to=session.address)
+        return None
+
+    def _hello_from(self, connection: Connection, header: Header, hello: Hello, now: float) -> None:
+        session = self.admission.hello(connection, header, hello, now)
+        if session is not None and connection.peer.door == Door.DATA:
+            self.exchanges.attach(session, hello.credit, now)
+
+    # how sessions end
+
+    def _end(self, session: Session, now: float, reason: str) -> None:
+        """End a session for good."""
+        self.admission.remove(session, now)
+        self._note(now + self.bounds.hello_timeout)
+        self.publications.remove(session)
+        self.calls.abandon(session)
+        self.exchanges.abandon(session)
+        self.exchanges.release(session, now, f"the receiver's session ended: {reason}")
+        if session.address not in self.admission.by_address and not self._may_come(session.address):
+            self.exchanges.discharge(session.address, f"the receiver's session ended: {reason}")
+
+    def _expel(self, session: Session, now: float, reason: str) -> None:
+        """End a session whose process ended, and say so."""
+        for peer in session.routes.values():
+            self.outbox.transmit(peer, Header(VERSION, Kind.BYE, b"", "bus", session.address), encode_body({"message": reason}))
+        self._end(session, now, reason)
+
+    def _vanished(self, event: Vanished, now: float) -> None:
+        self.outbox.counters.vanished += 1
+        if event.peer not in self.admission.connections:
+            return
+        if not event.is_gone:
+            self.outbox.cut(event.peer, "it does not read what it asked for", now)
+        self.admission.drop(event.peer, now)
+        self._note(now + self.bounds.linger)
+
+    def _may_come(self, address: str) -> bool:
+        """Tell whether an address without a connection may have one soon: a process that lives, or any while the roster is unknown."""
+        if address in self.admission.by_address:
+            return True
+        return address.isdecimal() and len(address) < 20 and (not self.roster.is_known or self.roster.get(int(address)) is not None)
+
+    # what the kernel says
+
+    def _linked(self, event: LinkReceived, now: float) -> None:
+        message = event.message
+        if event.epoch < self._epoch:
+            self.outbox.audit(f"dropped a {type(message).__name__} of the kernel's epoch {event.epoch}: the newest is {self._epoch}", now)
+            return
+        self._epoch = event.epoch
+        if isinstance(message, link.Reply):
+            self.calls.reply(message)
+        elif isinstance(message, link.Event):
+            self.publications.tell(message, now)
+        elif isinstance(message, link.Enrolled):
+            old = self.roster.get(message.pid)
+            self.roster.enroll(Entry(message.pid, message.incarnation, message.name, message.uid, message.secret_digest))
+            if old is not None and old.incarnation != message.incarnation:
+                self._expel_absent(now)
+        elif isinstance(message, link.Discharged):
+            if self.roster.discharge(message.pid, message.incarnation):
+                self._expel_absent(now)
+                self.exchanges.discharge(str(message.pid), f"process {message.pid} ended")
+        elif isinstance(message, link.KernelHello):
+            self.roster.begin()
+        else:
+            self._roster_sent(now)
+
+    def _roster_sent(self, now: float) -> None:
+        self.roster.finish()
+        self._expel_absent(now)
+        for connection in self.admission.parked():
+            if connection.parked is not None:
+                self._hello_from(connection, *connection.parked, now)
+        for address in list(self.exchanges.waiting):
+            if not self._may_come(address):
+                self.exchanges.discharge(address, f"process {address} does not live")
+
+    def _expel_absent(self, now: float) -> None:
+        for session in list(self.admission.sessions.values()):
+            if session.pid and not self.roster.lives(session.pid, session.incarnation):
+                self._expel(session, now, f"process {session.pid}.{session.incarnation} ended")
+
+    # what time brings
+
+    def _note(self, moment: float) -> None:
+        if self._soonest is None or moment < self._soonest:
+            self._soonest = moment
+
+    def _tick(self, now: float) -> None:
+        if self._soonest is not None and now >= max(self._soonest, self._swept + self.bounds.sweep_interval):
+            self._sweep(now)
+        if self._next_ping is not None and now >= self._next_ping:
+            self._ping(now)
+
+    def _sweep(self, now: float) -> None:
+        self._swept, self._soonest = now, None
+        bounds = self.bounds
+        for session in list(self.admission.sessions.values()):
+            if session.gone_since is None:
+                continue
+            if session.gone_since + bounds.linger <= now:
+                self._end(session, now, f"it was away for {bounds.linger:g} s")
+            else:
+                self._note(session.gone_since + bounds.linger)
+        for connection in list(self.admission.connections.values()):
+            if connection.session is not None or connection.parked is not None:
+                continue
+            if connection.since + bounds.hello_timeout <= now:
+                self.outbox.cut(
+                    connection.peer, f"uid {connection.uid} pid {connection.pid} had no session after {bounds.hello_timeout:g} s", now
+                )
+                self.admission.drop(connection.peer, now)
+            else:
+                self._note(connection.since + bounds.hello_timeout)
+        for deadline in (self.calls.sweep(now), self.exchanges.sweep(now)):
+            if deadline is not None:
+                self._note(deadline)
+
+    def _ping(self, now: float) -> None:
+        """Send a PING to some connections: ROUTER tells of a gone one only when it is written to."""
+        if not self._ring:
+            self._ring = list(self.admission.connections)
+        for peer in self._ring[-PING_SLICE:]:
+            if peer in self.admission.connections:
+                self.outbox.transmit(peer, Header(VERSION, Kind.PING, b"", "bus"))
+        del self._ring[-PING_SLICE:]
+        slices = 1 + len(self.admission.connections) // PING_SLICE
+        self._next_ping = now + self.bounds.ping_interval / slices if self.admission.connections else None
+
+    # what people and tests look at
+
+    def status(self) -> dict[str, object]:
+        """Give the counters, and how much there is of everything."""
+        sessions = self.admission.sessions.values()
+        return {
+            "counters": {name: getattr(self.outbox.counters, name) for name in type(self.outbox.counters).__slots__},
+            "connections": len(self.admission.connections),
+            "sessions": len(sessions),
+            "enrolled": len(self.roster),
+            "calls": len(self.calls.pending),
+            "exchanges": len(self.exchanges.open),
+            "queued": sum(len(session.queue) for session in sessions) + sum(len(waiting) for waiting in self.exchanges.waiting.values()),
+            "is_linked": self.calls.is_linked,
+            "bounds": msgspec.to_builtins(self.bounds),
+        }
+
+    def check(self) -> None:
+        """Raise InternalError when what must always hold does not."""
+        for name, holds in self._invariants():
+            if not holds:
+                raise InternalError(f"the bus broke its own rule: {name}")
+
+    def _invariants(self) -> list[tuple[str, bool]]:
+        admission, exchanges, bounds = self.admission, self.exchanges.open, self.bounds
+        sessions = list(admission.sessions.values())
+        living = set(map(id, sessions))
+        return [
+            (
+                "a session's connections lead back to it",
+                all(admission.connections[p].session is s for s in sessions for p in s.routes.values()),
+            ),
+            (
+                "a connection's session lives",
+                all(c.session is None or id(c.session) in living for c in admission.connections.values()),
+            ),
+            (
+                "sessions are found by their addresses",
+                sorted(map(id, (s for g in admission.by_address.values() for s in g))) == sorted(living),
+            ),
+            ("an exchange belongs to its sender", sum(len(s.asked) for s in sessions) == len(exchanges)),
+            ("an open exchange is not over", all(not e.is_over and id(e.sender) in living for e in exchanges.values())),
+            (
+                "what is held is open and delivered",
+                all(e.is_delivered and not e.is_over and e.holder is s for s in sessions for e in s.holds.values()),
+            ),
+            ("bytes asked are counted", all(s.asked_bytes == sum(e.size for e in s.asked.values()) for s in sessions)),
+            ("bytes queued are counted", all(s.queue_bytes == sum(d.size for d in s.queue) for s in sessions)),
+            ("bytes in flight are counted", all(s.flight_bytes == sum(s.flight) for s in sessions)),
+            ("queues are bounded", all(len(s.queue) <= 2 * bounds.queue for s in sessions)),  # redelivery comes on top of what waits
+            ("calls are counted", sum(s.calls for s in sessions) == len(self.calls.pending)),
+            ("a call's session lives", all(id(c.session) in living for c in self.calls.pending.values())),
+        ]

@@ -1,0 +1,99 @@
+"""Requests to the kernel: handed on at least once, answered to the client that lives at the time.
+
+1. A call stays pending until its reply or its deadline. Each fresh link gets every pending call again, in the order in which they came.
+2. The kernel knows a call by ``(client, sequence)``; a repeated one that is pending is not handed on twice over the same link.
+3. A body is embedded in a message to the kernel, so it must be exactly one msgpack value.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from dadms_ipc.codec import is_one_value
+from dadms_ipc.envelope import Door, Header, Kind, split_id
+from dadmsd.bus.core.events import ToKernel
+from dadmsd.bus.core.outbox import Outbox
+from dadmsd.bus.core.state import Bounds, Session
+from dadmsd.kernel import link
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A request that the kernel has not answered."""
+
+    session: Session
+    request: link.Request
+    deadline: float
+
+
+class Calls:
+    """All pending calls, by client and sequence."""
+
+    def __init__(self, outbox: Outbox, bounds: Bounds) -> None:
+        self._outbox = outbox
+        self._bounds = bounds
+        self.pending: dict[bytes, Call] = {}  # by message id, which is client and sequence
+        self.is_linked = False
+
+    def begin(self, session: Session, header: Header, body: bytes, now: float) -> str | None:
+        """Take a CALL; gives the reason when it is refused."""
+        longest = now + self._bounds.longest
+        deadline = min(longest, now + header.deadline / 1000.0) if header.deadline else longest
+        call = self.pending.get(header.id)
+        if call is not None:
+            self._outbox.counters.repeated += 1
+            call.deadline = deadline
+            return None
+        if session.calls >= self._bounds.calls:
+            return f"cannot ask the kernel: {session.calls} requests of this client wait for it already"
+        if not is_one_value(body):
+            return "cannot ask the kernel: the body is not exactly one msgpack value"
+        client, sequence = split_id(header.id)
+        request = link.Request(client, sequence, session.uid, session.role, session.origin, msgspec.Raw(body))
+        self.pending[header.id] = Call(session, request, deadline)
+        session.calls += 1
+        self._outbox.counters.calls += 1
+        if self.is_linked:
+            self._outbox.effects.append(ToKernel(request))
+        return None
+
+    def relink(self) -> None:
+        """Hand every pending call to a link that has none of them."""
+        self.is_linked = True
+        for call in self.pending.values():
+            self._outbox.counters.calls_repeated += 1
+            self._outbox.effects.append(ToKernel(call.request))
+
+    def reply(self, message: link.Reply) -> None:
+        """Hand a reply to its client; without a connection it asks again when it is back."""
+        identifier = message.client + message.sequence.to_bytes(8, "big") if 0 <= message.sequence < 2**64 else b""
+        call = self.pending.pop(identifier, None)
+        if call is None:
+            self._outbox.counters.replies_late += 1
+            return
+        call.session.calls -= 1
+        self._outbox.counters.replies += 1
+        peer = call.session.routes.get(Door.CONTROL)
+        if peer is not None:
+            body = bytes(message.body)
+            self._outbox.answer(peer, Kind.REPLY, message.status, identifier, body, sender="kernel", to=call.session.address)
+
+    def abandon(self, session: Session) -> None:
+        """Drop the calls of a session that ended for good, and let the kernel do the same."""
+        for identifier in [one for one, call in self.pending.items() if call.session is session]:
+            del self.pending[identifier]
+        session.calls = 0
+        if self.is_linked:
+            self._outbox.effects.append(ToKernel(link.ClientGone(session.client)))
+
+    def sweep(self, now: float) -> float | None:
+        """Drop what has expired; gives the next deadline."""
+        soonest: float | None = None
+        for identifier, call in list(self.pending.items()):
+            if call.deadline <= now:
+                del self.pending[identifier]
+                call.session.calls -= 1
+                self._outbox.counters.calls_expired += 1
+            else:
+                soonest = call.deadline if soonest is None else min(soonest, call.deadline)
+        return soonest

@@ -1,0 +1,113 @@
+"""A receiver's queue: what is handed to its connection, and when.
+
+1. Nothing is handed out beyond the receiver's credit, in messages (its own grant) and in bytes: what it does not take waits here, where it is bounded.
+2. What is over or has expired is dropped before it is handed out, never after.
+3. A publication that finds no room is dropped and counted, and the subscriber is told with the next one that it gets.
+"""
+
+from dadms_ipc.codec import encode_body
+from dadms_ipc.envelope import VERSION, Door, Flag, Header, Kind
+from dadmsd.bus.core.outbox import Outbox
+from dadmsd.bus.core.state import Bounds, Delivery, Session
+
+CREDIT_LIMIT = 100_000  # deliveries: a receiver that grants more gains nothing
+
+
+def remaining(deadline: float | None, now: float) -> int:
+    """Give a header's deadline: the milliseconds that are left, at least one; 0 when there is none."""
+    return 0 if deadline is None else max(1, int((deadline - now) * 1000.0))
+
+
+class Deliveries:
+    """The queues of all sessions."""
+
+    def __init__(self, outbox: Outbox, bounds: Bounds) -> None:
+        self._outbox = outbox
+        self._bounds = bounds
+
+    def has_room(self, session: Session, size: int, now: float) -> bool:
+        """Tell whether a message of this size may wait for a receiver; what is over makes room first."""
+        if self._fits(session, size):
+            return True
+        kept = [one for one in session.queue if not _is_stale(one, now)]
+        if len(kept) == len(session.queue):
+            return False
+        self._outbox.counters.expired += sum(1 for one in session.queue if one.exchange is None and _is_stale(one, now))
+        session.queue.clear()
+        session.queue.extend(kept)
+        session.queue_bytes = sum(one.size for one in kept)
+        return self._fits(session, size)
+
+    def _fits(self, session: Session, size: int) -> bool:
+        bounds = self._bounds
+        return len(session.queue) < bounds.queue and (not session.queue or session.queue_bytes + size <= bounds.queue_bytes)
+
+    def enqueue(self, session: Session, delivery: Delivery, now: float) -> None:
+        """Queue a message and hand out what may go."""
+        if delivery.exchange is not None:
+            delivery.exchange.holder = session
+        session.queue.append(delivery)
+        session.queue_bytes += delivery.size
+        self.pump(session, now)
+
+    def publish(self, session: Session, delivery: Delivery, now: float) -> None:
+        """Queue a publication, or count it as lost."""
+        if not self.has_room(session, delivery.size, now):
+            session.lost += 1
+            self._outbox.counters.dropped += 1
+            return
+        self._outbox.counters.fanned_out += 1
+        self.enqueue(session, delivery, now)
+
+    def grant(self, session: Session, count: int, now: float) -> None:
+        """Take a receiver's credit: so many of what it was handed are off its hands."""
+        session.credit = min(CREDIT_LIMIT, session.credit + count)
+        for _ in range(min(count, len(session.flight))):
+            session.flight_bytes -= session.flight.popleft()
+        self.pump(session, now)
+
+    def restart(self, session: Session, credit: int) -> None:
+        """Note that the receiver's connection is new: nothing is in flight to it."""
+        session.credit = min(CREDIT_LIMIT, credit)
+        session.flight.clear()
+        session.flight_bytes = 0
+
+    def pump(self, session: Session, now: float) -> None:
+        """Hand out what credit and bytes allow."""
+        peer = session.routes.get(Door.DATA)
+        if peer is None:
+            return
+        queue, limit, counters = session.queue, self._bounds.flight_bytes, self._outbox.counters
+        while queue and session.credit > 0:
+            delivery = queue[0]
+            if _is_stale(delivery, now):
+                queue.popleft()
+                session.queue_bytes -= delivery.size
+                counters.expired += delivery.exchange is None  # an exchange is counted when it is swept
+                continue
+            if session.flight and session.flight_bytes + delivery.size > limit:
+                break
+            queue.popleft()
+            session.queue_bytes -= delivery.size
+            session.credit -= 1
+            session.flight.append(delivery.size)
+            session.flight_bytes += delivery.size
+            head, flags, exchange = delivery.header, delivery.header.flags, delivery.exchange
+            if exchange is not None:
+                session.holds[head.id] = exchange
+                exchange.is_delivered = True
+                if exchange.was_delivered:
+                    flags |= Flag.RETRY
+                    counters.redelivered += 1
+                exchange.was_delivered = True
+            ahead = Header(VERSION, head.kind, head.id, head.sender, head.to, head.topic, b"", remaining(delivery.deadline, now), flags)
+            self._outbox.transmit(peer, ahead, delivery.body)
+            if session.lost:
+                self._outbox.transmit(peer, Header(VERSION, Kind.LOST, b"", "bus"), encode_body(session.lost))
+                session.lost = 0
+
+
+def _is_stale(delivery: Delivery, now: float) -> bool:
+    if delivery.exchange is not None and delivery.exchange.is_over:
+        return True
+    return delivery.deadline is not None and delivery.deadline <= now

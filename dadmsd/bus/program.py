@@ -1,0 +1,275 @@
+"""The bus's loop: one poller over both doors, the keeper, and the kernel; it moves frames and performs what the core decided.
+
+1. Control goes before data in each turn, and a turn takes a bounded number of messages from each.
+2. The first message of a turn is answered before anybody looks for a second (that is the latency); what more there is gathers its effects, and messages for
+   the same connection leave in one batch (that is the throughput).
+3. A descriptor of the kernel's link is used only as long as it is the newest.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from time import monotonic
+
+import zmq
+
+from dadms_ipc.channel import Channel, adopt
+from dadms_ipc.codec import BATCH_BYTES, BATCH_HEADER, BATCHED_BODY, encode_batch, encode_header
+from dadms_ipc.envelope import BATCH_LIMIT, BODY_LIMIT, CONTROL_BODY_LIMIT, Door, Header
+from dadms_ipc.errors import ChannelClosed, PeerViolation
+from dadms_ipc.paths import CONTROL_SOCKET, DATA_SOCKET
+from dadmsd.bus.core.bus import Bus
+from dadmsd.bus.core.events import (
+    Audit,
+    Body,
+    Cut,
+    Effect,
+    Event,
+    Forget,
+    LinkLost,
+    LinkOpened,
+    LinkReceived,
+    LinkRecovered,
+    Peer,
+    Ticked,
+    ToKernel,
+    Transmit,
+    Vanished,
+)
+from dadmsd.bus.doors import Router
+from dadmsd.keeper import messages as keeper
+from dadmsd.kernel import link
+
+TURN = {Door.CONTROL: 64, Door.DATA: 256}  # messages a turn
+LINK_TURN = 256  # messages of the kernel a turn
+UMASK = 0o177  # sockets are their owner's alone, until users have roles by configuration
+
+
+class Program:
+    """The bus as a process."""
+
+    def __init__(self, keeper_channel: "Channel[keeper.FromKeeper]", welcome: keeper.Welcome, *, ceiling: int) -> None:
+        roles = {0: "admin", os.geteuid(): "admin"}
+        self._bus = Bus(os.urandom(16), roles=roles, os_pid=os.getpid())
+        self._keeper = keeper_channel
+        self._link: Channel[link.FromKernel] | None = None
+        self._has_overflowed = False
+        self._epoch = welcome.epoch
+        self._is_stopping = False
+        directory = Path(welcome.runtime_dir)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=2)
+        self._routers = (
+            Router(self._context, Door.CONTROL, directory / CONTROL_SOCKET, body_limit=CONTROL_BODY_LIMIT, ceiling=ceiling, umask=UMASK),
+            Router(self._context, Door.DATA, directory / DATA_SOCKET, body_limit=BODY_LIMIT, ceiling=ceiling, umask=UMASK),
+        )
+        self._wake, wake = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        signal.set_wakeup_fd(wake.detach(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keeper's terminal, the keeper's business
+        self._poller = zmq.Poller()
+        for readable in (self._keeper, self._wake, *(r.socket for r in self._routers), *(r.monitor for r in self._routers)):
+            self._poller.register(readable, zmq.POLLIN)
+        self._gathered: dict[Peer, list[tuple[Header, Body]]] = {}
+
+    def _on_signal(self, *_: object) -> None:
+        self._is_stopping = True
+
+    def run(self) -> None:
+        """Serve until the keeper says stop, or is gone."""
+        try:
+            while not self._is_stopping:
+                self._turn()
+        finally:
+            for router in self._routers:
+                router.close()
+            self._context.term()
+
+    def _turn(self) -> None:
+        if self._link is not None:
+            self._poller.register(self._link, zmq.POLLIN | (zmq.POLLOUT if self._link.waits_to_write else 0))
+        deadline = self._bus.next_deadline()
+        timeout = None if deadline is None else max(0, int((deadline - monotonic()) * 1000.0) + 1)
+        ready = dict(self._poller.poll(timeout))
+        if ready.get(self._keeper.fileno()):
+            self._hear_keeper()
+        if self._link is not None and (happened := ready.get(self._link.fileno())):
+            self._hear_kernel(happened)
+        for router in self._routers:
+            if ready.get(router.socket):
+                self._serve(router)
+            if ready.get(router.monitor) and (line := router.count()) is not None:
+                _write_line(line)
+        now = monotonic()
+        if deadline is not None and deadline <= now:
+            self._handle(Ticked(), now)
+
+    # doors
+
+    def _serve(self, router: Router) -> None:
+        """Take messages from a door: the first is done with before the second is looked for."""
+        message = router.receive()
+        if message is None:
+            return
+        self._handle(message, monotonic())
+        now = monotonic()
+        effects: list[Effect] = []
+        for _ in range(TURN[router.door]):
+            message = router.receive()
+            if message is None:
+                break
+            effects += self._bus.handle(message, now)
+        if effects:
+            self._perform(effects)
+
+    def _handle(self, event: Event, now: float) -> None:
+        self._perform(self._bus.handle(event, now))
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        """Do what the core decided; what goes to one connection goes together."""
+        gathered = self._gathered
+        for effect in effects:
+            if type(effect) is Transmit:
+                gathered.setdefault(effect.peer, []).append((effect.header, effect.body))
+            elif type(effect) is ToKernel:
+                self._tell_kernel(effect.message)
+            elif type(effect) is Audit:
+                _write_line(effect.text)
+            else:
+                self._flush()  # a last word goes out before its connection does
+                if type(effect) is Cut:
+                    self._routers[effect.peer.door].cut(effect.peer.route)
+                elif type(effect) is Forget:
+                    self._routers[effect.peer.door].forget(effect)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._gathered:
+            peer, envelopes = self._gathered.popitem()
+            router = self._routers[peer.door]
+            taken: bool | None = True
+            if len(envelopes) == 1:
+                taken = router.send(peer.route, encode_header(envelopes[0][0]), envelopes[0][1])
+            else:
+                for header, body in _pack(envelopes):
+                    taken = router.send(peer.route, header, body)
+                    if not taken:
+                        break
+            if not taken:
+                self._perform_later(self._bus.handle(Vanished(peer, taken is False), monotonic()))
+
+    def _perform_later(self, effects: list[Effect]) -> None:
+        """Do what follows from a failed send, within the flush that failed."""
+        for effect in effects:
+            if type(effect) is Transmit:
+                self._gathered.setdefault(effect.peer, []).append((effect.header, effect.body))
+            elif type(effect) is ToKernel:
+                self._tell_kernel(effect.message)
+            elif type(effect) is Audit:
+                _write_line(effect.text)
+            elif type(effect) is Cut:
+                self._routers[effect.peer.door].cut(effect.peer.route)
+            elif type(effect) is Forget:
+                self._routers[effect.peer.door].forget(effect)
+
+    # kernel
+
+    def _tell_kernel(self, message: link.FromBus) -> None:
+        if self._link is None:
+            return
+        try:
+            self._link.send(message)
+        except ChannelClosed:
+            self._lose_link()
+        except PeerViolation:  # it has not read for thousands of frames; what is pending is said again when it has
+            self._has_overflowed = True
+
+    def _hear_kernel(self, happened: int) -> None:
+        channel = self._link
+        try:
+            if happened & zmq.POLLOUT and channel is not None and channel.flush() and self._has_overflowed:
+                self._has_overflowed = False
+                self._handle(LinkRecovered(), monotonic())
+            for _ in range(LINK_TURN):
+                if channel is None or channel is not self._link:
+                    return
+                try:
+                    frame = channel.receive()
+                except PeerViolation as error:
+                    _write_line(f"dropped what the kernel said: {error}")
+                    continue
+                if frame is None:
+                    return
+                for fd in frame.fds:
+                    os.close(fd)
+                self._handle(LinkReceived(frame.epoch, frame.body), monotonic())
+        except ChannelClosed:
+            if channel is self._link:
+                self._lose_link()
+
+    def _lose_link(self) -> None:
+        if self._link is None:
+            return
+        self._poller.unregister(self._link)
+        self._link.close()
+        self._link = None
+        self._handle(LinkLost(), monotonic())
+
+    # keeper
+
+    def _hear_keeper(self) -> None:
+        while not self._is_stopping:
+            try:
+                frame = self._keeper.receive()
+            except PeerViolation as error:
+                _write_line(f"dropped what the keeper said: {error}")
+                continue
+            except ChannelClosed:
+                self._is_stopping = True
+                return
+            if frame is None:
+                return
+            if isinstance(frame.body, keeper.StopAsked):
+                self._is_stopping = True
+            elif isinstance(frame.body, keeper.Linked) and frame.body.server == "kernel" and frame.fds:
+                self._lose_link()
+                self._link = Channel(adopt(frame.fds.pop(0)), link.FromKernel, epoch=max(self._epoch, frame.epoch))
+                self._poller.register(self._link, zmq.POLLIN)
+                self._handle(LinkOpened(), monotonic())
+            for fd in frame.fds:
+                os.close(fd)
+
+
+def _pack(envelopes: list[tuple[Header, Body]]) -> Iterable[tuple[bytes, Body]]:
+    """Put what is small into batches, and leave what is large alone, in the old order."""
+    batch: list[tuple[Header, bytes]] = []
+    size = 0
+    for header, body in envelopes:
+        is_small = isinstance(body, bytes) and len(body) <= BATCHED_BODY
+        if batch and (not is_small or size + len(body) > BATCH_BYTES or len(batch) == BATCH_LIMIT):
+            yield _parcel(batch)
+            batch, size = [], 0
+        if isinstance(body, bytes) and is_small:
+            batch.append((header, body))
+            size += len(body)
+        else:
+            yield encode_header(header), body
+    if batch:
+        yield _parcel(batch)
+
+
+def _parcel(batch: list[tuple[Header, bytes]]) -> tuple[bytes, bytes]:
+    if len(batch) == 1:
+        return encode_header(batch[0][0]), batch[0][1]
+    return BATCH_HEADER, encode_batch(batch)
+
+
+def _write_line(text: str) -> None:
+    """Write a line for the log, unless nobody reads it: the bus does not wait for a logger."""
+    poll = select.poll()
+    poll.register(sys.stderr.fileno(), select.POLLOUT)
+    if any(happened & select.POLLOUT for _, happened in poll.poll(0)):
+        os.write(sys.stderr.fileno(), f"bus: {text}\n".encode(errors="backslashreplace")[: select.PIPE_BUF])

@@ -1,0 +1,60 @@
+"""What a request is answered with, as tables: request -> type of its answer, status -> error."""
+
+from typing import Any
+
+import msgspec
+
+from dadms_ipc import envelope, requests
+from dadms_ipc.codec import trouble_of
+from dadms_ipc.errors import DadmsError, DeadlinePassed, HostFailure, InternalError, PeerViolation, RequestRefused
+
+ANSWERS: dict[type, Any] = {
+    requests.Spawn: dict[str, Any],
+    requests.Kill: Any,
+    requests.KillThread: Any,
+    requests.Wait: requests.ProcessInfo,
+    requests.List: list[requests.ProcessInfo],
+    requests.Status: requests.ProcessInfo,  # with a pid; see `answer_type`
+    requests.Threads: list[requests.ThreadInfo],
+    requests.Events: requests.EventPage,
+    requests.ReadLog: requests.LogPiece,
+    requests.Shutdown: Any,
+}
+
+ERRORS: dict[str, type[DadmsError]] = {
+    envelope.REFUSED: RequestRefused,
+    envelope.VIOLATION: PeerViolation,
+    envelope.HOST: HostFailure,
+    envelope.INTERNAL: InternalError,
+    envelope.EXPIRED: DeadlinePassed,
+    envelope.WRONG_VERSION: PeerViolation,
+}
+
+
+def answer_type(request: requests.Request) -> Any:
+    """Give the type that the answer to this request is decoded into."""
+    if isinstance(request, requests.Status) and request.pid is None:
+        return requests.DaemonInfo
+    return ANSWERS[type(request)]
+
+
+def patience(request: requests.Request) -> float:
+    """Give the seconds that the kernel may wait on purpose before it answers."""
+    if isinstance(request, requests.Wait):
+        return request.timeout
+    return request.wait if isinstance(request, requests.Events) else 0.0
+
+
+def decode_answer(request: requests.Request, status: str, body: bytes) -> Any:
+    """Give the answer, or raise what its status stands for."""
+    raise_for(status, body)
+    try:
+        return msgspec.msgpack.decode(body, type=answer_type(request))
+    except (msgspec.DecodeError, ValueError) as error:
+        raise PeerViolation(f"cannot read the answer to {type(request).__name__}: {error}") from error
+
+
+def raise_for(status: str, body: bytes) -> None:
+    """Raise what a status stands for, unless it is OK."""
+    if status != envelope.OK:
+        raise ERRORS.get(status, InternalError)(trouble_of(body))

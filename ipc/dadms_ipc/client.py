@@ -1,0 +1,299 @@
+"""The synchronous client: a thin shell that moves frames between ZeroMQ sockets and the session, on the caller's own thread.
+
+There is no thread of ours: what arrives while the program does something else waits in the socket, and the session's work is done whenever the program
+calls. A client belongs to one thread of one process: after a fork the child opens its own (ZeroMQ contexts do not survive a fork).
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import zmq
+
+from dadms_ipc import paths, requests
+from dadms_ipc.answers import decode_answer, patience, raise_for
+from dadms_ipc.codec import encode_body, trouble, trouble_of
+from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, REFUSED, Door, Identity, Kind
+from dadms_ipc.errors import DeadlinePassed, HostFailure, RequestRefused, Unreachable
+from dadms_ipc.inbox import Message
+from dadms_ipc.session import Answer, Session
+from dadms_ipc.sockets import PATH_LIMIT, PATHS, connect, is_bound
+
+__all__ = ["Client", "Identity", "Message"]
+
+START_TIMEOUT = 0.1  # seconds that a missing socket may take to appear: a restarted bus binds it anew
+CLOSE_TIMEOUT = 0.2  # seconds that close may take to hand over what waits
+WAITING_LIMIT = 1024  # publications that may wait for the socket before `publish` waits too
+
+
+class Client:
+    """A session with the daemon, for programs that block."""
+
+    def __init__(
+        self,
+        runtime_dir: str | Path | None = None,
+        *,
+        timeout: float = 5.0,  # seconds, of every call that names none
+        identity: Identity | None = None,  # of a process that speaks as itself
+        start_timeout: float = START_TIMEOUT,  # seconds; more for a daemon that was just started
+    ) -> None:
+        self.directory = Path(runtime_dir) if runtime_dir is not None else paths.runtime_dir()
+        self.timeout = timeout
+        self._pid = os.getpid()
+        self._session = Session(os.urandom(16), identity=identity, software="dadms_ipc (python)")
+        self._sockets: dict[Door, zmq.Socket[bytes]] = {}
+        longest = len(os.fsencode(self.directory / PATHS[Door.CONTROL]))
+        if longest > PATH_LIMIT:
+            raise HostFailure(
+                f"cannot reach a daemon on {self.directory}: the path of its socket has {longest} bytes, at most {PATH_LIMIT} work"
+            )
+        self._await_path(start_timeout)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self._open(Door.CONTROL)
+            self._pump_until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, monotonic() + timeout)
+            self._raise_if_over()
+            if not self._session.is_welcomed(Door.CONTROL):
+                raise self._unreachable(timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    # requests to the kernel
+
+    def call(self, request: requests.Request, *, timeout: float | None = None) -> Any:
+        """Ask the kernel, and give its answer, of the type that dadms_ipc.answers names.
+
+        The deadline is ``timeout`` seconds, and whatever the request lets the kernel wait on top. Raises RequestRefused, HostFailure, InternalError,
+        DeadlinePassed or Unreachable.
+        """
+        seconds = (self.timeout if timeout is None else timeout) + patience(request)
+        answer = self._ask(Kind.CALL, encode_body(request), to="kernel", timeout=seconds)
+        return decode_answer(request, answer.status, answer.body)
+
+    def bus_status(self, *, timeout: float | None = None) -> dict[str, Any]:
+        """Give the counters of the bus."""
+        answer = self._ask(Kind.CALL, encode_body({"verb": "status"}), to="bus", timeout=timeout)
+        raise_for(answer.status, answer.body)
+        return msgspec.msgpack.decode(answer.body, type=dict[str, Any])
+
+    # messages
+
+    def send(self, to: str, topic: str, body: bytes = b"", *, timeout: float | None = None) -> None:
+        """Send a message; returns when its receiver has handled it, raises RequestRefused with the receiver's reason, or the bus's."""
+        answer = self._ask(Kind.SEND, body, to=to, topic=topic, timeout=timeout)
+        raise_for(answer.status, answer.body)
+
+    def request(self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None) -> bytes:
+        """Send a request and give the body of its answer."""
+        answer = self._ask(Kind.REQUEST, body, to=to, topic=topic, timeout=timeout)
+        raise_for(answer.status, answer.body)
+        return answer.body
+
+    def publish(self, topic: str, body: bytes = b"", *, timeout: float | None = None) -> None:
+        """Tell whoever subscribes, at most once; returns when the message is on its way."""
+        seconds = self.timeout if timeout is None else timeout
+        deadline = monotonic() + seconds
+        _bounded(body, BODY_LIMIT)
+        self._open(Door.DATA)
+        self._session.publish(topic, body, deadline=deadline)
+        self._pump_until(lambda: self._session.is_welcomed(Door.DATA) and self._session.waiting(Door.DATA) == 0, deadline)
+        self._raise_if_over()
+        if self._session.waiting(Door.DATA) > WAITING_LIMIT or not self._session.is_welcomed(Door.DATA):
+            raise self._unreachable(seconds)
+
+    def subscribe(self, pattern: str, *, timeout: float | None = None) -> None:
+        """Ask for publications; returns when the bus has the subscription, which then survives lost connections."""
+        raise_for(*self._ask(Kind.SUBSCRIBE, topic=pattern, timeout=timeout)[:2])
+
+    def unsubscribe(self, pattern: str, *, timeout: float | None = None) -> None:
+        """Ask for no more publications of a pattern."""
+        self._open(Door.DATA)
+        seconds = self.timeout if timeout is None else timeout
+        raise_for(*self._wait_for(self._session.unsubscribe(pattern, deadline=monotonic() + seconds), seconds)[:2])
+
+    def receive(self, *, timeout: float | None = None, acknowledge: bool = True) -> Message:
+        """Give the next message; raises DeadlinePassed when none comes in ``timeout`` seconds.
+
+        A SEND is acknowledged as it is handed over. With ``acknowledge=False`` the program says ``acknowledge`` or ``refuse`` itself, once it has handled it.
+        """
+        self._open(Door.DATA)
+        seconds = self.timeout if timeout is None else timeout
+        deadline = monotonic() + seconds
+        while (message := self._session.receive(monotonic())) is None:
+            self._raise_if_over()
+            if not self._pump_once(deadline):
+                raise DeadlinePassed(f"no message came in {seconds:g} s")
+        if acknowledge and message.kind == Kind.SEND:
+            self._session.respond(message, OK)
+        self._flush()
+        return message
+
+    def acknowledge(self, message: Message) -> None:
+        """Tell the sender that its message was handled."""
+        self._respond(message, Kind.SEND, OK, b"")
+
+    def reply(self, message: Message, body: bytes = b"") -> None:
+        """Answer a request."""
+        self._respond(message, Kind.REQUEST, OK, body)
+
+    def refuse(self, message: Message, reason: str) -> None:
+        """Tell the sender that its message or request was not handled, and why."""
+        self._respond(message, message.kind, REFUSED, trouble(reason))
+
+    @property
+    def address(self) -> str:
+        """Under which others reach this client."""
+        return self._session.address
+
+    @property
+    def role(self) -> str:
+        """What the bus lets this client do: "observe", "operate" or "admin"."""
+        return self._session.role
+
+    @property
+    def lost(self) -> int:
+        """Publications that the bus dropped as this client did not keep up."""
+        return self._session.lost
+
+    # the life of it
+
+    def close(self) -> None:
+        """End the session; takes CLOSE_TIMEOUT and the sockets' linger at most."""
+        if self._pid != os.getpid():  # the parent's: pyzmq leaves it alone in a child
+            return
+        if self._sockets:
+            self._session.close()
+            deadline = monotonic() + CLOSE_TIMEOUT
+            self._pump_until(
+                lambda: not any(self._session.waiting(door) and self._session.is_welcomed(door) for door in self._sockets), deadline
+            )
+        for socket in self._sockets.values():
+            socket.close()
+        self._sockets.clear()
+        if hasattr(self, "_context"):
+            self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # within
+
+    def _ask(self, kind: Kind, body: bytes = b"", *, to: str = "", topic: str = "", timeout: float | None) -> Answer:
+        seconds = self.timeout if timeout is None else timeout
+        _bounded(body, CONTROL_BODY_LIMIT if kind == Kind.CALL else BODY_LIMIT)
+        self._open(Door.CONTROL if kind == Kind.CALL else Door.DATA)
+        sequence = self._session.ask(kind, body, to=to, topic=topic, deadline=monotonic() + seconds)
+        return self._wait_for(sequence, seconds)
+
+    def _wait_for(self, sequence: int, seconds: float) -> Answer:
+        answer: Answer | None = None
+        try:
+            while (answer := self._session.take(sequence)) is None:
+                self._pump_once(None)  # the session's own deadline ends it
+        finally:
+            if answer is None:
+                self._session.forget(sequence)  # an interrupt: nobody waits any more
+        if answer.status == EXPIRED and not all(is_bound(self.directory, door) for door in self._sockets):
+            raise self._unreachable(seconds)
+        if answer.status == EXPIRED:
+            raise DeadlinePassed(f"no answer in {seconds:g} s: {trouble_of(answer.body)}")
+        return answer
+
+    def _respond(self, message: Message, expected: Kind, status: str, body: bytes) -> None:
+        if message.kind != expected or message.kind == Kind.PUBLISH:
+            raise RequestRefused(f'cannot answer message {message.number} of "{message.sender}" so: it is a {message.kind.name}')
+        _bounded(body, BODY_LIMIT)
+        self._open(Door.DATA)
+        self._session.respond(message, status, body)
+        self._flush()
+
+    def _open(self, door: Door) -> None:
+        if self._pid != os.getpid():
+            raise RequestRefused(
+                f"cannot use this client in process {os.getpid()}: it belongs to process {self._pid}; open another after the fork"
+            )
+        if door not in self._sockets:
+            if self._context.closed:
+                raise RequestRefused("cannot use this client: it is closed")
+            self._session.open(door)
+            self._sockets[door] = connect(self._context, self.directory, door)
+
+    def _pump_until(self, is_done: Callable[[], bool], deadline: float) -> None:
+        self._flush()
+        while not is_done() and self._pump_once(deadline):
+            pass
+
+    def _pump_once(self, deadline: float | None) -> bool:
+        """Do what can be done now, else wait for it; False when the deadline passed."""
+        now = monotonic()
+        if deadline is not None and now >= deadline:
+            return False
+        self._flush()
+        session = self._session
+        own = session.next_deadline()
+        ends = [moment for moment in (deadline, own) if moment is not None]
+        wait = max(0.0, min(ends) - now) * 1000.0 if ends else None
+        events = []
+        for door, socket in self._sockets.items():
+            is_stuck = session.frames_to_send(door, now) is not None  # what waits for WELCOME is not the socket's concern
+            events.append((socket, zmq.POLLIN | (zmq.POLLOUT if is_stuck else 0)))
+        happened = dict(zmq.zmq_poll(events, -1 if wait is None else int(wait) + 1))
+        for door, socket in self._sockets.items():
+            if happened.get(socket, 0) & zmq.POLLIN:
+                self._read(door, socket)
+        session.tick(monotonic())
+        self._flush()
+        return True
+
+    def _read(self, door: Door, socket: zmq.Socket[bytes]) -> None:
+        while True:
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._session.handle(door, frames, monotonic())
+
+    def _flush(self) -> None:
+        for door, socket in self._sockets.items():
+            while (frames := self._session.frames_to_send(door, monotonic())) is not None:
+                try:
+                    socket.send_multipart(frames, zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                self._session.sent(door)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._session.refusal is not None or self._session.ended is not None
+
+    def _raise_if_over(self) -> None:
+        if self._session.refusal is not None:
+            raise_for(self._session.refusal.status, self._session.refusal.body)
+        if self._session.ended is not None:
+            raise RequestRefused(f"the bus ended this session: {self._session.ended}")
+
+    def _await_path(self, start_timeout: float) -> None:
+        """Wait until the control door exists; only a daemon that is just starting makes this wait."""
+        end = monotonic() + start_timeout
+        while not is_bound(self.directory, Door.CONTROL):
+            if monotonic() >= end:
+                raise self._unreachable(start_timeout)
+            zmq.zmq_poll([], 5)
+
+    def _unreachable(self, seconds: float) -> Unreachable:
+        if not is_bound(self.directory, Door.CONTROL):
+            return Unreachable(f"no daemon answers on {self.directory} ({PATHS[Door.CONTROL]} is missing)")
+        return Unreachable(f"no daemon answers on {self.directory} ({PATHS[Door.CONTROL]} is there, but nobody spoke in {seconds:g} s)")
+
+
+def _bounded(body: bytes, limit: int) -> None:
+    if len(body) > limit:
+        raise RequestRefused(f"cannot send {len(body)} bytes: a body has at most {limit}")
