@@ -23,6 +23,11 @@ class Notify:
             except OSError:
                 return
 
+    def close(self) -> None:
+        """Let go of the manager."""
+        if self._socket is not None:
+            self._socket.close()
+
 
 def _watchdog_interval(environment: dict[str, str]) -> float | None:
     """Give half of WATCHDOG_USEC, when it is meant for this process (WATCHDOG_PID)."""

@@ -80,8 +80,9 @@ def _keep(settings: Settings) -> int:
     limit = FDS_USEFUL if hard == resource.RLIM_INFINITY else min(hard, FDS_USEFUL)
     store = Store(max(64, limit - FDS_RESERVED))
     voice = Voice(settings.state_dir / "logs")
+    notify = Notify(dict(os.environ))
     try:
-        return Keeper(settings, store, voice, Notify(dict(os.environ))).run()
+        return Keeper(settings, store, voice, notify).run()
     except DadmsError:
         raise
     except Exception as error:
@@ -90,6 +91,7 @@ def _keep(settings: Settings) -> int:
         descent.kill(descent.descendants(os.getpid()))
         return 1
     finally:
+        notify.close()
         store.close()
 
 

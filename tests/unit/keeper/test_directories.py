@@ -1,0 +1,67 @@
+"""Directories that are made, refused and removed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc.errors import DadmsError, RequestRefused
+from dadmsd.keeper import directories
+
+
+def test_a_directory_is_made_with_its_parents_and_its_mode_whatever_the_umask(tmp_path: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        assert directories.prepare(tmp_path / "a" / "b", 0o755) is True
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o755
+    assert directories.prepare(tmp_path / "a" / "b", 0o700) is False
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
+def test_a_directory_that_others_may_write_in_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    with pytest.raises(RequestRefused, match="others may write in it"):
+        directories.prepare(tmp_path, 0o700)
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DadmsError, match="cannot use"):
+            directories.prepare(path, 0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    os.chown(tmp_path / "theirs", 4242, 4242)
+    with pytest.raises(RequestRefused, match=r"belongs to uid 4242, not to 0"):
+        directories.prepare(tmp_path / "theirs", 0o700)
+
+
+def test_a_path_too_long_for_its_sockets_is_refused_with_the_numbers() -> None:
+    directories.check_length(Path("/" + "x" * 93))
+    with pytest.raises(RequestRefused, match="has 108 bytes, at most 107"):
+        directories.check_length(Path("/" + "x" * 94))
+
+
+def test_a_private_daemon_does_not_start_in_a_directory_with_somebodys_files(tmp_path: Path) -> None:
+    directories.check_removable(tmp_path)
+    (tmp_path / "dadms.log").touch()
+    directories.check_removable(tmp_path)
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RequestRefused, match=r'"thesis.tex" is in it'):
+        directories.check_removable(tmp_path)
+
+
+def test_only_what_daemons_make_is_swept_and_the_epoch_at_an_orderly_end(tmp_path: Path) -> None:
+    for name in ("control.sock", "data.sock", "config.toml", "epoch", "mine"):
+        (tmp_path / name).touch()
+    directories.sweep(tmp_path, is_over=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch", "mine"]
+    directories.sweep(tmp_path, is_over=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    directories.remove(tmp_path, is_private=False, is_made=True)
+    assert (tmp_path / "mine").exists()

@@ -1,0 +1,44 @@
+"""Lock and epoch, on real files."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc.errors import HostFailure, RequestRefused
+from dadmsd.keeper.lock import Lock, next_epoch
+
+
+def test_a_second_daemon_is_told_who_runs(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+    with pytest.raises(RequestRefused, match=rf"another one \(pid {os.getpid()}\) runs on {tmp_path}"):
+        Lock(tmp_path)
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+    Lock(tmp_path).release()
+
+
+def test_a_lock_that_its_holder_left_is_free(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("4194304\n")
+    lock = Lock(tmp_path)
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    lock.release()
+
+
+def test_a_lock_is_not_followed_to_somewhere_else(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HostFailure):
+        Lock(tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_epochs_count_on_over_keepers(tmp_path: Path) -> None:
+    assert [next_epoch(tmp_path), next_epoch(tmp_path)] == [1, 2]
+    assert (tmp_path / "epoch").read_text() == "2\n"
+
+
+def test_an_unreadable_epoch_is_replaced_by_one_that_nobody_can_have_seen(tmp_path: Path) -> None:
+    (tmp_path / "epoch").write_text("")
+    before = int(time.time())
+    assert before < next_epoch(tmp_path) <= time.time() + 1

@@ -1,0 +1,100 @@
+"""The configuration: its keys, and what is said about a file that is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc.errors import RequestRefused
+from dadmsd import config
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(RequestRefused) as caught:
+        config.parse(text, "x.toml")
+    return str(caught.value)
+
+
+def test_no_file_means_the_defaults_of_dadms() -> None:
+    found = config.load(None)
+    assert (found.process_kernel.max_processes, found.process_kernel.process_timeout_ms, found.process_kernel.cleanup_interval_ms) == (
+        1000,
+        300_000,
+        60_000,
+    )
+    assert (found.thread_scheduler.max_concurrent_threads, found.thread_scheduler.scheduling_interval_ms) == (50, 100)
+    assert (found.thread_scheduler.thread_timeout_ms, found.thread_scheduler.policy) == (30_000, "priority")
+    assert (found.message_bus.max_queue_size, found.message_bus.message_timeout_ms, found.message_bus.retry_attempts) == (10_000, 5_000, 3)
+    assert (found.resource_manager.memory_limit_mb, found.resource_manager.cpu_limit_percent) == (4096, 80)
+    assert found.resource_manager.disk_limit_mb == 10_240
+
+
+def test_what_a_file_leaves_out_has_its_default() -> None:
+    found = config.parse('[message_bus]\nretry_attempts = 0\n[thread_scheduler]\npolicy = "fair"', "x.toml")
+    assert found.message_bus == config.MessageBus(retry_attempts=0)
+    assert found.thread_scheduler.policy == "fair"
+    assert found.process_kernel == config.ProcessKernel()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[message_bus]\n\nmax_queue_sise = 3", 'line 3: [message_bus] unknown key "max_queue_sise"; did you mean "max_queue_size"?'),
+        ("\n[thead_scheduler]\nx = 1", 'line 2: unknown table "thead_scheduler"; did you mean "thread_scheduler"?'),
+        ('[process_kernel]\nmax_processes = "many"', "line 2: [process_kernel] max_processes = 'many': expected int, got str"),
+        ("[process_kernel]\nmax_processes = true", "line 2: [process_kernel] max_processes = True: expected int, got bool"),
+        ("[thread_scheduler]\nthread_timeout_ms = 0", "line 2: [thread_scheduler] thread_timeout_ms = 0: expected int >= 1"),
+        ("[resource_manager]\ncpu_limit_percent = 101", "line 2: [resource_manager] cpu_limit_percent = 101: expected int <= 100"),
+        ('[thread_scheduler]\npolicy = "fifo"', "line 2: [thread_scheduler] policy = 'fifo': must be one of priority, fair, deadline"),
+        ("max_processes = 3", 'line 1: unknown key "max_processes"; did you mean "process_kernel"?'),
+        ("process_kernel = 3", "line 1: [process_kernel] must be a table"),
+        ("# a comment\nprocess_kernel.max_processes = 0", "line 2: [process_kernel] max_processes = 0: expected int >= 1"),
+        ("message_bus = { retry_attempts = 1, max_queue_size = 0 }", "line 1: [message_bus] max_queue_size = 0: expected int >= 1"),
+        (
+            '["message_bus"]\n"zzz" = 1',
+            'line 2: [message_bus] unknown key "zzz"; there are max_queue_size, message_timeout_ms, retry_attempts',
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_the_nearest_name(text: str, said: str) -> None:
+    assert refusal(text) == f'cannot use the configuration "x.toml": {said}'
+
+
+def test_every_mistake_is_told_in_one_reading() -> None:
+    said = refusal("[message_bus]\nretry_attempts = -1\nnope = 2\n[resource_manager]\nmemory_limit_mb = 1")
+    assert [line.split(":")[0].strip() for line in said.splitlines()] == [
+        'cannot use the configuration "x.toml"',
+        "line 2",
+        "line 3",
+        "line 5",
+    ]
+
+
+def test_a_file_that_is_not_toml_is_refused_with_its_place() -> None:
+    assert "not TOML" in refusal("[message_bus\n")
+    assert "line 1" in refusal("[message_bus\n")
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), (b"\xff", "byte 0 is not UTF-8")])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "dadms.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RequestRefused, match=said):
+        config.load(path)
+
+
+def test_the_reference_page_has_every_key_and_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
+    for table, values in ((name, getattr(config.Config(), name)) for name in config.Config.__struct_fields__):
+        section = page.partition(f"## `[{table}]`")[2].partition("\n## ")[0]
+        for key in values.__struct_fields__:
+            default = getattr(values, key)
+            shown = f'`"{default}"`' if isinstance(default, str) else f"`{default}`"
+            assert any(f"`{key}`" in line and shown in line for line in section.splitlines()), f"[{table}] {key} = {shown}"
+
+
+def test_the_example_of_the_reference_page_is_accepted() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    assert example
+    assert config.parse(example, "configuration.md") != config.Config()
