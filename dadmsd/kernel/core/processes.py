@@ -265,7 +265,7 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     elif process.desired == "down":
         _begin_end(state, process, "killed", f"{_exit_words(child)}, by {process.stop_reason}", process.stop_reason)
     elif child.failure:
-        _begin_end(state, process, "failed", "start failed", child.failure)
+        _begin_end(state, process, "failed", "failed" if child.ready_at else "start failed", child.failure)
     elif said == "failed":
         _begin_end(state, process, "failed", "failed", process.reason)
     elif clean:

@@ -3,8 +3,8 @@
 Rule 1: a cap on the whole tree is the cgroup's alone. Where no cgroup holds it, ``enforcement = "strict"`` refuses the start, and ``"best-effort"`` puts what an
 rlimit can do in its place and says what it cannot: RLIMIT_DATA holds each OS process to the memory, not their sum; nothing holds CPU or the number of tasks
 (RLIMIT_NPROC counts everything that the user runs, so it is never used).
-Rule 2: rlimits are set from outside where the host allows it (prlimit(2): same user, or CAP_SYS_RESOURCE) and are only ever lowered; what it does not allow is
-returned, for the child to set on itself before its gate is passed. Either way they are read back from /proc.
+Rule 2: rlimits are set from outside where the host allows it (prlimit(2): same user, or CAP_SYS_RESOURCE); what it does not allow is returned, for the child to
+set on itself before its gate is passed. Hard limits are only ever lowered, and a zygote's not at all: what it forks inherits them and may be granted more.
 Rule 3: whoever is cheaper to lose goes first when the host runs out of memory: workers before mains and zygotes before the daemon (``oom_score_adj``).
 """
 
@@ -33,15 +33,17 @@ class Role(NamedTuple):
 
     caps: tuple[tuple[str, str], ...]  # (controller, field of Limits): caps of the group
     data: tuple[str, ...]  # fields of Limits that bound each OS process's memory where no cgroup does; the smallest counts
-    oom_score: int | None  # None: no OS process of its own
+    oom_score: int | None  # None: as the daemon's
+    has_process: bool = True  # False: a group above leaves, with no OS process of its own
+    is_inherited: bool = False  # what it is held to must not hold what it forks
 
 
 _WHOLE = (("memory", "memory"), ("cpu", "cpu"), ("pids", "pids"))
 ROLES: dict[str, Role] = {
-    "process": Role(_WHOLE, (), None),  # the group of a process: the cap above all its leaves
+    "process": Role(_WHOLE, (), None, has_process=False),  # the group of a process: the cap above all its leaves
     "main": Role((), ("memory",), MAIN_OOM_SCORE),
     "worker": Role((("memory", "worker_memory"),), ("worker_memory", "memory"), WORKER_OOM_SCORE),
-    "zygote": Role(_WHOLE, ("memory",), MAIN_OOM_SCORE),
+    "zygote": Role(_WHOLE, ("memory",), MAIN_OOM_SCORE, is_inherited=True),
     "command": Role((), ("memory",), MAIN_OOM_SCORE),
     "server": Role(_WHOLE, ("memory",), None),  # the bus: capped, and as dear as the daemon itself
 }
@@ -54,6 +56,7 @@ class Plan(NamedTuple):
     rlimits: tuple[tuple[str, int], ...]  # of each OS process: ("RLIMIT_NOFILE", 1024)
     oom_score: int | None
     warnings: tuple[str, ...]  # what the limits say and nobody enforces
+    is_soft: bool = False  # set the soft rlimits only
 
 
 class Enforced(NamedTuple):
@@ -100,9 +103,12 @@ def plan(limits: Limits, backend: Backend, role: str, *, enforcement: str = "str
     if unheld and enforcement == "strict":
         raise HostFailure(f"cannot enforce {'; '.join(unheld)} (limits backend: {backend.name}; {_why(backend)})")
     rlimits: list[tuple[str, int]] = []
-    if part.oom_score is not None or role == "server":
-        if "memory" not in backend.holds and (sizes := [size for field in part.data if (size := getattr(limits, field)) is not None]):
-            rlimits.append(("RLIMIT_DATA", page_rounded(min(sizes))))
+    if part.has_process:
+        if "memory" not in backend.holds:
+            sizes = [size for field in part.data if (size := getattr(limits, field)) is not None]
+            rlimits.append(
+                ("RLIMIT_DATA", page_rounded(min(sizes)) if sizes else resource.RLIM_INFINITY)
+            )  # not what its zygote was held to
         for name, number in (("RLIMIT_NOFILE", limits.files), ("RLIMIT_CORE", limits.core)):
             if number is not None:
                 rlimits.append((name, number))
@@ -113,6 +119,7 @@ def plan(limits: Limits, backend: Backend, role: str, *, enforcement: str = "str
         tuple(rlimits),
         part.oom_score,
         tuple(f"not enforced: {text}" for text in unheld),
+        part.is_inherited,
     )
 
 
@@ -148,22 +155,28 @@ def apply(plan: Plan, pid: int) -> Applied:
     texts: dict[str, str] = {}
     warnings = list(plan.warnings)
     for name, value in plan.rlimits:
-        if name == "RLIMIT_DATA":
+        if name == "RLIMIT_DATA" and value != resource.RLIM_INFINITY:
             _check_room(pid, value)
         number = getattr(resource, name)
         try:
             _, hard = resource.prlimit(pid, number)
-            wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.prlimit(pid, number, (wanted, wanted))
+            least = _least(value, hard)
+            wanted = (least, hard if plan.is_soft else least)
+            resource.prlimit(pid, number, wanted)
             found = resource.prlimit(pid, number)
         except PermissionError:  # another user's process, and no CAP_SYS_RESOURCE
-            left.append(Rlimit(name, value))
-            continue
+            found = rlimits_of(pid)[name]
+            least = _least(value, found[1])
+            if found != (least, least):  # a sibling may have inherited it
+                left.append(Rlimit(name, least))
+                continue
+            wanted = found
         except (ProcessLookupError, ValueError, OSError) as error:
             raise HostFailure(f"cannot set {name} of process {pid} to {value}: {error}") from error
-        if found != (wanted, wanted):
+        if found != wanted:
             raise HostFailure(f"cannot set {name} of process {pid} to {value}: it reads {found[0]} and {found[1]}")
-        texts[_FIELDS[name]] = _held_rlimit(name, value, wanted, warnings)
+        if value != resource.RLIM_INFINITY:
+            texts[_FIELDS[name]] = _held_rlimit(name, value, least, warnings)
     if plan.oom_score is not None:
         _set_oom_score(pid, plan.oom_score, warnings)
     return Applied(Enforced(texts, warnings), left)
@@ -175,13 +188,26 @@ def read_back(pid: int, left: Iterable[Rlimit]) -> Enforced:
     warnings: list[str] = []
     found = rlimits_of(pid)
     for limit in left:
-        soft, hard = found.get(limit.resource, (None, None))
-        if soft is None or hard is None or soft > limit.value or hard > limit.value:
+        soft, hard = found[limit.resource]
+        if limit.value == resource.RLIM_INFINITY:
+            continue
+        if resource.RLIM_INFINITY in (soft, hard) or max(soft, hard) > limit.value:
             raise HostFailure(
-                f"cannot open the gate of process {pid}: {limit.resource} was to be {limit.value} and reads {soft} and {hard}"
+                f"cannot open the gate of process {pid}: {limit.resource} was to be {limit.value} and reads {_shown(soft)} and {_shown(hard)}"
             )
         texts[_FIELDS[limit.resource]] = _held_rlimit(limit.resource, limit.value, hard, warnings)
     return Enforced(texts, warnings)
+
+
+def _least(asked: int, hard: int) -> int:
+    """Give the lower of two limits; infinity is -1 to the kernel."""
+    if resource.RLIM_INFINITY in (asked, hard):
+        return max(asked, hard)
+    return min(asked, hard)
+
+
+def _shown(value: int) -> str:
+    return "unlimited" if value == resource.RLIM_INFINITY else str(value)
 
 
 def _held_rlimit(name: str, asked: int, found: int, warnings: list[str]) -> str:
@@ -201,13 +227,13 @@ _PROC_NAMES = {  # /proc/PID/limits: the name in front of the numbers
 
 
 def rlimits_of(pid: int) -> dict[str, tuple[int, int]]:
-    """Read the rlimits that are set here from /proc/PID/limits, which anybody may: prlimit(2) asks for more rights even to read."""
+    """Read the rlimits that are set here, soft and hard, from /proc/PID/limits, which anybody may: prlimit(2) asks for more rights even to read."""
     found: dict[str, tuple[int, int]] = {}
     lines = _proc(pid, "limits").splitlines()
     for name, label in _PROC_NAMES.items():
         for line in lines:
             if line.startswith(label):
-                soft, hard = (2**63 if word == "unlimited" else int(word) for word in line[len(label) :].split()[:2])
+                soft, hard = (resource.RLIM_INFINITY if word == "unlimited" else int(word) for word in line[len(label) :].split()[:2])
                 found[name] = (soft, hard)
     return found
 
