@@ -43,7 +43,7 @@ class Everything(Rlimits):
 )
 def test_cgroups_hold_the_tree_and_rlimits_the_rest(role: str, caps: Caps, oom_score: int | None) -> None:
     rlimits = () if role == "process" else (("RLIMIT_NOFILE", 1024), ("RLIMIT_CORE", 0))
-    assert plan(ASKED, Everything(), role) == Plan(caps, rlimits, oom_score, ())
+    assert plan(ASKED, Everything(), role) == Plan(caps, rlimits, oom_score, (), is_soft=role == "zygote")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,8 @@ def test_without_cgroups_strict_refuses_and_names_limit_number_and_reason(limits
 
 def test_without_cgroups_strict_takes_what_rlimits_hold() -> None:
     assert plan(Limits(), NO_CGROUP, "process") == Plan(Caps(), (), None, ())
-    assert plan(Limits(), NO_CGROUP, "main").rlimits == (("RLIMIT_NOFILE", 1024), ("RLIMIT_CORE", 0))
+    rlimits = plan(Limits(), NO_CGROUP, "main").rlimits
+    assert rlimits == (("RLIMIT_DATA", resource.RLIM_INFINITY), ("RLIMIT_NOFILE", 1024), ("RLIMIT_CORE", 0))
 
 
 def test_best_effort_warns_of_each_limit_that_nobody_holds() -> None:
@@ -137,6 +138,17 @@ def test_a_limit_is_only_ever_lowered_and_less_than_asked_is_said(child: subproc
     applied = apply(plan(Limits(files=64), Everything(), "main"), child.pid)
     assert applied.enforced.limits["files"] == "50 by RLIMIT_NOFILE, read back"
     assert applied.enforced.warnings == ["RLIMIT_NOFILE is 50, not the 64 that were asked: the daemon itself has no more to give"]
+
+
+def test_what_a_zygote_is_held_to_does_not_hold_what_it_forks(child: subprocess.Popen[bytes]) -> None:
+    hard = resource.prlimit(child.pid, resource.RLIMIT_NOFILE)[1]
+    held = apply(plan(Limits(memory=512 * MIB, files=64), NO_CGROUP, "zygote", enforcement="best-effort"), child.pid)
+    assert held.enforced.limits["memory"] == "512 MiB by RLIMIT_DATA for each OS process, not the tree, read back"
+    assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE) == (64, hard)
+    assert resource.prlimit(child.pid, resource.RLIMIT_DATA)[0] == 512 * MIB
+    applied = apply(plan(Limits(files=200, core=MIB), NO_CGROUP, "main"), child.pid)  # as if it had been forked from there
+    assert applied.enforced.limits == {"files": "200 by RLIMIT_NOFILE, read back", "core": "1 MiB by RLIMIT_CORE, read back"}
+    assert resource.prlimit(child.pid, resource.RLIMIT_DATA)[0] == resource.getrlimit(resource.RLIMIT_DATA)[1]
 
 
 def test_the_order_of_victims_is_set_and_never_lowered(child: subprocess.Popen[bytes]) -> None:
