@@ -31,7 +31,7 @@ def run(arguments: list[str] | None = None) -> int:
         return say(str(error), code_of(error))
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click exits on EPIPE by itself
         return Exit.PIPE_CLOSED
     except OSError as error:
         return say(f"cannot go on: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""), Exit.FAILED)

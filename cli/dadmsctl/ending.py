@@ -1,7 +1,7 @@
 """How a run ends on a screen and for a program: the outcome with its reasons, or what failed and why, and where the time went."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
@@ -54,35 +54,89 @@ def as_document(process: ProcessInfo, story: Story, spent: Spent) -> dict[str, A
     }
 
 
-def show(console: "Console", process: ProcessInfo, story: Story, spent: Spent, given: Mapping[str, Any]) -> None:
-    """Show the ending to a person."""
+def show(console: "Console", process: ProcessInfo, story: Story, spent: Spent, given: Mapping[str, Any], *, is_full: bool = False) -> None:
+    """Show the ending to a person; ``is_full``: every variable whole."""
+    from rich.text import Text
+
+    end = process.outcome.get("end_event") if isinstance(process.outcome, dict) else None
     console.print()
-    _show_outcome(console, process, given)
+    if process.status == "completed":
+        console.print(Text(printable("OUTCOME" + (f"  {end}" if end else "")), style="bold green"))
+    else:
+        console.print(Text(printable(f"{process.status.upper()}  {process.cause}"), style="bold red"), soft_wrap=True)
+    for part in _outcome(process, given, is_full=is_full):
+        console.print(part)
     console.print()
     _show_time(console, process, story, spent)
 
 
-def _show_outcome(console: "Console", process: ProcessInfo, given: Mapping[str, Any]) -> None:
+def _outcome(process: ProcessInfo, given: Mapping[str, Any], *, is_full: bool) -> "Iterator[RenderableType]":
+    """Give what a process came to: what led there first, the decision with its reasons last.
+
+    Where there are reasons, everything else is summed up but the last table, which is what was decided upon.
+    """
     from rich.text import Text
 
+    from dadmsctl.values import summary, view
+
     outcome: dict[str, Any] = process.outcome if isinstance(process.outcome, dict) else {"outcome": process.outcome}
-    is_bpmn = isinstance(outcome.get("variables"), dict)
-    variables: dict[str, Any] = outcome["variables"] if is_bpmn else {name: value for name, value in outcome.items() if value is not None}
-    fresh = {name: value for name, value in variables.items() if name not in given or given[name] != value}
-    decisions = {name: value for name, value in fresh.items() if _is_decision(value)}
-    end = outcome.get("end_event") if is_bpmn else None
-    if process.status == "completed":
-        console.print(Text(printable("OUTCOME" + (f"  {_end_name(end)}" if end else "")), style="bold green"))
-    else:
-        console.print(Text(printable(f"{process.status.upper()}  {process.cause}"), style="bold red"), soft_wrap=True)
-    rest = {name: value for name, value in fresh.items() if name not in decisions}
+    variables: dict[str, Any] = outcome["variables"] if isinstance(outcome.get("variables"), dict) else outcome
+    fresh = {name: value for name, value in variables.items() if value is not None and (name not in given or given[name] != value)}
+    name, decision = _decision_of(process.name, fresh)
+    rest = {key: value for key, value in fresh.items() if key != name and not (value is decision.get(key) and key in decision)}
+    tables = [
+        key for key, value in rest.items() if isinstance(value, list) and len(value) > 1 and all(isinstance(row, Mapping) for row in value)
+    ]
+    whole = set(rest) if is_full or not decision else set(tables[-1:])
     if rest:
-        console.print(variables_table(rest))
-    unchanged = len(variables) - len(fresh)
-    if unchanged:
-        console.print(Text(f"({unchanged} more as given)", style="dim"))
-    for name, value in decisions.items():
-        console.print(decision_panel(name, value))
+        ordered = sorted(rest.items(), key=lambda item: item[0] in whole)
+        yield _named((key, view(value, 1) if key in whole else Text(summary(value), style="dim")) for key, value in ordered)
+    if len(variables) > len(fresh):
+        yield Text(f"({len(variables) - len(fresh)} more as given)", style="dim")
+    if decision:
+        yield _panel(name, decision)
+
+
+def _decision_of(process: str, variables: dict[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Give the decision with its reasons and its name: all brief variables where the reasons are one of them, else the last variable that has some."""
+    if _is_decision(variables):
+        return process, {key: value for key, value in variables.items() if key in REASONS or not isinstance(value, Mapping | list)}
+    for key, value in reversed(variables.items()):
+        if _is_decision(value):
+            return key, value
+    return "", {}
+
+
+def _is_decision(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping) and any(value.get(key) for key in REASONS)
+
+
+def _named(pairs: "Iterable[tuple[str, RenderableType]]") -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    laid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    laid.add_column(style="bold", no_wrap=True)
+    laid.add_column(overflow="fold")
+    for name, shown in pairs:
+        laid.add_row(Text(printable(name)), shown)
+    return laid
+
+
+def _panel(name: str, value: Mapping[str, Any]) -> "RenderableType":
+    """Show a decision with its reasons, in a frame."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    from dadmsctl.values import view
+
+    facts = {key: item for key, item in value.items() if key not in REASONS}
+    given = [value[key] for key in REASONS if value.get(key)]
+    reasons = [reason for item in given for reason in (item if isinstance(item, list) else [item])]
+    body: list[RenderableType] = [view(facts)] if facts else []
+    body += [Text(f"· {printable(str(reason))}") for reason in reasons]
+    return Panel(Group(*body), title=Text(printable(name), style="bold"), title_align="left", border_style="green", expand=False)
 
 
 def tell_failure(process: ProcessInfo, log: list[str], *, keeps_log: bool) -> None:
@@ -94,46 +148,6 @@ def tell_failure(process: ProcessInfo, log: list[str], *, keeps_log: bool) -> No
         for line in log:
             click.echo(f"  {printable(line)}", err=True)
     click.echo(f"dadmsctl: {printable(sentence_of(process))}", err=True)
-
-
-def _end_name(end: Any) -> str:
-    if isinstance(end, Mapping):
-        return str(end.get("name") or end.get("element") or end.get("id") or "")
-    return str(end)
-
-
-def _is_decision(value: Any) -> bool:
-    return isinstance(value, Mapping) and any(value.get(key) for key in REASONS)
-
-
-def variables_table(variables: Mapping[str, Any]) -> "RenderableType":
-    """Show variables, each with its value laid out."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from dadmsctl.values import view
-
-    laid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    laid.add_column(style="bold", no_wrap=True)
-    laid.add_column(overflow="fold")
-    for name, value in variables.items():
-        laid.add_row(Text(printable(name)), view(value, 1))
-    return laid
-
-
-def decision_panel(name: str, value: Mapping[str, Any]) -> "RenderableType":
-    """Show a decision with its reasons, in a frame."""
-    from rich.console import Group
-    from rich.panel import Panel
-    from rich.text import Text
-
-    from dadmsctl.values import view
-
-    facts = {key: item for key, item in value.items() if key not in REASONS}
-    reasons = [item for key in REASONS for item in (value.get(key) if isinstance(value.get(key), list) else [value.get(key)]) if item]  # type: ignore[union-attr] # a list, says the line itself
-    body: list[RenderableType] = [view(facts, 0)] if facts else []
-    body += [Text(f"· {printable(str(reason))}") for reason in reasons]
-    return Panel(Group(*body), title=Text(printable(name), style="bold"), title_align="left", border_style="green", expand=False)
 
 
 def _show_time(console: "Console", process: ProcessInfo, story: Story, spent: Spent) -> None:

@@ -40,6 +40,7 @@ class Asked(msgspec.Struct, frozen=True):
     caps: dict[str, Any]
     is_private: bool | None
     is_quiet: bool
+    is_full: bool
     as_json: bool
     began: float  # monotonic seconds, before anything was read
     checked: float  # after the model was found in order
@@ -64,7 +65,7 @@ def run(door: Door, asked: Asked) -> Exit:
         if asked.as_json:
             write_json(ending.as_document(process, story, seconds))
         else:
-            ending.show(screen, process, story, seconds, asked.given)
+            ending.show(screen, process, story, seconds, asked.given, is_full=asked.is_full)
     if process.status == "completed":
         return Exit.DONE
     ending.tell_failure(process, log, keeps_log=private is None)

@@ -16,13 +16,14 @@ from dadmsctl.terminal import printable
 ROWS_SHOWN = 12  # of a list or a mapping
 COLUMNS_SHOWN = 8  # of a table
 LINE_SHOWN = 400  # characters of a text
+SUMMARY_SHOWN = 100  # characters of a summary
 DEPTH_SHOWN = 4  # levels of nesting; deeper is shown as JSON on one line
 
 
 def view(value: Any, depth: int = 0) -> RenderableType:
     """Show a value; ``depth`` is how deep it is nested already."""
     if isinstance(value, Mapping) and value and depth < DEPTH_SHOWN:
-        return _outline(value, depth)
+        return _records([{"": name} | dict(row) for name, row in value.items()]) if _is_table(value) else _outline(value, depth)
     if isinstance(value, list) and value and depth < DEPTH_SHOWN:
         if len(value) > 1 and all(isinstance(row, Mapping) and row for row in value):
             return _records(value)
@@ -51,14 +52,36 @@ def line(value: Any) -> str:
 
 def number(value: float) -> str:
     """Show a fraction with four digits that mean something, and large amounts without any."""
-    if value == int(value) and abs(value) < 1e15:
+    if value.is_integer() and abs(value) < 1e15:
         return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
     return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
-def is_brief(value: Any) -> bool:
-    """Tell whether a value fits in a cell."""
-    return not isinstance(value, Mapping) and not (isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value))
+def summary(value: Any) -> str:
+    """Show what a value is about on one short line: how many of what it holds, or its beginning."""
+    rows = value if isinstance(value, list) else list(value.values()) if isinstance(value, Mapping) else []
+    if rows and all(isinstance(row, Mapping) and row for row in rows):
+        return _cut(f"{len(rows)} of ({', '.join(dict.fromkeys(str(name) for row in rows for name in row))})")
+    if isinstance(value, Mapping):
+        return _cut(", ".join(f"{name} {line(item) if _is_scalar(item) else '…'}" for name, item in value.items()) or "none")
+    return _cut(line(value))
+
+
+def _cut(text: str) -> str:
+    text = printable(text).replace("\n", " ")
+    return text if len(text) <= SUMMARY_SHOWN else f"{text[: SUMMARY_SHOWN - 1]}…"
+
+
+def _is_scalar(value: Any) -> bool:
+    return not isinstance(value, Mapping | list)
+
+
+def _is_table(value: Mapping[str, Any]) -> bool:
+    """Tell whether a mapping holds alike records of scalars."""
+    rows = list(value.values())
+    return len(rows) > 1 and all(
+        isinstance(row, Mapping) and row.keys() == rows[0].keys() and all(map(_is_scalar, row.values())) for row in rows
+    )
 
 
 def _outline(value: Mapping[str, Any], depth: int) -> RenderableType:

@@ -30,6 +30,7 @@ FILE = click.Path(path_type=Path)
 @limits
 @click.option("--private/--no-private", "is_private", default=None, help="Always on a daemon of its own, or never. [only when none runs]")
 @click.option("--quiet", "-q", is_flag=True, help="Only the outcome.")
+@click.option("--full", is_flag=True, help="Every variable of the outcome whole, where some would be summed up.")
 @as_json
 @pass_door
 def run(
@@ -43,6 +44,7 @@ def run(
     decision: str | None,
     is_private: bool | None,
     quiet: bool,
+    full: bool,
     as_json: bool,
     **caps: Any,
 ) -> None:
@@ -62,4 +64,4 @@ def run(
         raise
     from dadmsctl import running  # brings rich, which a refusal need not wait for
 
-    raise Finished(running.run(door, running.Asked(job, given, handlers, caps, is_private, quiet, as_json, began, time.monotonic())))
+    raise Finished(running.run(door, running.Asked(job, given, handlers, caps, is_private, quiet, full, as_json, began, time.monotonic())))

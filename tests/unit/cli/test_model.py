@@ -1,0 +1,156 @@
+"""A model on its way to its orchestrator: checked by the real engine, with everything that it needs, or refused with every reason."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dadms_ipc.errors import RequestRefused
+from dadmsctl.model import Checked, Field, ModelUnfit, Task, UserTask, decision_files, holds, prepare, values_missing
+
+HEAD = """<?xml version="1.0" encoding="UTF-8"?>
+<bpmn:definitions xmlns:bpmn="http://www.omg.org/spec/BPMN/20100524/MODEL" xmlns:camunda="http://camunda.org/schema/1.0/bpmn" targetNamespace="test">
+"""
+LINEAR = (
+    HEAD
+    + """<bpmn:process id="order" name="An order" isExecutable="true">
+  <bpmn:startEvent id="begin"><bpmn:outgoing>f1</bpmn:outgoing></bpmn:startEvent>
+  {task}
+  <bpmn:endEvent id="end"><bpmn:incoming>f2</bpmn:incoming></bpmn:endEvent>
+  <bpmn:sequenceFlow id="f1" sourceRef="begin" targetRef="task"/>
+  <bpmn:sequenceFlow id="f2" sourceRef="task" targetRef="end"/>
+</bpmn:process>
+</bpmn:definitions>
+"""
+)
+WAYS = "<bpmn:incoming>f1</bpmn:incoming><bpmn:outgoing>f2</bpmn:outgoing>"
+SERVICE = f'<bpmn:serviceTask id="task" name="Work" camunda:type="external" camunda:topic="work">{WAYS}</bpmn:serviceTask>'
+RULE = f'<bpmn:businessRuleTask id="task" name="Decide" camunda:decisionRef="discount">{WAYS}</bpmn:businessRuleTask>'
+FORM = f"""<bpmn:userTask id="task" name="Approve">
+  <bpmn:extensionElements><camunda:formData>
+    <camunda:formField id="approved" type="boolean"><camunda:validation><camunda:constraint name="required"/></camunda:validation></camunda:formField>
+  </camunda:formData></bpmn:extensionElements>{WAYS}</bpmn:userTask>"""
+DMN = '<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/"><decision name="Discount" id="{name}"/></definitions>'
+
+
+def written(folder: Path, task: str) -> Path:
+    path = folder / "order.bpmn"
+    path.write_text(LINEAR.replace("{task}", task))
+    return path
+
+
+def test_a_model_goes_to_the_bpmn_orchestrator_with_its_source_and_the_values(tmp_path: Path) -> None:
+    path = written(tmp_path, SERVICE)
+    job = prepare(path, {"a": 1}, [], None)
+    config = msgspec.msgpack.decode(job.config)
+    assert (job.name, job.orchestrator) == ("order", "bpmn")
+    assert config == {
+        "model": {"name": "order.bpmn", "source": path.read_bytes()},
+        "siblings": {},
+        "decisions": {},
+        "variables": {"a": 1},
+        "answers": {"a": 1},
+    }
+    assert "An order, 1 tasks of 1 topics" in job.headline
+
+
+def test_a_called_model_beside_it_goes_with_it(tmp_path: Path) -> None:
+    path = written(tmp_path, f'<bpmn:callActivity id="task" calledElement="inner">{WAYS}</bpmn:callActivity>')
+    inner = tmp_path / "inner.bpmn"
+    inner.write_text(LINEAR.replace("{task}", SERVICE).replace('id="order"', 'id="inner"'))
+    (tmp_path / "other.bpmn").write_text(LINEAR.replace("{task}", SERVICE).replace('id="order"', 'id="other"'))
+    config = msgspec.msgpack.decode(prepare(path, {}, [], None).config)
+    assert config["siblings"] == {"inner.bpmn": inner.read_bytes()}
+
+
+def test_a_broken_model_is_refused_with_file_line_and_reason(tmp_path: Path) -> None:
+    path = written(tmp_path, f'<bpmn:serviceTask id="task" name="Work">{WAYS}</bpmn:serviceTask>')
+    with pytest.raises(ModelUnfit) as unfit:
+        prepare(path, {}, [], None)
+    assert unfit.value.lines
+    assert unfit.value.lines[0].startswith(f"{path}:5: ")
+    assert '"Work"' in unfit.value.lines[0]
+
+
+def test_an_unreadable_model_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(RequestRefused, match=r'cannot read the model ".*absent.bpmn": No such file'):
+        prepare(tmp_path / "absent.bpmn", {}, [], None)
+
+
+def test_a_user_task_is_asked_for_before_anything_is_spawned(tmp_path: Path) -> None:
+    path = written(tmp_path, FORM)
+    with pytest.raises(ModelUnfit) as unfit:
+        prepare(path, {}, [], None)
+    assert unfit.value.lines == ['user task "Approve" needs: --set approved=…']
+    assert prepare(path, {"approved": True}, [], None).orchestrator == "bpmn"
+    assert prepare(path, {"Approve": {"approved": True}}, [], None).orchestrator == "bpmn"
+
+
+def test_only_what_a_form_demands_and_does_not_fill_in_itself_is_asked_for() -> None:
+    fields = [
+        Field("must", required=True),
+        Field("may"),
+        Field("filled", required=True, default="1"),
+        Field("shown", required=True, readonly=True),
+        Field("also", required=True),
+    ]
+    checked = Checked("m.bpmn", start_fields=[Field("who", required=True)], user_tasks=[UserTask("t1", "", fields)])
+    assert values_missing(checked, {}) == ["the start form needs: --set who=…", 'user task "t1" needs: --set must=… --set also=…']
+    assert values_missing(checked, {"who": None, "must": 0, "t1": {"also": 1}}) == []
+
+
+def test_a_decision_beside_the_model_goes_with_it_and_others_do_not(tmp_path: Path) -> None:
+    path = written(tmp_path, RULE)
+    (tmp_path / "a.dmn").write_text(DMN.replace("{name}", "other"))
+    (tmp_path / "b.dmn").write_text(DMN.replace("{name}", "discount"))
+    config = msgspec.msgpack.decode(prepare(path, {}, [], None).config)
+    assert list(config["decisions"]) == ["b.dmn"]
+
+
+def test_a_decision_that_is_nowhere_is_refused_with_the_task_and_the_files_that_were_searched(tmp_path: Path) -> None:
+    path = written(tmp_path, RULE)
+    (tmp_path / "a.dmn").write_text(DMN.replace("{name}", "other"))
+    with pytest.raises(ModelUnfit) as unfit:
+        prepare(path, {}, [], None)
+    assert unfit.value.lines == [f'{path}:5: task "Decide" needs the decision "discount", which is in none of: a.dmn']
+
+
+def test_two_decision_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.dmn").write_text(DMN.replace("{name}", folder))
+    checked = Checked("m.bpmn", tasks=[Task("t", "T", "decision", "m.bpmn", 1, decision="a")])
+    with pytest.raises(RequestRefused, match="the same name"):
+        decision_files(tmp_path / "m.bpmn", checked, [tmp_path / "a" / "x.dmn", tmp_path / "b" / "x.dmn"])
+
+
+@pytest.mark.parametrize(
+    ("source", "is_held"),
+    [
+        (b'<decision id="d">', True),
+        (b"<dmn:decision name='x'\n id = 'd'>", True),
+        (b'<decisionTable id="d">', False),
+        (b'<decision id="dd">', False),
+        (b'<decision idea="d">', False),
+        (b"", False),
+    ],
+)
+def test_a_decision_is_found_by_its_element_and_its_whole_id(source: bytes, is_held: bool) -> None:
+    assert holds(source, "d") is is_held
+
+
+def test_a_dmn_file_goes_to_the_decision_orchestrator(tmp_path: Path) -> None:
+    path = tmp_path / "rules.dmn"
+    path.write_text(DMN)
+    job = prepare(path, {"age": 3}, [], "Discount")
+    assert job.orchestrator == "decision"
+    assert msgspec.msgpack.decode(job.config) == {
+        "model": {"name": "rules.dmn", "source": path.read_bytes()},
+        "decision": "Discount",
+        "inputs": {"age": 3},
+    }
+
+
+def test_a_decision_of_a_bpmn_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestRefused, match=r"order.bpmn is no .dmn file"):
+        prepare(written(tmp_path, SERVICE), {}, [], "Discount")

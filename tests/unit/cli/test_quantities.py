@@ -1,0 +1,58 @@
+"""Amounts as people write and read them."""
+
+import click
+import pytest
+
+from dadmsctl.quantities import ago_text, bytes_text, cores, seconds, seconds_text, size
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("1048576", 1048576),
+        ("64M", 64 * 1024**2),
+        ("64MiB", 64 * 1024**2),
+        ("64 mb", 64 * 1024**2),
+        ("1.5G", 3 * 1024**3 // 2),
+        ("2k", 2048),
+        ("7B", 7),
+    ],
+)
+def test_sizes_are_read_with_units_of_1024(text: str, count: int) -> None:
+    assert size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "M", "64X", "1e3", "1,5G", "64MM", "nan", "inf"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no size"):
+        size(text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "x"])
+def test_what_is_no_number_above_zero_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="above zero"):
+        cores(text)
+    with pytest.raises(click.BadParameter, match="above zero"):
+        seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "-"), (1, "1 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (64 * 1024**2, "64 MiB"), (5 * 1024**5, "5120 TiB")],
+)
+def test_bytes_are_shown_with_the_unit_that_is_short(count: int, text: str) -> None:
+    assert bytes_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [(0.0, "0 ms"), (-0.01, "0 ms"), (0.0042, "4 ms"), (0.0994, "99 ms"), (0.0996, "0.10 s"), (9.99, "9.99 s"), (9.996, "10.0 s"), (59.94, "59.9 s"),
+     (59.96, "1 min 00 s"), (72, "1 min 12 s"), (3599.6, "1 h 00 min"), (11_100, "3 h 05 min")],
+)  # fmt: skip
+def test_durations_are_shown_without_jumps_between_units(duration: float, text: str) -> None:
+    assert seconds_text(duration) == text
+
+
+def test_a_moment_that_has_not_been_is_shown_as_none() -> None:
+    assert ago_text(0.0, 100.0) == "-"
+    assert ago_text(90.0, 100.0) == "10.0 s"
