@@ -35,6 +35,8 @@ FORGETTING = 0.05  # of the gap by which an entry's expected duration comes down
 PROGRESS_INTERVAL = 0.02  # seconds between two reports of progress; those between are dropped
 TEXT_LIMIT = 500  # characters of a report
 
+LARGE = 4096  # bytes of a record above which encoding it is not to be charged to the next thread
+
 Entry = Callable[[Any, Any], object]
 
 
@@ -135,6 +137,7 @@ class Worker:
             now, cpu = self._settle()
             record = failure.record_of_error(sequence, tid, error, Timing(epoch + started, now - started, cpu))
             error.__traceback__ = None  # its frames hold whatever the entry held
+            self._cpu = time.process_time()  # putting it into words takes longer than many a thread, and is not the next one's
             return record, now
         now, cpu = self._settle()
         wall, run = epoch + started, now - started
@@ -148,6 +151,8 @@ class Worker:
             record = failure.record_of_error(sequence, tid, error, Timing(wall, run, cpu))
         except Exception as error:  # an object's own code runs while it is encoded
             record = failure.record_of_value(sequence, tid, value, error, Timing(wall, run, cpu))
+        if len(record) > LARGE:
+            self._cpu = time.process_time()
         return record, now
 
     def _settle(self) -> tuple[float, float]:

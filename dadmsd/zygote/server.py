@@ -97,6 +97,7 @@ class Zygote:
             birth = self._obey(frame)
             if birth is not None:
                 return birth
+            self._report()  # at once: the kernel prepares this child while the next is forked
         return None
 
     def _obey(self, frame: Frame[Any]) -> Birth | None:
