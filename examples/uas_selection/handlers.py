@@ -31,7 +31,9 @@ def plan_of(variables: Mapping[str, Any]) -> uas_costs.Plan:
     if not 1 <= plan.fleet_min <= plan.fleet_max <= 100:
         raise ValueError(f"cannot plan a fleet of {plan.fleet_min} to {plan.fleet_max} aircraft: 1 to 100, the smaller number first")
     if plan.budget <= 0 or plan.flight_hours <= 0 or plan.years <= 0:
-        raise ValueError(f"cannot plan with a budget of {plan.budget:g} USD and {plan.flight_hours:g} hours a year for {plan.years} years: all must be above zero")
+        raise ValueError(
+            f"cannot plan with a budget of {plan.budget:g} USD and {plan.flight_hours:g} hours a year for {plan.years} years: all must be above zero"
+        )
     return plan
 
 
@@ -135,7 +137,9 @@ def recommend(task: Task) -> dict[str, Any]:
     row = next(row for row in task.variables["ranking"] if row["system"] == selection["system"])
     reasons = [f"{selection['system']} {_standing(selection, task.variables['ranking'])}: score {row['score']:.2f} of 1"]
     if selection["rival"]:
-        reasons.append(f"it is ahead of {selection['rival']} by {selection['margin']:.2f}, and stays ahead in {selection['robustness']:.0%} of the shaken weightings")
+        reasons.append(
+            f"it is ahead of {selection['rival']} by {selection['margin']:.2f}, and stays ahead in {selection['robustness']:.0%} of the shaken weightings"
+        )
     reasons.append(
         f"{selection['fleet']:.0f} aircraft cost {row['cost_p50_usd']:,.0f} USD in the middle case and at most {row['cost_p80_usd']:,.0f} USD in four cases out of five; "
         f"more than the budget of {task.variables['budget']:,.0f} USD in {row['p_over_budget']:.0%}"
@@ -146,11 +150,15 @@ def recommend(task: Task) -> dict[str, Any]:
     ]
     return {
         "decision": verdict["verdict"],
-        "system": selection["system"],
-        "fleet": selection["fleet"],
-        "cost_p80_usd": row["cost_p80_usd"],
-        "reasons": [verdict["reason"], *reasons],
-        "recommendation": f"{verdict['verdict'].upper()}: {selection['fleet']:.0f} x {selection['system']}. {verdict['reason']}.",
+        "recommendation": {
+            "decision": verdict["verdict"],
+            "system": selection["system"],
+            "fleet": selection["fleet"],
+            "cost_p50_usd": row["cost_p50_usd"],
+            "cost_p80_usd": row["cost_p80_usd"],
+            "risk_over_budget": row["p_over_budget"],
+            "reasons": [verdict["reason"], *reasons],
+        },
     }
 
 
@@ -170,8 +178,11 @@ def nothing_fits(task: Task) -> dict[str, Any]:
     rejected = task.variables["rejected"]
     return {
         "decision": "no-go",
-        "system": None,
-        "fleet": 0,
-        "reasons": [f"{one['system']}: {'; '.join(one['reasons'])}" for one in rejected],
-        "recommendation": f"NO-GO: none of {len(rejected)} candidates does the job within {task.variables['budget']:,.0f} USD.",
+        "recommendation": {
+            "decision": "no-go",
+            "system": None,
+            "fleet": 0,
+            "reasons": [f"None of {len(rejected)} candidates does the job within {task.variables['budget']:,.0f} USD"]
+            + [f"{one['system']}: {'; '.join(one['reasons'])}" for one in rejected],
+        },
     }

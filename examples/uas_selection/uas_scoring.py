@@ -92,7 +92,9 @@ def combined(matrix: Matrix, weights: Sequence[float]) -> list[float]:
     return [(one + other) / 2.0 for one, other in zip(weighted_sum(matrix, weights), topsis(matrix, weights), strict=True)]
 
 
-def score(names: Sequence[str], matrix: Matrix, weights: Sequence[float], rng: random.Random, draws: int = DATA_DRAWS) -> dict[str, dict[str, float]]:
+def score(
+    names: Sequence[str], matrix: Matrix, weights: Sequence[float], rng: random.Random, draws: int = DATA_DRAWS
+) -> dict[str, dict[str, float]]:
     """Score every candidate, with the interval that holds 80 % of its scores when the table's figures are uncertain."""
     sums, closeness, middle = weighted_sum(matrix, weights), topsis(matrix, weights), combined(matrix, weights)
     drawn: list[list[float]] = [[] for _ in names]
@@ -114,7 +116,9 @@ def score(names: Sequence[str], matrix: Matrix, weights: Sequence[float], rng: r
     return answer
 
 
-def sensitivity(names: Sequence[str], matrix: Matrix, weights: Sequence[float], rng: random.Random, draws: int = WEIGHT_DRAWS) -> dict[str, Any]:
+def sensitivity(
+    names: Sequence[str], matrix: Matrix, weights: Sequence[float], rng: random.Random, draws: int = WEIGHT_DRAWS
+) -> dict[str, Any]:
     """Shake the weights: how often each candidate comes first, how often one is ahead of another, and how often the winner changes."""
     winner = max(range(len(names)), key=combined(matrix, weights).__getitem__)
     first = [0] * len(names)
@@ -132,5 +136,8 @@ def sensitivity(names: Sequence[str], matrix: Matrix, weights: Sequence[float], 
         "draws": draws,
         "reversals": round(1.0 - first[winner] / draws, 4),
         "first": {name: round(first[index] / draws, 4) for index, name in enumerate(names)},
-        "ahead": {name: {other: round(ahead[one][two] / draws, 4) for two, other in enumerate(names) if two != one} for one, name in enumerate(names)},
+        "ahead": {
+            name: {other: round(ahead[one][two] / draws, 4) for two, other in enumerate(names) if two != one}
+            for one, name in enumerate(names)
+        },
     }
