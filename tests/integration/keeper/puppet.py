@@ -73,18 +73,25 @@ class Puppet:
         result = getattr(self, f"do_{do}")(**order)
         self.tell(done=do, result=result)
 
-    def do_say(self, message: str, *args: Any) -> None:
+    def do_say(self, message: str, args: list[Any]) -> None:
         """Say a message of the keeper's vocabulary."""
         self.keeper.send(getattr(messages, message)(*args))
 
-    def do_say_with(self, message: str, args: list[Any]) -> None:
-        self.do_say(message, *args)
-
     def do_store(self, name: str, pipes: int = 1) -> None:
-        """Store pipes: read end, write end, and so on."""
+        """Store pipes, read end, write end and so on; copies stay here under the same name."""
         fds = [fd for _ in range(pipes) for fd in os.pipe()]
         self.keeper.send(messages.Store(name), fds)
-        for fd in fds:
+        self.held[name] = fds
+
+    def do_store_then_die(self, name: str) -> None:
+        """Die before the keeper can have read the message."""
+        os.kill(os.getppid(), signal.SIGSTOP)
+        self.do_store(name)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_let_go(self, name: str) -> None:
+        """Close the descriptors that are held under a name."""
+        for fd in self.held.pop(name):
             os.close(fd)
 
     def do_store_many(self, first: int, count: int, prefix: str = "v1/port/") -> int:
@@ -120,6 +127,10 @@ class Puppet:
         """Send bytes that may be anything."""
         os.write(self.keeper.fileno(), bytes.fromhex(packet))
 
+    def do_pause(self, seconds: float) -> None:
+        """Let time pass, which is what is tested."""
+        time.sleep(seconds)
+
     def do_exit(self, code: int) -> None:
         os._exit(code)
 
@@ -149,6 +160,17 @@ class Puppet:
         os.close(read_end)
         os.close(write_end)
         return pid
+
+    def do_orphans(self, count: int) -> None:
+        """Leave many grandchildren behind, which end at once with codes 0, 1, 2 … 99 and again."""
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in range(count):
+                if os.fork() == 0:
+                    os._exit(number % 100)
+            os._exit(0)
+        os.waitpid(child, 0)
 
 
 def main() -> None:

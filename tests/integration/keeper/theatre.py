@@ -8,9 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ class String:
 
     def say(self, message: str, *args: Any) -> None:
         """Have it say a message to the keeper."""
-        self.do("say_with", message=message, args=list(args))
+        self.do("say", message=message, args=list(args))
 
     def hears(self, message: str, **fields: Any) -> dict[str, Any]:
         """Wait for a message of the keeper with these fields; earlier ones of other kinds are passed over."""
@@ -82,7 +81,7 @@ class String:
 class Theatre:
     """A keeper, and puppets as they come."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
         self.runtime = directory / "r"
         self.state = directory / "s"
         self.errors = directory / "stderr"
@@ -92,27 +91,19 @@ class Theatre:
         self._listener.bind(str(directory / "p"))
         self._listener.listen(100)
         self._listener.settimeout(PATIENCE)
-        self._environment = {**os.environ, "DADMS_PUPPETS": str(directory / "p")}
+        self._environment = {**os.environ, "DADMS_PUPPETS": str(directory / "p"), **(environment or {})}
         self.keeper: subprocess.Popen[bytes] | None = None
 
-    def open(self, *, options: tuple[str, ...] = (), fds: tuple[int, ...] = (), **commands: str) -> None:
-        """Start the keeper; a server without a command of its own is a puppet."""
+    def open(self, *options: str, fds: tuple[int, ...] = (), files: int | None = None, **commands: str) -> None:
+        """Start the keeper, at most ``files`` descriptors in it; a server without a command of its own is a puppet."""
         puppet = f"{shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'puppet.py'))}"
-        parts = {name: f"{puppet} {name}" for name in ("kernel", "zygote", "bus", "logger")} | commands
+        parts = {name: f"{puppet} {name}" for name in ("zygote", "kernel", "bus", "logger")} | commands
+        argv = [sys.executable, str(HERE / "daemon.py"), str(self.runtime), str(self.state)]
+        argv += [f"{name}={line}" for name, line in parts.items()]
+        if files is not None:
+            argv = ["prlimit", f"--nofile={files}:{files}", *argv]
         with self.errors.open("ab") as errors:
-            self.keeper = subprocess.Popen(
-                [
-                    sys.executable,
-                    HERE / "daemon.py",
-                    self.runtime,
-                    self.state,
-                    *(f"{name}={line}" for name, line in parts.items()),
-                    *options,
-                ],
-                env=self._environment,
-                stderr=errors,
-                pass_fds=fds,
-            )
+            self.keeper = subprocess.Popen([*argv, *options], env=self._environment, stderr=errors, pass_fds=fds)
 
     @property
     def pid(self) -> int:
@@ -151,13 +142,31 @@ class Theatre:
         assert self.keeper is not None
         return self.keeper.wait(PATIENCE)
 
+    def servers_log(self) -> str:
+        """What is in servers.log."""
+        return (self.state / "logs" / "servers.log").read_text()
+
+    def finish(self, kernel: String, logger: String) -> int:
+        """End it in order, from SIGTERM to its exit code."""
+        self.signal(signal.SIGTERM)
+        kernel.hears("StopAsked")
+        kernel.say("Stopped")
+        logger.hears("StopAsked")
+        logger.order("exit", code=0)
+        return self.over()
+
     def close(self) -> None:
-        """End it, if a test has not, and see that nothing outlives it."""
+        """End it, if a test has not: kill what is left."""
+        if self.keeper is not None:
+            for _ in range(2):  # the second signal kills
+                if self.keeper.poll() is None:
+                    self.keeper.send_signal(signal.SIGCONT)
+                    self.keeper.send_signal(signal.SIGTERM)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self.keeper.wait(0.3)  # two signals that wait together are one
+            for string in self._strings:
+                string.close()
+            self.keeper.wait(PATIENCE)
         for string in self._strings:
             string.close()
         self._listener.close()
-        if self.keeper is not None and self.keeper.poll() is None:
-            self.keeper.send_signal(signal.SIGTERM)
-            time.sleep(0)
-            self.keeper.send_signal(signal.SIGTERM)  # the kernel's strings are cut: kill what is left
-            self.keeper.wait(PATIENCE)
