@@ -6,7 +6,9 @@
 
 from dadms_orchestrators.decision.errors import DecisionError, Place
 from dadms_orchestrators.decision.evaluation import Evaluation, evaluate
+from dadms_orchestrators.decision.findings import Finding
 from dadms_orchestrators.decision.jsonvalues import to_json_value
 from dadms_orchestrators.decision.model import Model, load_model
+from dadms_orchestrators.decision.validation import validate
 
-__all__ = ["DecisionError", "Evaluation", "Model", "Place", "evaluate", "load_model", "to_json_value"]
+__all__ = ["DecisionError", "Evaluation", "Finding", "Model", "Place", "evaluate", "load_model", "to_json_value", "validate"]

@@ -21,14 +21,30 @@ from dadms_orchestrators.decision.feel.runtime import Null, fail, note
 from dadms_orchestrators.decision.feel.types import ANY, Lookup, Mismatch, Type, coerce
 from dadms_orchestrators.decision.feel.unary import Test
 from dadms_orchestrators.decision.feel.values import MAX_ITEMS, Function, kind
-from dadms_orchestrators.decision.tablereader import read_table
+from dadms_orchestrators.decision.tablereader import build_table
+from dadms_orchestrators.decision.tables import Table, runner
 from dadms_orchestrators.decision.xmltree import Element
 
 EXPRESSIONS = (
     "literalExpression", "decisionTable", "context", "relation", "list", "invocation", "functionDefinition",
     "conditional", "filter", "for", "every", "some",
 )  # fmt: skip
-FEEL_LANGUAGES = ("feel", "FEEL", "")
+
+
+class TextRecord(msgspec.Struct, frozen=True):
+    """A FEEL text of a model and what it sees."""
+
+    source: Source
+    scope: Scope
+    is_cell: bool
+
+
+class TableRecord(msgspec.Struct, frozen=True):
+    """A decision table of a model, where it stands and what it sees."""
+
+    table: Table
+    element: Element
+    scope: Scope
 
 
 class Writer(msgspec.Struct):
@@ -39,7 +55,8 @@ class Writer(msgspec.Struct):
     lookup: Lookup
     members: Names
     report: Callable[[DecisionError, Source], None]
-    tables: list[Any] = []  # (Table, Element) of every decision table, for ``validate``
+    tables: list[TableRecord] = []  # kept for ``validate``
+    texts: list[TextRecord] = []  # likewise
 
     def source(self, element: Element) -> Source:
         """Return the FEEL text of an element."""
@@ -60,6 +77,7 @@ class Writer(msgspec.Struct):
         if element is None or not element.text.strip():
             return None
         source = self.source(element)
+        self.texts.append(TextRecord(source, scope, is_cell=False))
         try:
             return expression(source, scope, self.lookup)
         except DecisionError as error:
@@ -70,6 +88,7 @@ class Writer(msgspec.Struct):
         if element is None or not element.text.strip():
             return None
         source = self.source(element)
+        self.texts.append(TextRecord(source, scope, is_cell=True))
         try:
             return unary_tests(source, scope, self.lookup)
         except DecisionError as error:
@@ -121,9 +140,10 @@ class Writer(msgspec.Struct):
         found = self.boxed(element.child(*EXPRESSIONS), scope) if element is not None else None
         return found or (lambda _: None)
 
-    def inner(self, scope: Scope, names: Iterable[str]) -> Scope:
+    def inner(self, scope: Scope, names: Iterable[str], types: Iterable[Type] = ()) -> Scope:
         """Open a scope with more names."""
-        return Scope(names, outer=scope)
+        listed = list(names)
+        return Scope(listed, outer=scope, types=dict(zip(listed, types, strict=False)))
 
 
 def _literal(writer: Writer, element: Element, scope: Scope) -> Evaluate | None:
@@ -213,7 +233,7 @@ def parameters_of(writer: Writer, element: Element) -> tuple[list[str], list[Typ
 def function_of(writer: Writer, element: Element, scope: Scope, name: str = "function") -> Evaluate:
     """Compile a function definition or the encapsulated logic of a business knowledge model."""
     names, types = parameters_of(writer, element)
-    body = writer.below(element, writer.inner(scope, names))
+    body = writer.below(element, writer.inner(scope, names, types))
     result = writer.type_of(element.get("typeRef"), element) if element.get("typeRef") else None
     if result is not None and result.kind == "function":
         result = None  # the type of the function itself, not of what it returns
@@ -274,7 +294,11 @@ def _iterator(writer: Writer, element: Element, scope: Scope) -> Evaluate:
 
 
 def _table(writer: Writer, element: Element, scope: Scope) -> Evaluate:
-    return read_table(writer, element, scope)
+    table = build_table(writer, element, scope)
+    if isinstance(table, DecisionError):
+        return writer.broken(table, writer.source(element))
+    writer.tables.append(TableRecord(table, element, scope))
+    return runner(table)
 
 
 _COMPILERS: dict[str, Callable[[Writer, Element, Scope], Evaluate | None]] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from dadms_orchestrators.decision.boxed import EXPRESSIONS, Writer, function_of
+from dadms_orchestrators.decision.boxed import EXPRESSIONS, TableRecord, TextRecord, Writer, function_of
 from dadms_orchestrators.decision.errors import DecisionError, Place, position
 from dadms_orchestrators.decision.feel import BUILTIN_SCOPE, Evaluate, Names, Scope, Source, unary_tests
 from dadms_orchestrators.decision.feel.types import Type
@@ -67,7 +67,8 @@ class Model:
         self.nodes: dict[str, Node] = {}  # by id
         self.by_name: dict[str, Node] = {}
         self.errors: list[DecisionError] = []
-        self.tables: list[Any] = []  # (Table, Element) of every decision table
+        self.tables: list[TableRecord] = []
+        self.texts: list[TextRecord] = []
         self.members = Names()
         self.types = ItemTypes(root, {}, lambda _, __: None)
 
@@ -196,12 +197,12 @@ def _compile(model: Model) -> None:
     for node in nodes:
         _connect(model, node, report)
     for node in nodes:
-        writer = Writer(model.name, node.name, model.types.lookup, model.members, report, model.tables)
+        writer = Writer(model.name, node.name, model.types.lookup, model.members, report, model.tables, model.texts)
         variable = node.element.child("variable")
         if variable is not None:
             node.type = writer.type_of(variable.get("typeRef"), variable)
     for node in nodes:
-        writer = Writer(model.name, node.name, model.types.lookup, model.members, report, model.tables)
+        writer = Writer(model.name, node.name, model.types.lookup, model.members, report, model.tables, model.texts)
         _compile_node(writer, node)
     _refuse_cycles(model, report)
 
@@ -263,9 +264,15 @@ def _connect(model: Model, node: Node, report: Callable[[DecisionError, Source],
                     into.append(found.node)
 
 
+def _is_data(node: Node) -> bool:
+    """Say whether a node's declared type is that of its value; that of a function is its result's in older models."""
+    return node.kind in ("input", "decision") and node.type is not None
+
+
 def _compile_node(writer: Writer, node: Node) -> None:
     names = [requirement.prefix or requirement.name for requirement in node.requires]
-    scope = Scope(names, outer=Scope(BUILTIN_SCOPE.names.by_words.values(), members=writer.members), members=writer.members)
+    types = {found.name: found.node.type for found in node.requires if not found.prefix and _is_data(found.node)}
+    scope = Scope(names, types=types, outer=Scope(BUILTIN_SCOPE.names.by_words.values(), members=writer.members), members=writer.members)
     if node.kind == "decision":
         logic = writer.boxed(node.element.child(*EXPRESSIONS), scope)
         if logic is not None:

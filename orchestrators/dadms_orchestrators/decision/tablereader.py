@@ -9,26 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dadms_orchestrators.decision.errors import DecisionError
-from dadms_orchestrators.decision.feel import BUILTIN_SCOPE, Evaluate, Scope, syntax
+from dadms_orchestrators.decision.feel import BUILTIN_SCOPE, Scope, syntax
 from dadms_orchestrators.decision.feel.compiler import MISSING, constant_of
 from dadms_orchestrators.decision.feel.parser import parse_unary_tests
 from dadms_orchestrators.decision.feel.temporaltext import parse_temporal
 from dadms_orchestrators.decision.hits import AGGREGATION, POLICIES, POLICY
-from dadms_orchestrators.decision.tables import Column, Rule, Table, runner
+from dadms_orchestrators.decision.tables import Column, Rule, Table
 from dadms_orchestrators.decision.trace import RuleCells, TableHead
 from dadms_orchestrators.decision.xmltree import Element
 
 if TYPE_CHECKING:
     from dadms_orchestrators.decision.boxed import Writer
-
-
-def read_table(writer: Writer, element: Element, scope: Scope) -> Evaluate:
-    """Compile a decision table."""
-    table = build_table(writer, element, scope)
-    if isinstance(table, DecisionError):
-        return writer.broken(table, writer.source(element))
-    writer.tables.append((table, element))
-    return runner(table)
 
 
 def build_table(writer: Writer, element: Element, scope: Scope) -> Table | DecisionError:

@@ -8,6 +8,7 @@ Rule 3: a run of words that nobody knows is one name; it is unknown when it runs
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from dadms_orchestrators.decision.feel.tokens import Token, words
 
@@ -43,7 +44,7 @@ class Names:
 class Scope:
     """The names of one place and of those around it; ``members`` is shared by all of a model."""
 
-    __slots__ = ("is_filter", "members", "names", "outer")
+    __slots__ = ("is_filter", "members", "names", "outer", "types")
 
     def __init__(
         self,
@@ -52,9 +53,11 @@ class Scope:
         outer: Scope | None = None,
         members: Names | None = None,
         is_filter: bool = False,
+        types: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open a scope inside ``outer``."""
+        """Open a scope inside ``outer``; ``types`` are those of its names that are known."""
         self.names = Names(names)
+        self.types = types or {}
         self.outer = outer
         self.members: Names = members if members is not None else (outer.members if outer else Names())
         self.is_filter = is_filter
@@ -74,16 +77,22 @@ class Scope:
             scope = scope.outer
         return best
 
+    def type_of(self, name: str) -> Any:
+        """Return the declared type of a name, None where it has none or may be the member of a filtered item."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.names.by_words.values():
+                return scope.types.get(name)
+            if scope.is_filter:
+                return None
+            scope = scope.outer
+        return None
 
-def member_names(values: Iterable[object]) -> set[str]:
-    """Return the keys of contexts anywhere in some values, for texts that are read with their data at hand."""
-    found: set[str] = set()
-    waiting = list(values)
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            found.update(str(key) for key in value)
-            waiting.extend(value.values())
-        elif isinstance(value, (list, tuple)):
-            waiting.extend(value)
-    return found
+    def knows(self, name: str) -> bool:
+        """Say whether a name is visible here, or may be."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.is_filter or name in scope.names.by_words.values():
+                return True
+            scope = scope.outer
+        return False

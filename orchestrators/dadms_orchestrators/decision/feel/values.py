@@ -86,10 +86,10 @@ class Function(msgspec.Struct, eq=False):
 
 def kind(value: Any) -> str:
     """Return the name of a value's FEEL type."""
-    return _KINDS.get(value.__class__) or ("context" if isinstance(value, Mapping) else "unknown")
+    return KINDS.get(value.__class__) or ("context" if isinstance(value, Mapping) else "unknown")
 
 
-_KINDS: dict[type, str] = {
+KINDS: dict[type, str] = {
     Decimal: "number",
     str: "string",
     bool: "boolean",

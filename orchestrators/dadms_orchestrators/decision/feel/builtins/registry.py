@@ -35,6 +35,23 @@ class Form(msgspec.Struct, frozen=True):
     run: Callable[..., Any]
     required: int
 
+    def refuses(self, kinds: list[str | None], names: list[str] | None) -> str:
+        """Return why arguments of some types (None is unknown) can never fit, or nothing."""
+        arranged: list[Any] | str = self.arrange(list(kinds), names)
+        if isinstance(arranged, str):
+            return arranged
+        takes_rest = bool(self.parameters) and self.parameters[-1].takes_rest
+        if len(arranged) < self.required or (len(arranged) > len(self.parameters) and not takes_rest):
+            return f"{len(kinds)} arguments are given, {self.required} to {len(self.parameters)} are taken"
+        for at, found in enumerate(arranged):
+            parameter = self.parameters[min(at, len(self.parameters) - 1)]
+            takes = parameter.kinds | ({"null"} if parameter.takes_null else set())
+            if found is None or found is ABSENT or takes & {found, "any"} or found == "list" or "list" in takes:
+                continue
+            if not (found == "date" and "date and time" in takes):
+                return f"{parameter.name} is a {found}, not a {' or a '.join(sorted(parameter.kinds))}"
+        return ""
+
     def arrange(self, values: list[Any], names: list[str] | None) -> list[Any] | str:
         """Return the values in order of the parameters, or why they do not fit."""
         if names is None:
