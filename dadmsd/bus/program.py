@@ -54,7 +54,7 @@ class Program:
 
     def __init__(self, keeper_channel: "Channel[keeper.FromKeeper]", welcome: keeper.Welcome, *, ceiling: int) -> None:
         roles = {0: "admin", os.geteuid(): "admin"}
-        self._bus = Bus(os.urandom(16), roles=roles, os_pid=os.getpid())
+        self._bus = Bus(os.urandom(16), roles=roles, incarnation=welcome.incarnation, os_pid=os.getpid())
         self._keeper = keeper_channel
         self._link: Channel[link.FromKernel] | None = None
         self._has_overflowed = False

@@ -46,11 +46,7 @@ class Client:
         self._pid = os.getpid()
         self._session = Session(os.urandom(16), identity=identity, software="dadms_ipc (python)")
         self._sockets: dict[Door, zmq.Socket[bytes]] = {}
-        longest = len(os.fsencode(self.directory / PATHS[Door.CONTROL]))
-        if longest > PATH_LIMIT:
-            raise HostFailure(
-                f"cannot reach a daemon on {self.directory}: the path of its socket has {longest} bytes, at most {PATH_LIMIT} work"
-            )
+        check_path(self.directory)
         self._await_path(start_timeout)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -58,7 +54,7 @@ class Client:
             self._pump_until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, monotonic() + timeout)
             self._raise_if_over()
             if not self._session.is_welcomed(Door.CONTROL):
-                raise self._unreachable(timeout)
+                raise unreachable(self.directory, timeout)
         except BaseException:
             self.close()
             raise
@@ -98,13 +94,13 @@ class Client:
         """Tell whoever subscribes, at most once; returns when the message is on its way."""
         seconds = self.timeout if timeout is None else timeout
         deadline = monotonic() + seconds
-        _bounded(body, BODY_LIMIT)
+        bounded(body, BODY_LIMIT)
         self._open(Door.DATA)
         self._session.publish(topic, body, deadline=deadline)
         self._pump_until(lambda: self._session.is_welcomed(Door.DATA) and self._session.waiting(Door.DATA) == 0, deadline)
         self._raise_if_over()
         if self._session.waiting(Door.DATA) > WAITING_LIMIT or not self._session.is_welcomed(Door.DATA):
-            raise self._unreachable(seconds)
+            raise unreachable(self.directory, seconds)
 
     def subscribe(self, pattern: str, *, timeout: float | None = None) -> None:
         """Ask for publications; returns when the bus has the subscription, which then survives lost connections."""
@@ -188,7 +184,7 @@ class Client:
 
     def _ask(self, kind: Kind, body: bytes = b"", *, to: str = "", topic: str = "", timeout: float | None) -> Answer:
         seconds = self.timeout if timeout is None else timeout
-        _bounded(body, CONTROL_BODY_LIMIT if kind == Kind.CALL else BODY_LIMIT)
+        bounded(body, CONTROL_BODY_LIMIT if kind == Kind.CALL else BODY_LIMIT)
         self._open(Door.CONTROL if kind == Kind.CALL else Door.DATA)
         sequence = self._session.ask(kind, body, to=to, topic=topic, deadline=monotonic() + seconds)
         return self._wait_for(sequence, seconds)
@@ -202,7 +198,7 @@ class Client:
             if answer is None:
                 self._session.forget(sequence)  # an interrupt: nobody waits any more
         if answer.status == EXPIRED and not all(is_bound(self.directory, door) for door in self._sockets):
-            raise self._unreachable(seconds)
+            raise unreachable(self.directory, seconds)
         if answer.status == EXPIRED:
             raise DeadlinePassed(f"no answer in {seconds:g} s: {trouble_of(answer.body)}")
         return answer
@@ -210,7 +206,7 @@ class Client:
     def _respond(self, message: Message, expected: Kind, status: str, body: bytes) -> None:
         if message.kind != expected or message.kind == Kind.PUBLISH:
             raise RequestRefused(f'cannot answer message {message.number} of "{message.sender}" so: it is a {message.kind.name}')
-        _bounded(body, BODY_LIMIT)
+        bounded(body, BODY_LIMIT)
         self._open(Door.DATA)
         self._session.respond(message, status, body)
         self._flush()
@@ -246,7 +242,7 @@ class Client:
             is_stuck = session.frames_to_send(door, now) is not None  # what waits for WELCOME is not the socket's concern
             events.append((socket, zmq.POLLIN | (zmq.POLLOUT if is_stuck else 0)))
         happened = dict(zmq.zmq_poll(events, -1 if wait is None else int(wait) + 1))
-        for door, socket in self._sockets.items():
+        for door, socket in list(self._sockets.items()):
             if happened.get(socket, 0) & zmq.POLLIN:
                 self._read(door, socket)
         session.tick(monotonic())
@@ -259,16 +255,27 @@ class Client:
                 frames = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            except BaseException:
+                self._reconnect(door)
+                raise
             self._session.handle(door, frames, monotonic())
 
     def _flush(self) -> None:
-        for door, socket in self._sockets.items():
+        for door, socket in list(self._sockets.items()):
             while (frames := self._session.frames_to_send(door, monotonic())) is not None:
                 try:
                     socket.send_multipart(frames, zmq.NOBLOCK)
                 except zmq.Again:
                     break
+                except BaseException:
+                    self._reconnect(door)
+                    raise
                 self._session.sent(door)
+
+    def _reconnect(self, door: Door) -> None:
+        """Replace a socket that an interrupt (Ctrl-C) may have left between two frames of a message."""
+        self._sockets[door].close(0)
+        self._sockets[door] = connect(self._context, self.directory, door)
 
     @property
     def _is_over(self) -> bool:
@@ -285,15 +292,25 @@ class Client:
         end = monotonic() + start_timeout
         while not is_bound(self.directory, Door.CONTROL):
             if monotonic() >= end:
-                raise self._unreachable(start_timeout)
+                raise unreachable(self.directory, start_timeout)
             zmq.zmq_poll([], 5)
 
-    def _unreachable(self, seconds: float) -> Unreachable:
-        if not is_bound(self.directory, Door.CONTROL):
-            return Unreachable(f"no daemon answers on {self.directory} ({PATHS[Door.CONTROL]} is missing)")
-        return Unreachable(f"no daemon answers on {self.directory} ({PATHS[Door.CONTROL]} is there, but nobody spoke in {seconds:g} s)")
+
+def unreachable(directory: Path, seconds: float) -> Unreachable:
+    """Give the error for a daemon that does not answer."""
+    if not is_bound(directory, Door.CONTROL):
+        return Unreachable(f"no daemon answers on {directory} ({PATHS[Door.CONTROL]} is missing)")
+    return Unreachable(f"no daemon answers on {directory} ({PATHS[Door.CONTROL]} is there, but nobody spoke in {seconds:g} s)")
 
 
-def _bounded(body: bytes, limit: int) -> None:
+def check_path(directory: Path) -> None:
+    """Raise HostFailure for a runtime directory whose sockets nobody can connect to."""
+    longest = len(os.fsencode(directory / PATHS[Door.CONTROL]))
+    if longest > PATH_LIMIT:
+        raise HostFailure(f"cannot reach a daemon on {directory}: the path of its socket has {longest} bytes, at most {PATH_LIMIT} work")
+
+
+def bounded(body: bytes, limit: int) -> None:
+    """Raise RequestRefused for a body that no door takes."""
     if len(body) > limit:
         raise RequestRefused(f"cannot send {len(body)} bytes: a body has at most {limit}")
