@@ -52,7 +52,7 @@ def leave(run: Run, token: Token) -> None:
     named = f"{kind_of(node)} {node}"
     instance: SubInstance = token.workflow.top_workflow.subprocesses.pop(token.id)
     if node.call is None:
-        settle(run, Open("", "work", token, instance.scope), {})
+        settle(run, Open("", "work", token, instance.scope, seen={}), {})
         run.note("left", node.id, f"{named} left")
         return
     local = instance.local
@@ -65,7 +65,7 @@ def leave(run: Run, token: Token) -> None:
             found.update(instance.scope.values)
         elif mapping.target:
             found[mapping.target] = _mapped(run, token, mapping, instance.scope, "camunda:out")
-    settle(run, Open("", "work", token, local), found)
+    settle(run, Open("", "work", token, local, seen={}), found)
     run.note("returned", node.id, f'{named} returned from process "{node.call.element}"', process=node.call.element)
 
 

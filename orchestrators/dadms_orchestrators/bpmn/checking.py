@@ -138,7 +138,7 @@ def check(source: bytes, *, name: str, siblings: Mapping[str, bytes] | None = No
 
         judge(current, report(findings), report(warnings))
         for _, node in every_node(current.scope):
-            if node.call is None or not node.call.element:
+            if node.call is None or not node.call.names_a_process:
                 continue
             found = library.find(node.call.element)
             if len(found) == 1:
@@ -273,7 +273,7 @@ def siblings_wanted(source: bytes, name: str) -> list[str]:
         node.call.element
         for process in reader.processes.values()
         for _, node in every_node(process.scope)
-        if node.call is not None and node.call.element
+        if node.call is not None and node.call.names_a_process
     ]
     return [element for element in dict.fromkeys(called) if element not in reader.processes]
 
@@ -295,13 +295,18 @@ def load_siblings(path: Path) -> dict[str, bytes]:
             continue
         seen.add(element)
         for file, content in files.items():
-            if file not in found and element.encode() in content:
+            if file not in found and _may_hold(content, element):
                 found[file] = content
                 try:
                     wanted += siblings_wanted(content, file)
                 except ModelRefused:
                     continue  # check() says so where nothing else holds the process
     return found
+
+
+def _may_hold(content: bytes, process: str) -> bool:
+    """Whether a file may hold a process, without reading it as XML; one in two-byte characters always may."""
+    return content[:2] in (b"\xff\xfe", b"\xfe\xff") or any(quote + process.encode() + quote in content for quote in (b'"', b"'"))
 
 
 def _content(path: Path) -> bytes:

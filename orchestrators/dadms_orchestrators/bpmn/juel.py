@@ -65,6 +65,7 @@ class _Token(NamedTuple):
     kind: str
     text: str
     offset: int
+    word: str = ""  # as it stands in the text, when it is one: a word for an operator is a name after a dot
 
 
 # Words that stand for operators (JSR 341, 1.17 "Reserved words"), by the sign that they stand for.
@@ -154,10 +155,11 @@ class _Parser:
                 )
                 raise JuelError(what, position)
             kind, found = str(match.lastgroup), match.group()
+            word = found if kind == "name" else ""
             if kind == "name" and found in WORDS:
                 kind, found = "sign", WORDS[found]
             if kind != "space":
-                yield _Token(kind, found, position)
+                yield _Token(kind, found, position, word)
             position = match.end()
 
     def whole(self) -> tuple[Expr, int]:
@@ -230,9 +232,9 @@ class _Parser:
                 value = Expr("[]", (value, self._ternary()), opening.offset)
                 self._expect("]")
                 continue
-            if self.token.kind != "name":
+            if not self.token.word:
                 raise JuelError(f"a name is missing after the dot, before {self.token.text!r}", self.token.offset)
-            name = self._take().text
+            name = self._take().word
             if self._is("("):
                 value = Expr("call", (value, name, self._arguments()), opening.offset)
             else:
@@ -256,7 +258,7 @@ class _Parser:
             inner = self._ternary()
             self._expect(")")
             return inner
-        kind, text, offset = self.token
+        kind, text, offset, _ = self.token
         if kind == "sign":
             raise JuelError("the expression ends too early" if text == "}" else f"{text!r} is not expected here", offset)
         self._take()

@@ -189,7 +189,7 @@ def _member(base: Any, key: Any) -> Any:
             raise JuelError(f"{_shown(key)} is no index of a list")
         return base[int(index)] if 0 <= index < len(base) else None
     if isinstance(base, Execution):
-        if key in EXECUTION_PROPERTIES:
+        if isinstance(key, str) and key in EXECUTION_PROPERTIES:
             return EXECUTION_PROPERTIES[key](base)
         raise JuelError(f"execution has no property {_shown(key)} here; it has {', '.join(EXECUTION_PROPERTIES)}")
     raise JuelError(f"{_shown(base)} has no property {_shown(key)}")

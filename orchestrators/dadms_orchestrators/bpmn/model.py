@@ -76,6 +76,11 @@ class Call(msgspec.Struct, frozen=True):
     ins: tuple[Mapping, ...]
     outs: tuple[Mapping, ...]
 
+    @property
+    def names_a_process(self) -> bool:
+        """Whether it says which one, and does not compute it."""
+        return bool(self.element) and "{" not in self.element
+
 
 class Event(msgspec.Struct, frozen=True):
     """What an event waits for or throws; `kind` is "none", "error", "terminate", "timer" or the name of one that cannot run here."""

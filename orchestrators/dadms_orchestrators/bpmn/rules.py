@@ -75,6 +75,7 @@ def judge(process: Process, refuse: Report, warn: Report) -> None:
             _chooses(scope, node, named, refuse, warn)
             _attached(scope, node, named, refuse)
             _parameters(node, named, refuse, warn)
+            _form(node, named, refuse)
             for part, line in node.unused:
                 warn(line, node.id, f"{named}: {part} is not executed")
         _reached(scope, refuse)
@@ -112,7 +113,7 @@ def _can_run(node: Node, named: str, refuse: Report) -> None:
                 refuse(node.event.when.line, node.id, f"{named}: {error}")
     if node.tag == "boundaryEvent" and node.event is not None and node.event.kind == "error" and not node.interrupting:
         refuse(node.line, node.id, f"{named} catches an error and must interrupt its task, and says that it does not")
-    if node.tag == "callActivity" and node.call is not None and (not node.call.element or "{" in node.call.element):
+    if node.tag == "callActivity" and node.call is not None and not node.call.names_a_process:
         refuse(
             node.line,
             node.id,
@@ -227,6 +228,9 @@ def _parameters(node: Node, named: str, refuse: Report, warn: Report) -> None:
                 refuse(script.line, node.id, what)
             else:  # an external task: its handler does the work, and sees the script
                 warn(script.line, node.id, f'{what}; the handler of topic "{node.implementation.topic}" answers for it')
+
+
+def _form(node: Node, named: str, refuse: Report) -> None:
     for name, count in _counts(entry.name for entry in node.fields).items():
         if count > 1 or not name:
             refuse(
@@ -273,7 +277,7 @@ def _reached(scope: Scope, refuse: Report) -> None:
 
 def _ends(scope: Scope, refuse: Report) -> None:
     """A loop that nothing leaves would run for ever; a dead end is reported where it is."""
-    dead = [node.id for node in scope.nodes.values() if not scope.leaving(node)]
+    dead = [node.id for node in scope.nodes.values() if node.tag == "endEvent" or not scope.leaving(node)]
     ending = _walk(scope, dead, backwards=True)
     caught = [node for node in scope.nodes.values() if node.id not in ending]
     if caught:

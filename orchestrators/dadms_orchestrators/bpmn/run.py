@@ -374,10 +374,6 @@ class Run:
         spec = token.task_spec
         return Evaluator(scope, spec.node, spec.process, self.instance, self.business_key, assumed=assumed)
 
-    def undefined(self) -> tuple[str, ...]:
-        """Variables that conditions read and that are not set."""
-        return tuple(name for name in self.definition.checked.condition_variables if name not in self._top.scope and name != "execution")
-
     def note(self, what: str, element: str, text: str, **detail: Any) -> None:
         """Say that something happened."""
         self._steps.append(Note(what, element, text, detail))

@@ -51,13 +51,15 @@ class TreeRow(msgspec.Struct):
 
 
 class OpenRow(msgspec.Struct):
-    """Work or a user task that is out."""
+    """Work or a user task that is out; `past` and `later` say how the variables that it began with differ from those of now."""
 
     id: str
     kind: str
     token: int
     inputs: dict[str, Any]
     connector: dict[str, Any] | None
+    past: dict[str, Any]
+    later: list[str]
 
 
 class Snapshot(msgspec.Struct):
@@ -105,6 +107,14 @@ def _tree_row(tree: Any) -> TreeRow:
     )
 
 
+def _open_row(opened: Open) -> OpenRow:
+    now = opened.scope.all()
+    unset = object()
+    past = {name: value for name, value in opened.seen.items() if now.get(name, unset) is not value}  # values are never changed in place
+    later = [name for name in now if name not in opened.seen]
+    return OpenRow(opened.id, opened.kind, opened.token.id.int, opened.scope.values, opened.connector, past, later)
+
+
 def take(run: Run) -> bytes:
     """The snapshot of a run."""
     top = run._top
@@ -125,9 +135,7 @@ def take(run: Run) -> bytes:
             trees=[_tree_row(tree) for tree in top.trees()],
             ready=[token.id.int for token in top.ready],
             arming=[token.id.int for token in run._arming],
-            open=[
-                OpenRow(opened.id, opened.kind, opened.token.id.int, opened.scope.values, opened.connector) for opened in run._open.values()
-            ],
+            open=[_open_row(opened) for opened in run._open.values()],
         )
     )
 
@@ -175,9 +183,11 @@ def _put(run: Run, snapshot: Snapshot) -> None:
     run._serial = snapshot.serial
     run._status, run._error, run._end_event = snapshot.status, snapshot.error, snapshot.end_event
     run._path, run._gone = snapshot.path, set(snapshot.gone)
-    for opened in snapshot.open:
-        token = tokens[opened.token]
-        run._open[opened.id] = Open(opened.id, opened.kind, token, Scope(opened.inputs, token.workflow.scope), opened.connector)
+    for entry in snapshot.open:
+        token = tokens[entry.token]
+        scope = Scope(entry.inputs, token.workflow.scope)
+        seen = {name: value for name, value in {**scope.all(), **entry.past}.items() if name not in entry.later}
+        run._open[entry.id] = Open(entry.id, entry.kind, token, scope, seen=seen, connector=entry.connector)
 
 
 def _fill(tree: Tree, row: TreeRow, tokens: dict[int, Token]) -> None:

@@ -17,15 +17,25 @@ if TYPE_CHECKING:
 
 
 class Open:
-    """Work or a user task that is out; `scope` holds its input parameters."""
+    """Work or a user task that is out; `scope` holds its input parameters, `seen` the variables as they were when it began: given again, it is the same."""
 
-    __slots__ = ("connector", "id", "kind", "scope", "token")
+    __slots__ = ("connector", "id", "kind", "scope", "seen", "token")
 
-    def __init__(self, identifier: str, kind: str, token: Token, scope: Scope, connector: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        identifier: str,
+        kind: str,
+        token: Token,
+        scope: Scope,
+        *,
+        seen: dict[str, Any] | None = None,
+        connector: dict[str, Any] | None = None,
+    ) -> None:
         self.id = identifier
         self.kind = kind  # "work" or "user task"
         self.token = token
         self.scope = scope
+        self.seen = scope.all() if seen is None else seen
         self.connector = connector
 
 
@@ -50,7 +60,7 @@ def work_of(opened: Open, run: Run) -> Work:
         topic=implementation.topic,
         properties=node.properties,
         documentation=node.documentation,
-        variables=opened.scope.all(),
+        variables=opened.seen,
         inputs=dict(opened.scope.values),
         script=textwrap.dedent(script.source) if script is not None else "",
         script_format="python" if script is not None else "",
@@ -75,10 +85,11 @@ def user_task_of(opened: Open, run: Run) -> UserTask:
     """The step of a user task."""
     spec = opened.token.task_spec
     node: Node = spec.node
-    evaluator = run.evaluator(opened.scope, opened.token, assumed=[])
+    scope = Scope(opened.seen)
+    evaluator = run.evaluator(scope, opened.token, assumed=[])
     fields: list[Field] = []
     for field in node.fields:
-        candidates = [opened.scope.get(field.name)]
+        candidates = [scope.get(field.name)]
         if field.default is not None:
             candidates.append(evaluator.text(f'default of field "{field.name}"', field.default))
         default = next((value for value in map(partial(_fitting, field), candidates) if value is not None), None)
@@ -91,8 +102,8 @@ def user_task_of(opened: Open, run: Run) -> UserTask:
         fields=tuple(fields),
         assignee=str(evaluator.text("its assignee", node.assignee) or "") if node.assignee is not None else "",
         groups=node.groups,
-        undefined=run.undefined(),
-        variables=opened.scope.all(),
+        undefined=tuple(name for name in run.definition.checked.condition_variables if name not in scope and name != "execution"),
+        variables=opened.seen,
         file=spec.process.file,
         line=node.line,
     )
