@@ -21,8 +21,8 @@ VARIABLES: dict[str, Any] = {
     "list": [1, {"b": 2}, "c"],
     "map": {"a": [10, 20], "key with space": 1, "empty": ""},
     "número": 7,
-    "execution": Execution("1001", "key-7", "P", "T1", "Task one", VARIABLES.get),
 }
+VARIABLES["execution"] = Execution("1001", "key-7", "P", "T1", "Task one", VARIABLES.get)
 
 WORTH: list[tuple[str, Any]] = [
     ("plain text", "plain text"),
