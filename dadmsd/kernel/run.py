@@ -103,7 +103,7 @@ class Loop:
         """Wait for something to happen and give it as events."""
         deadlines = [when for when in (self._kernel.next_deadline(), self.hands.next_retry(), self._look_for_lost_at) if when is not None]
         timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines and not self.hands.found else 0.0 if self.hands.found else None
-        found: list[events.Event] = []
+        found, self.hands.found = self.hands.found, []  # first: a child may answer its open gate before we read that it opened
         for key, mask in self._selector.select(timeout):
             if key.data == "keeper":
                 found.extend(self._read_keeper())
