@@ -27,6 +27,7 @@ from dadms_orchestrators.decision.model import Model, load_model
 from dadms_orchestrators.decision.xmltree import Element, parse_xml
 
 TOLERANCE = Decimal("0.00000001")  # what the kit's runner allows between two numbers
+BAR = 0.99  # of every rate; below it the run fails
 _PARSERS = {
     "date": parse_date,
     "dateTime": parse_date_time,
@@ -49,7 +50,7 @@ class Outcome(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Run the kit below a folder, print failures and rates; return 0 if every case passes."""
+    """Run the kit below a folder, print failures and rates; return 0 where every rate reaches the bar."""
     root = Path(arguments[0]) if arguments else Path("..") / "shared" / "conformance" / "dmn-tck"
     if not root.is_dir():
         print(f'cannot run the kit: "{root}" is no folder', file=sys.stderr)  # noqa: T201 - this is a program
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> int:
     for name, value in rates.items():
         print(f"{name:12} {value if name == 'cases' else format(value, '.4%')}")  # noqa: T201 - this is a program
     print(json.dumps(rates))  # noqa: T201 - this is a program
-    return 0 if all(outcome.passed for outcome in outcomes) else 1
+    return 0 if outcomes and all(rates[name] >= BAR for name in rates if name != "cases") else 1
 
 
 def suites(root: Path) -> list[Path]:

@@ -16,6 +16,8 @@ from dadms_orchestrators.decision.feel.runtime import Null
 from dadms_orchestrators.decision.feel.temporal import Date, DateTime, DayTimeDuration, Time, YearMonthDuration
 from dadms_orchestrators.decision.feel.values import NUMBERS, kind, midnight
 
+MAX_AMOUNT = 10**29  # nanoseconds or months; ten times the years that dates have
+
 
 def negate(value: Any) -> Any:
     """Return ``-value``."""
@@ -75,13 +77,19 @@ def _date_minus(left: Date, right: Date) -> DayTimeDuration:
 
 
 def _scaled(amount: int, factor: Decimal) -> int:
-    return int(NUMBERS.multiply(Decimal(amount), factor))
+    return _bounded(NUMBERS.multiply(Decimal(amount), factor))
+
+
+def _bounded(amount: Decimal) -> int:
+    if abs(amount) > MAX_AMOUNT:
+        raise Null("the duration is out of range")
+    return int(amount)
 
 
 def _divided(amount: int, divisor: Decimal) -> int:
     if not divisor:
         raise Null("division by zero")
-    return int(NUMBERS.divide(Decimal(amount), divisor))
+    return _bounded(NUMBERS.divide(Decimal(amount), divisor))
 
 
 def _ratio(left: int, right: int) -> Decimal:

@@ -19,7 +19,7 @@ from dadms_orchestrators.decision.feel.runtime import Null, current
 from dadms_orchestrators.decision.feel.types import ANY, Mismatch, coerce
 from dadms_orchestrators.decision.feel.values import Env, Evaluate, Function, kind
 
-MAX_CALLS = 60  # of user functions inside each other; each takes some ten frames of Python's thousand
+MAX_CALLS = 120  # of user functions inside each other; each takes some seven frames of Python's thousand
 
 
 @handles(s.Call)
@@ -68,6 +68,8 @@ def invoke(compiler: Compiler, function: Any, values: list[Any], names: list[str
         compiler.null(pos, f"{function.name}: {why}")
     except (DecimalException, OverflowError):
         compiler.null(pos, f"{function.name}: the result is out of range")
+    except RecursionError:
+        compiler.null(pos, f"{function.name}: it calls itself too deep")
     return None
 
 

@@ -2,7 +2,7 @@
 
 Rule 1: domains are evaluated from left to right, a later one seeing the variables before it.
 Rule 2: a domain is a list, a range of whole numbers or dates, or any other value as a list of one; null is no domain.
-Rule 3: no more than ``MAX_ITEMS`` rounds are made, whoever asks.
+Rule 3: no loop makes more than ``MAX_ITEMS`` rounds, and no evaluation more than ``MAX_ROUNDS``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from dadms_orchestrators.decision.feel import syntax as s
 from dadms_orchestrators.decision.feel.compiler import Compiler, constant_of, handles
-from dadms_orchestrators.decision.feel.runtime import Null
+from dadms_orchestrators.decision.feel.runtime import MAX_ROUNDS, Notes, Null, current
 from dadms_orchestrators.decision.feel.temporal import Date
 from dadms_orchestrators.decision.feel.values import MAX_ITEMS, Env, Evaluate, Range, kind
 
@@ -27,18 +27,20 @@ def _domains(compiler: Compiler, iterations: list[s.Iteration]) -> list[Domain]:
 def rounds(domains: list[Domain], env: Env) -> Iterator[Env]:
     """Return the environment of each round, nested loops flattened; raise ``Null`` for what is no domain."""
     made = 0
+    notes = current.get() or Notes()
 
     def nest(at: int, outer: Env) -> Iterator[Env]:
         nonlocal made
         if at == len(domains):
-            made += 1
-            if made > MAX_ITEMS:
-                raise Null(f"more than {MAX_ITEMS} rounds")
             yield outer
             return
         name, domain, end = domains[at]
         items = items_of(domain(outer)) if end is None else span(domain(outer), end(outer))
         for item in items:
+            made += 1
+            notes.rounds += 1
+            if made > MAX_ITEMS or notes.rounds > MAX_ROUNDS:
+                raise Null(f"more than {MAX_ITEMS} rounds of a loop, or {MAX_ROUNDS} of an evaluation")
             yield from nest(at + 1, {**outer, name: item})
 
     return nest(0, env)

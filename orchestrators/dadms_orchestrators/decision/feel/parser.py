@@ -8,13 +8,14 @@ Rule 3: precedence, loosest first: or, and, comparison, + -, * /, **, unary -, i
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 
 from dadms_orchestrators.decision.errors import LimitExceeded, SyntaxRefused
 from dadms_orchestrators.decision.feel import syntax as s
 from dadms_orchestrators.decision.feel.namereader import KEYWORDS, NameReader
 from dadms_orchestrators.decision.feel.names import Scope
 from dadms_orchestrators.decision.feel.tokens import Token, tokenize, unescape
+from dadms_orchestrators.decision.feel.values import NUMBERS
 
 MAX_DEPTH = 64  # of brackets and keywords inside each other; the conformance kit needs 12
 MAX_CHAIN = 100  # paths, filters and calls in a row
@@ -48,6 +49,7 @@ class Parser(NameReader):
         super().__init__(text, tokenize(text), scope)
         self.temporal = temporal
         self.depth = 0
+        self.brackets: dict[int, int] | None = None  # "[" to its "]", made when first asked for
 
     # -- expressions ---------------------------------------------------------------------------------------------
 
@@ -198,7 +200,7 @@ class Parser(NameReader):
         token = self.token
         if token.kind == "number":
             self.advance()
-            return s.Literal(token.pos, Decimal(token.text))
+            return s.Literal(token.pos, self.number(token))
         if token.kind == "string":
             self.advance()
             return s.Literal(token.pos, unescape(token.text))
@@ -207,6 +209,13 @@ class Parser(NameReader):
         if token.kind == "end":
             raise self.refuse("an expression is missing here")
         return self.word(token)
+
+    def number(self, token: Token) -> Decimal:
+        """Return the value of a number, rounded to 34 digits."""
+        try:
+            return NUMBERS.create_decimal(token.text)
+        except DecimalException:
+            raise SyntaxRefused("the number is out of range", self.text, token.pos) from None
 
     def bracket(self, token: Token) -> s.Node:
         """Read an operand that starts with a sign."""
@@ -262,15 +271,10 @@ class Parser(NameReader):
         """Say whether a ``[`` ends the range around it (``[1..5[``) instead of opening a filter."""
         if not self.in_range:
             return False
-        depth = 0
-        for at in range(self.at, len(self.tokens)):
-            text, kind = self.tokens[at].text, self.tokens[at].kind
-            if kind != "op":
-                continue
-            depth += (text == "[") - (text == "]")
-            if depth == 0:
-                return at == self.at + 1 or self.tokens[at + 1].text not in ("]", ")", "[")
-        return True
+        if self.brackets is None:
+            self.brackets = matching_brackets(self.tokens)
+        at = self.brackets.get(self.at)
+        return at is None or at == self.at + 1 or self.tokens[at + 1].text not in ("]", ")", "[")
 
     def context(self, token: Token) -> s.Node:
         """Read what follows ``{``."""
@@ -345,6 +349,8 @@ class Parser(NameReader):
             domain = self.in_brackets(self.any_expression)
             end = self.in_brackets(lambda: self.expression(3)) if self.accept("..") else None
             found.append(s.Iteration(name, domain, end))
+            if len(found) > MAX_CHAIN:
+                raise LimitExceeded("cannot read expression", f"more than {MAX_CHAIN} iterations in one loop")
             self.scope = Scope((name,), outer=self.scope)
             if not self.accept(","):
                 self.expect(last)
@@ -422,3 +428,15 @@ class Parser(NameReader):
         while self.accept(","):
             tests.append(self.any_expression())
         return tests
+
+
+def matching_brackets(tokens: list[Token]) -> dict[int, int]:
+    """Return for the index of each ``[`` the one of the ``]`` that closes it, if any does."""
+    closed: dict[int, int] = {}
+    waiting: list[int] = []
+    for at, token in enumerate(tokens):
+        if token.kind == "op" and token.text == "[":
+            waiting.append(at)
+        elif token.kind == "op" and token.text == "]" and waiting:
+            closed[waiting.pop()] = at
+    return closed

@@ -15,6 +15,8 @@ from dadms_orchestrators.decision.errors import Place, position
 
 MAX_NOTES = 200  # the first ones tell the story; a loop over a million items must not
 
+MAX_ROUNDS = 10_000_000  # of all loops of one evaluation: some ten seconds, after which nobody waits for a decision
+
 
 class Null(Exception):
     """The value is null; the text says why."""
@@ -41,6 +43,7 @@ class Notes(msgspec.Struct):
     dropped: int = 0
     tables: list[Any] = []  # ``trace.TableTrace``, in order of evaluation
     failures: list[tuple[Source, int, str]] = []  # notes that are errors: a wrong type, an undefined result
+    rounds: int = 0  # of loops
     calls: int = 0  # of user functions that are running inside each other
 
 

@@ -1,0 +1,138 @@
+"""Many inputs through one decision: rows in, outcomes out, one at a time.
+
+Rule 1: everything streams; a file of any length takes the memory of one row.
+Rule 2: a row that cannot be read or evaluated is an outcome with errors, and the next one goes on.
+Rule 3: a CSV cell becomes what the input of that name is declared to be; an empty one is null. Where nothing is declared,
+a number or boolean is taken for what it looks like and anything else for a string.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from dadms_orchestrators.decision.errors import DecisionError
+from dadms_orchestrators.decision.evaluation import evaluate
+from dadms_orchestrators.decision.jsonvalues import to_json_value
+from dadms_orchestrators.decision.model import Model
+
+MAX_LINE = 1_000_000  # characters of one row
+_BOOLEANS = {"true": True, "false": False, "TRUE": True, "FALSE": False, "True": True, "False": False}
+_EXACT = msgspec.json.Decoder(float_hook=Decimal)  # JSON's numbers keep their digits
+
+Row = Mapping[str, object] | DecisionError  # inputs, or why there are none
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of one row."""
+
+    number: int  # from 1
+    inputs: Mapping[str, object]
+    value: Any  # FEEL value, null where there are errors
+    errors: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()  # "decision: 1, 4" for each table that ran
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a line of JSON lines."""
+        return {
+            "row": self.number,
+            "value": to_json_value(self.value),
+            "errors": list(self.errors),
+            "rules": list(self.rules),
+        }
+
+
+def evaluate_rows(model: Model, decision: str, rows: Iterable[Row], *, first: int = 1) -> Iterator[Outcome]:
+    """Evaluate a decision for each row; ``first`` is the number of the first one."""
+    for number, row in enumerate(rows, start=first):
+        if isinstance(row, DecisionError):
+            yield Outcome(number, {}, None, (str(row),))
+            continue
+        try:
+            evaluation = evaluate(model, decision, row)
+        except DecisionError as error:
+            yield Outcome(number, row, None, (str(error),))
+            continue
+        rules = tuple(
+            f"{table.head.node}: {', '.join(str(index + 1) for index in table.matched) or 'none'}" for table in evaluation.trace.tables
+        )
+        yield Outcome(number, row, evaluation.value, tuple(str(error) for error in evaluation.errors), rules)
+
+
+def read_json_lines(lines: Iterable[str | bytes]) -> Iterator[Row]:
+    """Iterate over objects, one a line; empty lines are skipped."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        what = f"cannot read line {number}"
+        if len(line) > MAX_LINE:
+            yield DecisionError(what, f"{len(line)} characters, at most {MAX_LINE} are read")
+            continue
+        try:
+            found = _EXACT.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            yield DecisionError(what, f"it is no JSON: {error}")
+            continue
+        yield found if isinstance(found, dict) else DecisionError(what, "it is no JSON object")
+
+
+def read_csv(lines: Iterable[str], model: Model) -> Iterator[Row]:
+    """Iterate over the rows of a CSV file whose first line names the inputs."""
+    types = model.inputs()
+    reader = csv.reader(lines, strict=True)
+    try:
+        names = next(reader, [])
+        for cells in reader:
+            if not cells:
+                continue
+            what = f"cannot read line {reader.line_num}"
+            if len(cells) != len(names):
+                yield DecisionError(what, f"{len(cells)} cells, {len(names)} columns are named")
+                continue
+            try:
+                yield {name: cell(text, types.get(name, "Any")) for name, text in zip(names, cells, strict=True)}
+            except ValueError as error:
+                yield DecisionError(what, str(error))
+    except csv.Error as error:
+        yield DecisionError(f"cannot read line {reader.line_num}", f"it is no CSV: {error}")
+
+
+def cell(text: str, declared: str) -> object:
+    """Return what a cell means for an input of a declared type; raise ``ValueError`` where it means nothing."""
+    text = text.strip()
+    if not text:
+        return None
+    if declared == "boolean":
+        if text in _BOOLEANS:
+            return _BOOLEANS[text]
+        raise ValueError(f"{text!r} is no boolean")
+    if declared == "number":
+        return _number(text)
+    if text[0] in "[{":
+        try:
+            found: object = _EXACT.decode(text)
+        except msgspec.DecodeError:
+            return text
+        return found
+    if declared != "Any":
+        return text  # a string, or a date that the input's type reads
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    try:
+        return _number(text)
+    except ValueError:
+        return text
+
+
+def _number(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no number") from None
+    if not number.is_finite():
+        raise ValueError(f"{text!r} is no number")
+    return number
