@@ -71,11 +71,10 @@ def _is_anothers(group: str, ours: frozenset[int]) -> bool:
 def check(before: Found) -> None:
     """Assert that nothing is left; what is, is killed, so that the next test is judged for itself."""
     deadline = time.monotonic() + GRACE
-    left = look().beyond(before)
+    left = _left(before)
     while left and time.monotonic() < deadline:
         time.sleep(0.01)  # an end leaves no event for who is not its parent
-        left = look().beyond(before)
-    left = left._replace(groups=frozenset(group for group in left.groups if not _is_anothers(group, left.processes)))
+        left = _left(before)
     if not left:
         return
     described = [f"process {pid}: {_command(pid)}" for pid in sorted(left.processes)]
@@ -86,6 +85,11 @@ def check(before: Found) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     raise AssertionError("left behind:\n  " + "\n  ".join(described))
+
+
+def _left(before: Found) -> Found:
+    left = look().beyond(before)
+    return left._replace(groups=frozenset(group for group in left.groups if not _is_anothers(group, left.processes)))
 
 
 def _command(pid: int) -> str:
