@@ -81,6 +81,7 @@ class Router:
             self.connections += 1 if parse_monitor_message(frames)["event"] == zmq.EVENT_ACCEPTED else -1
         if self.is_bound and self.connections >= self.ceiling:
             self.socket.unbind(f"ipc://{self.path}")
+            self.path.unlink(missing_ok=True)
             self.is_bound = False
             return f"shut the {self.door.name.lower()} door: {self.connections} connections, at most {self.ceiling}"
         if not self.is_bound and self.connections < self.ceiling * REBIND_SHARE:
@@ -149,6 +150,8 @@ class Router:
         """Close the door; what was sent has the linger's time to go out."""
         self.socket.disable_monitor()
         self.monitor.close(0)
+        if self.is_bound:
+            self.path.unlink(missing_ok=True)
         self.socket.close()
 
 

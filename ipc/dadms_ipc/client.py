@@ -71,6 +71,10 @@ class Client:
         answer = self._ask(Kind.CALL, encode_body(request), to="kernel", timeout=seconds)
         return decode_answer(request, answer.status, answer.body)
 
+    def call_raw(self, body: bytes, *, to: str = "kernel", timeout: float | None = None) -> Answer:
+        """Ask a service with a body of the caller's own making; gives the status and the body of the answer."""
+        return self._ask(Kind.CALL, body, to=to, timeout=timeout)
+
     def bus_status(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Give the counters of the bus."""
         answer = self._ask(Kind.CALL, encode_body({"verb": "status"}), to="bus", timeout=timeout)

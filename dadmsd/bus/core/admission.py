@@ -149,6 +149,12 @@ class Admission:
         if not session.routes:
             session.gone_since = now
 
+    def leave(self, session: Session, connection: Connection, now: float) -> None:
+        """Take a connection out of its session, at its own wish."""
+        del session.routes[connection.peer.door]
+        connection.session = None
+        connection.since = now
+
     def remove(self, session: Session, now: float) -> None:
         """Forget a session that ended; its connections may say hello again."""
         del self.sessions[session.client]

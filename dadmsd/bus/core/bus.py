@@ -203,7 +203,9 @@ class Bus:
             self.outbox.refuse(peer, header.id, REFUSED, f'cannot speak as "{header.sender}": this session is "{session.address}"')
             return
         if kind == Kind.BYE:
-            self._end(session, now, "it said goodbye")
+            self.admission.leave(session, connection, now)
+            if not session.routes:  # the other door may still have answers on their way
+                self._end(session, now, "it said goodbye")
             return
         if LEVELS[session.role] < LEVELS[ROLES[Kind(kind)]]:
             self.outbox.audit(f"refused {session.origin}: {Kind(kind).name} needs the role {ROLES[Kind(kind)]}", now)

@@ -51,6 +51,7 @@ class SmallKernel:
         self._channel: channel.Channel[link.FromBus] | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self.spawn_answer: bytes | None = None  # said instead of the right one
         self._next_pid = 1001
 
     def enroll(self, pid: int, incarnation: int = 1, uid: int | None = None) -> Identity:
@@ -137,6 +138,7 @@ class SmallKernel:
         if asked.get("verb") == "spawn":
             body = self.journal.setdefault(key, b"") or self._spawned()
             self.journal[key] = body
+            body = self.spawn_answer or body
         elif asked.get("verb") == "status" and asked.get("pid") is None:
             body = msgspec.msgpack.encode(INFO)
         elif asked.get("verb") == "wait":
@@ -160,6 +162,8 @@ class Daemon:
 
     def start_bus(self, *, linked: bool = True) -> None:
         """Start a bus, as the keeper does, and link it with the kernel."""
+        if self._keeper is not None:
+            self._keeper.close()
         ours, theirs = channel.pair()
         command: Iterable[str] = [sys.executable, "-m", "dadmsd.bus", "--keeper-fd", str(theirs.fileno())]
         if self.files is not None:
@@ -200,6 +204,12 @@ class Daemon:
         assert self._keeper is not None
         self._keeper.send(keeper.StopAsked("test"))
         return self.bus.wait(10)
+
+    def close_keeper(self) -> None:
+        """Let the keeper die, as far as the bus can see."""
+        assert self._keeper is not None
+        self._keeper.close()
+        self._keeper = None
 
     def text(self) -> str:
         """Give what the bus wrote for the log."""

@@ -1,0 +1,270 @@
+"""Messages between processes and clients, through a real bus; a second client stands for the other side, on its own thread."""
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from dadms_ipc.client import Client
+from dadms_ipc.envelope import Identity, Kind
+from dadms_ipc.errors import DeadlinePassed, RequestRefused
+from dadmsd.kernel import link
+from tests.integration.bus.daemon import Daemon, await_true
+
+
+class Other:
+    """A client on a thread of its own, which runs one function and keeps what it raises."""
+
+    def __init__(self, daemon: Daemon, work: Callable[[Client], object], identity: Identity | None = None) -> None:
+        self.error: BaseException | None = None
+        self.result: object = None
+        self.address = ""
+        self._is_ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(daemon, work, identity))
+        self._thread.start()
+        assert self._is_ready.wait(10)
+
+    def _run(self, daemon: Daemon, work: Callable[[Client], object], identity: Identity | None) -> None:
+        try:
+            with Client(daemon.directory, identity=identity) as client:
+                client.subscribe("ready/to/listen")  # opens the data door, and waits for it
+                self.address = client.address
+                self._is_ready.set()
+                self.result = work(client)
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._is_ready.set()
+
+    def join(self) -> object:
+        """Wait for its end; gives what its work gave, raises what it raised."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+def test_send_returns_when_the_receiver_has_handled_it(daemon: Daemon) -> None:
+    """The sender waits for the receiver's word, not the bus's."""
+    handled = threading.Event()
+
+    def work(client: Client) -> object:
+        message = client.receive(acknowledge=False)
+        handled.set()
+        client.acknowledge(message)
+        return message
+
+    other = Other(daemon, work, daemon.kernel.enroll(1001))
+    with Client(daemon.directory) as client:
+        client.send("1001", "TASK_REQUEST", b"body")
+        assert handled.is_set()
+        address = client.address
+    message = other.join()
+    assert (message.kind, message.sender, message.to, message.topic, message.body) == (Kind.SEND, address, "1001", "TASK_REQUEST", b"body")  # type: ignore[attr-defined]  # a Message
+
+
+def test_a_receiver_may_refuse_with_its_reason(daemon: Daemon) -> None:
+    """The sender gets the receiver's words."""
+
+    def work(client: Client) -> object:
+        for _ in range(2):
+            client.refuse(client.receive(acknowledge=False), "not today")
+        return None
+
+    other = Other(daemon, work, daemon.kernel.enroll(1001))
+    with Client(daemon.directory) as client:
+        with pytest.raises(RequestRefused, match="not today"):
+            client.send("1001", "TASK_REQUEST")
+        with pytest.raises(RequestRefused, match="not today"):
+            client.request("1001")
+    other.join()
+
+
+def test_a_request_is_answered_by_its_receiver(daemon: Daemon) -> None:
+    """A thread's address reaches its process, which sees the thread."""
+
+    def work(client: Client) -> object:
+        seen = []
+        for _ in range(2):
+            message = client.receive()
+            seen.append(message.to)
+            client.reply(message, b"re: " + message.body)
+        return seen
+
+    other = Other(daemon, work, daemon.kernel.enroll(1001))
+    with Client(daemon.directory) as client:
+        assert client.request("1001", b"one") == b"re: one"
+        assert client.request("1001/17", b"two") == b"re: two"
+    assert other.join() == ["1001", "1001/17"]
+
+
+@pytest.mark.parametrize("size", [0, 140, 16 * 1024, 16 * 1024 + 1, 64 * 1024, 5 * 1024 * 1024])
+def test_bodies_of_any_size_pass_untouched(daemon: Daemon, size: int) -> None:
+    """Small ones are copied and batched, large ones are not; the receiver sees no difference."""
+
+    def work(client: Client) -> object:
+        for _ in range(3):
+            message = client.receive()
+            client.reply(message, message.body)
+        return None
+
+    other = Other(daemon, work, daemon.kernel.enroll(1001))
+    body = bytes(range(256)) * (size // 256 + 1)
+    with Client(daemon.directory) as client:
+        for _ in range(3):
+            assert client.request("1001", body[:size]) == body[:size]
+    other.join()
+
+
+def test_publications_reach_those_who_subscribe_and_no_others(daemon: Daemon) -> None:
+    """Dots and slashes are alike; ``*`` is a segment, ``#`` the rest."""
+
+    def work(client: Client) -> object:
+        client.subscribe("process/*/task")
+        client.subscribe("process.1001.#")
+        client.publish("listening")
+        seen = []
+        while (message := client.receive()).topic != "process/1001/end":
+            seen.append(message.topic)
+        return seen
+
+    with Client(daemon.directory) as client:
+        client.subscribe("listening")
+        other = Other(daemon, work)
+        assert client.receive().topic == "listening"
+        for topic in (
+            "process/1002/task",
+            "process.1002.other",
+            "process/1001",
+            "process.1001.task",
+            "process/1002/task/deep",
+            "process/1001/end",
+        ):
+            client.publish(topic)
+        assert other.join() == ["process/1002/task", "process/1001", "process.1001.task"]
+
+
+def test_unsubscribed_is_unsubscribed(daemon: Daemon) -> None:
+    """In order: what is published after the answer does not come."""
+    with Client(daemon.directory) as client:
+        client.subscribe("a/*")
+        client.publish("a/1")
+        assert client.receive().topic == "a/1"
+        client.unsubscribe("a.*")
+        client.subscribe("b")
+        client.publish("a/2")
+        client.publish("b")
+        assert client.receive().topic == "b"
+
+
+def test_events_of_the_kernel_reach_subscribers_with_their_numbers(daemon: Daemon) -> None:
+    """And nobody else may publish there."""
+    with Client(daemon.directory) as client:
+        client.subscribe("events/#")
+        for number in (7, 8):
+            daemon.kernel.say(link.Event(number, "process/1001/running", msgspec.Raw(b"\x01")))
+        first, second = client.receive(), client.receive()
+        assert [(one.topic, one.number, one.sender, one.body) for one in (first, second)] == [
+            ("events/process/1001/running", 7, "kernel", b"\x01"),
+            ("events/process/1001/running", 8, "kernel", b"\x01"),
+        ]
+        client.publish("events/process/1001/running", b"forged")
+        with pytest.raises(DeadlinePassed):
+            client.receive(timeout=0.1)
+        assert client.bus_status()["counters"]["refused"] == 1
+
+
+def test_a_message_to_nobody_is_refused_at_once(daemon: Daemon) -> None:
+    """With the address, and why."""
+    with Client(daemon.directory) as client:
+        for address in ("1001", "1001/3", "client/none", "nobody"):
+            with pytest.raises(RequestRefused, match=f'cannot reach "{address}"'):
+                client.send(address, "TASK_REQUEST")
+
+
+def test_a_message_waits_for_a_process_that_lives_but_is_not_connected_yet(daemon: Daemon) -> None:
+    """Enrolled is alive: it will say hello in a moment."""
+    identity = daemon.kernel.enroll(1001)
+    results: list[bytes] = []
+    with Client(daemon.directory) as client:
+        await_true(lambda: client.bus_status()["enrolled"] == 1, "the roster has it")
+        asking = threading.Thread(target=lambda: results.append(_ask(daemon)))
+        asking.start()
+        await_true(lambda: client.bus_status()["queued"] == 1, "the message waits")
+        with Client(daemon.directory, identity=identity) as process:
+            process.reply(process.receive(), b"late")
+            asking.join(10)
+    assert results == [b"late"]
+
+
+def _ask(daemon: Daemon) -> bytes:
+    with Client(daemon.directory) as client:
+        return client.request("1001", b"anybody?")
+
+
+def test_what_waited_past_its_deadline_is_never_delivered(daemon: Daemon) -> None:
+    """Expired work is dropped before it is delivered, and counted."""
+    identity = daemon.kernel.enroll(1001)
+    with Client(daemon.directory) as client:
+        with pytest.raises(DeadlinePassed):
+            client.request("1001", b"too late", timeout=0.15)
+        await_true(lambda: client.bus_status()["counters"]["expired"] == 1, "it expired")
+        with Client(daemon.directory, identity=identity) as process, pytest.raises(DeadlinePassed):
+            process.receive(timeout=0.15)
+
+
+def test_a_process_that_ends_fails_what_it_was_asked(daemon: Daemon) -> None:
+    """Its session is cut with the reason, and its askers need not wait for their deadlines."""
+    identity = daemon.kernel.enroll(1001)
+    received = threading.Event()
+
+    def work(client: Client) -> object:
+        client.receive()
+        received.set()
+        with pytest.raises(RequestRefused, match=r"process 1001\.1 ended"):
+            client.receive(timeout=10)
+        return "expelled"
+
+    other = Other(daemon, work, identity)
+    asking = Other(daemon, lambda client: client.request("1001", timeout=20))
+    assert received.wait(10)
+    daemon.kernel.discharge(identity)
+    assert other.join() == "expelled"
+    with pytest.raises(RequestRefused, match=r'cannot send to "1001".*process 1001\.1 ended'):
+        asking.join()
+
+
+def test_order_is_kept_per_sender(daemon: Daemon) -> None:
+    """Through batches, credit and queues."""
+    count = 3000  # more than the receiver's window, less than its queue
+
+    def work(client: Client) -> object:
+        client.subscribe("count")
+        client.publish("listening")
+        return [int(client.receive(timeout=10).body) for _ in range(count)]
+
+    with Client(daemon.directory) as client:
+        client.subscribe("listening")
+        other = Other(daemon, work)
+        client.receive()
+        for number in range(count):
+            client.publish("count", str(number).encode())
+        assert other.join() == list(range(count))
+
+
+def test_replying_to_a_send_or_acknowledging_a_request_is_a_mistake(daemon: Daemon) -> None:
+    """It is refused on the spot, with the kind that it was."""
+
+    def work(client: Client) -> object:
+        sent = client.receive(acknowledge=False)
+        with pytest.raises(RequestRefused, match="it is a SEND"):
+            client.reply(sent)
+        client.acknowledge(sent)
+        return None
+
+    other = Other(daemon, work, daemon.kernel.enroll(1001))
+    with Client(daemon.directory) as client:
+        client.send("1001", "TASK_REQUEST")
+    other.join()
