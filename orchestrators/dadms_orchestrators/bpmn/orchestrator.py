@@ -14,14 +14,17 @@ from typing import Any
 
 import msgspec
 
+import dadms_orchestrators.sdk.line  # noqa: F401 - heavy: loaded here, once, in the zygote
+from dadms_ipc.envelope import Kind
 from dadms_ipc.errors import RequestRefused
+from dadms_ipc.inbox import Message
 from dadms_orchestrators import handlers
 from dadms_orchestrators.bpmn import Cancelled, Checked, Definition, ModelRefused, Run, RunRefused, TaskError, UserTask, Work, check, load
 from dadms_orchestrators.bpmn.answers import answer_for
 from dadms_orchestrators.bpmn.decisions import DecisionLibrary, run_decision
 from dadms_orchestrators.bpmn.entries import ENTRIES
 from dadms_orchestrators.contract import Orchestrator
-from dadms_orchestrators.sdk.process import Process
+from dadms_orchestrators.sdk.process import MessageArrived, Process
 from dadms_orchestrators.sdk.session import Accepted, Event, Refused, StopRequested, ThreadEnded
 
 VERSION = "0.1.0"
@@ -105,7 +108,7 @@ class Drive:
                 elif isinstance(step, Cancelled):
                     self._cancel(step)
                 else:
-                    self._process.note(f"bpmn.{step.what}", step.text, {"element": step.element, "detail": step.detail})
+                    self._tell(f"bpmn.{step.what}", step.text, {"element": step.element, "detail": step.detail})
             for entry, works in ready.items():
                 self._submit(entry, works)
             if self._refusal:
@@ -137,19 +140,34 @@ class Drive:
             self._refusal = f'user task "{task.name or task.element}" ({task.file}:{task.line}) was not answered: {refused}; give values with --set NAME=VALUE or --input FILE'
             return
         shown = ", ".join(f"{key} = {value!r}" for key, value in values.items())
-        self._process.note(
+        self._tell(
             "bpmn.answered", f"{task.name or task.element}: {shown or 'nothing to fill in'}", {"element": task.element, "values": values}
         )
+
+    def _tell(self, kind: str, text: str, data: Mapping[str, Any]) -> None:
+        """Say what happens in the model, to the kernel's event stream and to whoever subscribes to this process."""
+        self._process.note(kind, text, data)
+        self._process.publish(f"process/{self._process.pid}/activity", {"type": "STATUS_UPDATE", "kind": kind, "text": text, "data": data})
+
+    def _heard(self, message: Message) -> None:
+        """Answer a request with the state of the run; nothing else is taken."""
+        if message.kind == Kind.REQUEST:
+            shown = sorted(work.name or work.element for work in self._open.values())
+            self._process.reply(message, {"status": "running", "open": shown, "variables": self._run.variables})
+        elif message.kind == Kind.SEND:
+            self._process.refuse(message, f"process {self._process.pid} runs a model, which takes no messages yet")
 
     def _cancel(self, step: Cancelled) -> None:
         place = self._places.pop(step.id, None)
         if place is not None:
             self._open.pop(place, None)
             self._process.cancel(*place)
-        self._process.note("bpmn.cancelled", step.reason, {"element": step.element})
+        self._tell("bpmn.cancelled", step.reason, {"element": step.element})
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, ThreadEnded):
+        if isinstance(event, MessageArrived):
+            self._heard(event.message)
+        elif isinstance(event, ThreadEnded):
             work = self._open.pop((event.ticket, event.index), None)
             if work is not None:  # else the model took the work back meanwhile
                 del self._places[work.id]
@@ -175,7 +193,7 @@ class Drive:
             return
         if work.kind == "decision":
             for row in event.value["rules"]:
-                self._process.note("bpmn.rule", f"{row['decision']}: rule {row['rule']} matched", row)
+                self._tell("bpmn.rule", f"{row['decision']}: rule {row['rule']} matched", row)
         complete(self._run, work, event.value)
 
     def give_outcome(self) -> None:

@@ -11,10 +11,13 @@ from typing import Any
 
 import msgspec
 
+import dadms_orchestrators.sdk.line  # noqa: F401 - heavy: loaded here, once, in the zygote
+from dadms_ipc.envelope import Kind
 from dadms_ipc.errors import RequestRefused
+from dadms_ipc.inbox import Message
 from dadms_orchestrators.contract import Orchestrator, Thread
 from dadms_orchestrators.decision import DecisionError, Model, evaluate, load_model, to_json_value
-from dadms_orchestrators.sdk.process import Process
+from dadms_orchestrators.sdk.process import MessageArrived, Process
 from dadms_orchestrators.sdk.session import Refused, StopRequested, ThreadEnded
 
 VERSION = "0.1.0"
@@ -35,6 +38,15 @@ class Config(msgspec.Struct, frozen=True):
     decision: str | None = None  # id or name; None: the one that no other requires
     inputs: dict[str, Any] = {}
     siblings: dict[str, bytes] = {}  # models that the model imports
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a serving process is asked."""
+
+    model: Source
+    decision: str | None = None
+    inputs: dict[str, Any] = {}
+    siblings: dict[str, bytes] = {}
 
 
 @lru_cache(maxsize=MODELS_KEPT)
@@ -121,10 +133,38 @@ def run(process: Process) -> None:
 
 
 def serve(process: Process) -> None:
-    """Stay until stopped."""
+    """Evaluate what others ask for, each request in a thread of its own, until stopped."""
     process.ready(ORCHESTRATOR.entries)
-    while not isinstance(process.next_event(), StopRequested):
-        pass
+    process.listen()
+    asked: dict[int, Message] = {}  # ticket -> request
+    while True:
+        match process.next_event():
+            case StopRequested():
+                return
+            case MessageArrived(message=message):
+                _begin(process, message, asked)
+            case Refused(ticket=ticket, reason=reason):
+                process.refuse(asked.pop(ticket), f"cannot evaluate: {reason}")
+            case ThreadEnded() as end if end.is_completed:
+                process.reply(asked.pop(end.ticket), end.value)
+            case ThreadEnded() as end:
+                process.refuse(asked.pop(end.ticket), end.result.message or f"its thread ended: {end.result.cause or end.result.status}")
+
+
+def _begin(process: Process, message: Message, asked: dict[int, Message]) -> None:
+    """Submit the evaluation that a request asks for, or refuse it."""
+    if message.kind != Kind.REQUEST:
+        if message.kind == Kind.SEND:
+            process.refuse(message, "a decision process answers requests, and takes no other messages")
+        return
+    try:
+        request = msgspec.msgpack.decode(message.body, type=Request)
+    except (msgspec.DecodeError, ValueError) as error:
+        process.refuse(message, f"cannot evaluate: the request is no msgpack map of model, decision and inputs: {error}")
+        return
+    asked[process.submit("evaluate", [msgspec.to_builtins(request, builtin_types=(bytes,))], labels=[request.decision or "decision"])] = (
+        message
+    )
 
 
 ORCHESTRATOR = Orchestrator(name="decision", version=VERSION, run=run, entries={"evaluate": evaluate_entry})

@@ -15,7 +15,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,10 +25,21 @@ from dadms_ipc.channel import FRAME_LIMIT, Channel
 from dadms_ipc.errors import PeerViolation, RequestRefused
 from dadms_orchestrators.sdk.session import Event, Session, StopRequested
 
+if TYPE_CHECKING:
+    from dadms_ipc.inbox import Message
+    from dadms_orchestrators.sdk.line import Line
+
+IPC = "ipc://"  # the line needs the runtime directory, which is where the sockets are
 NOTES_LIMIT = 1000  # notes that wait for a kernel that does not read; older ones are dropped
 SUBMIT_LIMIT = FRAME_LIMIT - 4096  # bytes of arguments; the slack is the header's and the labels'
 SETTLE_SECONDS = 10.0  # for the kernel to write the outcome down; it answers in milliseconds, its successor within a second
 SIGNAL_GRACE = 5.0  # seconds assumed when SIGTERM came without the kernel's word
+
+
+class MessageArrived(Event, frozen=True):
+    """Somebody sent this process a message over the bus: answer a request, acknowledge or refuse a send."""
+
+    message: "Message"
 
 
 class Process:
@@ -52,7 +64,8 @@ class Process:
         self._poll.register(self._channel.fileno(), select.POLLIN)
         if self._signals.fd is not None:
             self._poll.register(self._signals.fd, select.POLLIN)
-        self._wakers: set[int] = set()
+        self._line: Line | None = None
+        self._is_closed = False
 
     @property
     def open_threads(self) -> int:
@@ -100,7 +113,7 @@ class Process:
         self._send(self._session.outcome(status, msgspec.Raw(self._encoder.encode(value)), reason))
 
     def next_event(self, timeout: float | None = None) -> Event | None:
-        """Wait for what comes next, at most ``timeout`` seconds (None: for ever); None when nothing came or a waker woke.
+        """Wait for what comes next, at most ``timeout`` seconds (None: for ever); None when nothing came.
 
         Asking for the next event acknowledges the results that were given before. Raises ChannelClosed when the daemon is gone.
         """
@@ -114,23 +127,44 @@ class Process:
             ready = self._wait(left)
             if self._channel.fileno() in ready:
                 self._read()
+            if self._line is not None and self._line.fileno() in ready:
+                self._events.extend(map(MessageArrived, self._line.messages()))
             if self._signals.fd in ready and self._signals.drain():
                 self._read()  # the kernel's own word comes first, it has the reason
                 self._stop(StopRequested("SIGTERM", SIGNAL_GRACE))
-            if not self._events and (not ready or ready & self._wakers):
+            if not self._events and not ready:
                 return None
         return self._events.popleft()
 
-    def add_waker(self, fd: int) -> None:
-        """Let ``next_event`` return None when this descriptor becomes readable; its owner reads it."""
-        self._poll.register(fd, select.POLLIN)
-        self._wakers.add(fd)
+    def listen(self) -> None:
+        """Open the line to the bus now: what others send comes as MessageArrived. A process without a bus hears nothing, and that is all."""
+        if self._line is None and self.gate.control.startswith(IPC) and not self._is_closed:
+            from dadms_ipc.envelope import Identity
+            from dadms_orchestrators.sdk.line import Line  # heavy: an orchestrator that speaks imports it in its zygote
 
-    def remove_waker(self, fd: int) -> None:
-        """Forget a descriptor, before it is closed."""
-        if fd in self._wakers:
-            self._poll.unregister(fd)
-            self._wakers.discard(fd)
+            self._line = Line(Path(self.gate.control.removeprefix(IPC)).parent, Identity(self.pid, self.incarnation, self.gate.secret))
+            self._poll.register(self._line, select.POLLIN)
+
+    def publish(self, topic: str, body: object) -> None:
+        """Tell whoever subscribes. Never waits; what finds no bus is dropped."""
+        self.listen()
+        if self._line is not None:
+            self._line.publish(topic, self._encoder.encode(body))
+
+    def reply(self, message: "Message", body: object) -> None:
+        """Answer a request."""
+        if self._line is not None:
+            self._line.reply(message, self._encoder.encode(body))
+
+    def acknowledge(self, message: "Message") -> None:
+        """Tell the sender of a message that is no request that it was handled."""
+        if self._line is not None:
+            self._line.acknowledge(message)
+
+    def refuse(self, message: "Message", reason: str) -> None:
+        """Tell a sender that its message or request was not handled, and why."""
+        if self._line is not None:
+            self._line.refuse(message, reason)
 
     def settle(self) -> None:
         """Wait until the outcome, when there is one, is in the kernel's journal. Raises ChannelClosed when the daemon is gone."""
@@ -141,6 +175,10 @@ class Process:
 
     def close(self) -> None:
         """Give the descriptors back; what was not sent is dropped."""
+        self._is_closed = True
+        if self._line is not None:
+            self._line.close()
+            self._line = None
         self._signals.close()
         self._channel.close()
 

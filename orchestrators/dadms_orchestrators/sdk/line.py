@@ -1,0 +1,167 @@
+"""A process's line to the bus: a thread with an event loop, so that the bus can be slow, gone or restarted without the main noticing.
+
+1. The main never waits for the bus: what it says goes into a bounded queue, what others say waits in another, and a descriptor wakes the main.
+2. Without a bus nothing fails. The line tries again, ever less often; publications that found no place in the queue are counted and dropped.
+3. A line that the bus refuses (another incarnation speaks as this process) is over, and says so once in the log.
+
+Import this module where the orchestrator is imported: asyncio and pyzmq are then loaded in the zygote, and not once in every process. Neither starts a thread.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dadms_ipc.aio import Client, Identity, Message
+from dadms_ipc.errors import DadmsError, DeadlinePassed, RequestRefused
+
+PUBLICATIONS_LIMIT = 1000  # that wait for the bus; the oldest are dropped
+START_TIMEOUT = 0.1  # seconds for a bus to appear; then it is tried again, after a pause
+RETRY_FIRST, RETRY_LAST = 0.05, 5.0  # seconds between attempts, doubling
+QUIET = 3600.0  # seconds that a receive waits; then it waits again
+CLOSE_TIMEOUT = 1.0  # seconds that close waits for what was said to leave
+
+Saying = Callable[[Client], Any]
+
+
+class Line:
+    """One process's connection, opened in its own thread."""
+
+    def __init__(self, runtime_dir: Path, identity: Identity) -> None:
+        self.dropped = 0  # publications
+        self._runtime_dir = runtime_dir
+        self._identity = identity
+        self._publications: deque[tuple[str, bytes]] = deque()
+        self._answers: deque[Saying] = deque()
+        self._inbox: deque[Message] = deque()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()  # guards _loop against its end
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_work: asyncio.Event
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="bus line", daemon=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        """Give the descriptor that is readable when a message has come."""
+        return self._wake
+
+    def publish(self, topic: str, body: bytes) -> None:
+        """Say it to whoever subscribes, when the bus is there; never waits."""
+        if len(self._publications) >= PUBLICATIONS_LIMIT:
+            self._publications.popleft()
+            self.dropped += 1
+        self._publications.append((topic, body))
+        self._stir()
+
+    def reply(self, message: Message, body: bytes) -> None:
+        """Answer a request."""
+        self._answers.append(lambda client: client.reply(message, body))
+        self._stir()
+
+    def acknowledge(self, message: Message) -> None:
+        """Tell the sender that its message was handled."""
+        self._answers.append(lambda client: client.acknowledge(message))
+        self._stir()
+
+    def refuse(self, message: Message, reason: str) -> None:
+        """Answer a request, or a message, with why it was not handled."""
+        self._answers.append(lambda client: client.refuse(message, reason))
+        self._stir()
+
+    def messages(self) -> list[Message]:
+        """Take what has come."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        taken = []
+        while self._inbox:
+            taken.append(self._inbox.popleft())
+        return taken
+
+    def close(self) -> None:
+        """Let what was said leave, for CLOSE_TIMEOUT seconds at most, and end the thread."""
+        self._is_closing = True
+        self._stir()
+        self._thread.join(CLOSE_TIMEOUT)
+        if not self._thread.is_alive():
+            os.close(self._wake)
+
+    def _stir(self) -> None:
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._has_work.set)
+
+    # in the thread
+
+    def _run(self) -> None:
+        asyncio.run(self._live())
+
+    async def _live(self) -> None:
+        self._has_work = asyncio.Event()
+        with self._lock:
+            self._loop = asyncio.get_running_loop()
+        try:
+            await self._connect_and_serve()
+        except RequestRefused as refused:
+            print(f"the bus does not listen to this process: {refused}", file=sys.stderr)  # noqa: T201 - stderr is this process's log
+        finally:
+            with self._lock:
+                self._loop = None
+
+    async def _connect_and_serve(self) -> None:
+        """Be connected until closed. A client repeats lost connections by itself; this repeats first ones. Raises RequestRefused."""
+        pause = RETRY_FIRST
+        while not self._is_closing:
+            try:
+                async with Client(self._runtime_dir, identity=self._identity, start_timeout=START_TIMEOUT) as client:
+                    pause = RETRY_FIRST
+                    await self._serve(client)
+            except RequestRefused:
+                raise
+            except DadmsError:  # no bus, or none that answers
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing(), pause)
+                pause = min(2.0 * pause, RETRY_LAST)
+
+    async def _closing(self) -> None:
+        while not self._is_closing:
+            self._has_work.clear()
+            await self._has_work.wait()
+
+    async def _serve(self, client: Client) -> None:
+        listening = asyncio.create_task(self._listen(client))
+        try:
+            while True:
+                self._has_work.clear()
+                await self._say_all(client)
+                if self._is_closing:
+                    return
+                work = asyncio.create_task(self._has_work.wait())
+                done, _ = await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
+                work.cancel()
+                if listening in done:
+                    listening.result()  # raises what ended it
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError, DadmsError):
+                await listening
+
+    async def _say_all(self, client: Client) -> None:
+        while self._answers:
+            with contextlib.suppress(RequestRefused):  # the asker's deadline has passed, or the answer is too large for any
+                self._answers[0](client)
+            self._answers.popleft()
+        while self._publications:
+            topic, body = self._publications.popleft()
+            await client.publish(topic, body)
+
+    async def _listen(self, client: Client) -> None:
+        while True:
+            with contextlib.suppress(DeadlinePassed):
+                self._inbox.append(await client.receive(timeout=QUIET, acknowledge=False))
+                os.eventfd_write(self._wake, 1)
