@@ -40,6 +40,9 @@ class Config(msgspec.Struct, frozen=True):
     siblings: dict[str, bytes] = {}  # models that the model imports
 
 
+CONFIG = msgspec.msgpack.Decoder(Config)
+
+
 class Request(msgspec.Struct, frozen=True):
     """What a serving process is asked."""
 
@@ -123,7 +126,7 @@ def _conclude(process: Process, end: ThreadEnded) -> None:
 def run(process: Process) -> None:
     """Decide, or serve."""
     try:
-        config = msgspec.msgpack.decode(process.gate.config, type=Config)
+        config = CONFIG.decode(process.gate.config)
     except msgspec.ValidationError as error:
         raise RequestRefused(f'cannot start "{process.name}": its configuration is not a decision process\'s: {error}') from None
     if config.model is not None:
