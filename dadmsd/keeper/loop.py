@@ -370,7 +370,7 @@ class Keeper:
                 raise RequestRefused(f'cannot store "{name}": it is the keeper\'s')
             self._store.put(name, fds)
         except RequestRefused as error:
-            self._voice.say(str(error))
+            self._voice.note(str(error))
             self._tell(self._kernel, name[:200], messages.StoreRefused(name[:200], str(error)))
             return
         if name.startswith(LOG):

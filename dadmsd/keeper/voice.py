@@ -1,6 +1,7 @@
 """What the keeper says: to people on its stderr, and with the time to ``servers.log`` in the state directory, where the servers' own output goes.
 
-It never blocks for a reader: a line for a terminal or pipe that is not writable is dropped there, and a peer that causes many lines gets LINES_A_SECOND.
+It never blocks for a reader: a line for a terminal or pipe that is not writable is dropped there. People are told what happens to servers, which is rare by their
+backoff; what a peer can cause as often as it likes is a note in the file, at most LINES_A_SECOND.
 The file is set aside as ``servers.log.1`` when it is larger than FILE_LIMIT and a server starts, so that one that crashes for ever fills no disk.
 """
 
@@ -42,7 +43,7 @@ class Voice:
     def say(self, text: str) -> None:
         """Tell people."""
         line = f"dadmsd: {text}"
-        if self._allows() and sys.stderr is not None:
+        if sys.stderr is not None:
             _write(sys.stderr.fileno(), line)
         self._record(line)
 

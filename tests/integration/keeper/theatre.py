@@ -171,3 +171,11 @@ class Theatre:
         if self.keeper is not None and self.keeper.poll() is None:
             self.keeper.send_signal(signal.SIGTERM)
             self.keeper.wait(PATIENCE)
+
+
+def breakable(name: str, directory: Path) -> str:
+    """Give the command of a puppet that exits at once while ``DIRECTORY/broken`` exists."""
+    program = directory / f"{name}.sh"
+    program.write_text(f'#!/bin/sh\n[ -e "{directory}/broken" ] && exit 1\nexec "{sys.executable}" "{HERE}/puppet.py" {name} "$@"\n')
+    program.chmod(0o755)
+    return str(program)
