@@ -64,7 +64,7 @@ def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]
 
 
 def _log_is_wanted(state: State, name: str) -> bool:
-    if name in state.children:
+    if name.replace("-", "/") in state.children:
         return True
     pid = name.partition(".")[0]
     return pid.isdigit() and any(process.pid == int(pid) for process in state.live_processes())

@@ -245,7 +245,7 @@ class Hands:
                 group_of(Child(name=name, role="worker", parent="", pid=int(name.partition(".")[0]), number=int(name.rpartition("/w")[2])))
             )
         elif held.role == "zygote":
-            self._close_log(name)
+            self._close_log(name.replace("/", "-"))
             if name.replace("/", "-") in self.confinement.backend.groups():
                 self._remove_leaf(name.replace("/", "-"))
 

@@ -32,11 +32,6 @@ class Reports:
         self._hands = hands
         self._greeting: dict[str, tuple[int, set[str]]] = {}  # zygote -> how many children it is still to report, and which it has
 
-    def greet(self, port: Port) -> list[events.Event]:
-        """Say hello to a zygote: it will report all it has."""
-        port.send(messages.Hello())
-        return []
-
     def zygote(self, port: Port, frame: Frame[Any]) -> list[events.Event]:
         """Take one report in."""
         body = frame.body

@@ -33,6 +33,7 @@ from dadmsd.kernel.hands import Hands
 from dadmsd.kernel.journal import Journal
 from dadmsd.kernel.ports import Port
 from dadmsd.kernel.reports import Reports
+from dadmsd.zygote import messages as zygote
 
 BUS_MEMORY = 512 * 1024 * 1024  # bytes: the cap of the bus, which hostile clients may fill
 FRAMES_A_TURN = 256  # of keeper and bus, so that neither keeps the children waiting
@@ -116,8 +117,6 @@ class Loop:
             self._look_for_lost_at = None
             found.extend(self.reports.lost())
         self.hands.retry(now)
-        found.extend(self.hands.found)
-        self.hands.found = []
         return found or [events.TimePassed()]
 
     def _turn(self, batch: list[events.Event]) -> None:
@@ -184,7 +183,8 @@ class Loop:
             old.close()
         self.hands.base = Port("base", "zygote", "", adopt(fds[0]), epoch=self._settings.epoch)
         self._watch(self.hands.base)
-        return self.reports.greet(self.hands.base)
+        self.hands.base.send(zygote.Hello())
+        return [events.ParentReported("base", frozenset(), is_new=True)]
 
     def _link(self, fds: list[int]) -> list[events.Event]:
         if self.hands.link is not None:

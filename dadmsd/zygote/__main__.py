@@ -37,7 +37,7 @@ def main() -> None:
     gc.collect()
     gc.disable()
     gc.freeze()
-    roles.live(Zygote("base", control, holds_code=False).serve())
+    roles.live(Zygote("base", control).serve())
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def _be_zygote(gated: Gated) -> Birth | None:
         gated.port.send(imported)
     except ChannelClosed:
         leave(exits.ABANDONED)
-    return Zygote(gate.name, gated.port, holds_code=True, kept=gated.kept | surroundings.kept).serve()
+    return Zygote(gate.name, gated.port, imported=imported, kept=gated.kept | surroundings.kept).serve()
 
 
 def _import(gate: ZygoteGate, surroundings: Surroundings) -> Imported:

@@ -19,7 +19,7 @@ from dadms_ipc.channel import Channel, Frame
 from dadms_ipc.errors import ChannelClosed, HostFailure, PeerViolation
 from dadmsd.zygote import accounting
 from dadmsd.zygote.birth import DESCRIPTORS, Birth
-from dadmsd.zygote.messages import Exited, Fork, Forked, ForkFailed, FromZygote, Greeting, Hello, Reap
+from dadmsd.zygote.messages import Exited, Fork, Forked, ForkFailed, FromZygote, Greeting, Hello, Imported, Reap
 
 TURN = 64  # frames a turn: exits are seen between them
 BACKLOG = 4096  # reports due above which no more orders are read
@@ -48,11 +48,11 @@ class _Due(NamedTuple):
 class Zygote:
     """The server; ``serve`` returns in the children that it forks."""
 
-    def __init__(self, name: str, control: Channel[Any], *, holds_code: bool, kept: frozenset[int] = frozenset()) -> None:
+    def __init__(self, name: str, control: Channel[Any], *, imported: Imported | None = None, kept: frozenset[int] = frozenset()) -> None:
         self._name = name
         self._control = control
-        self._roles = ROLES_WITH_CODE if holds_code else ROLES_WITHOUT_CODE
-        self._holds_code = holds_code
+        self._roles = ROLES_WITHOUT_CODE if imported is None else ROLES_WITH_CODE
+        self._imported = imported  # what it holds; None: no user code
         self._kept = kept
         self._children: dict[str, Child] = {}
         self._by_pidfd: dict[int, Child] = {}  # those that run
@@ -112,6 +112,8 @@ class Zygote:
         if isinstance(order, Hello):
             self._due.clear()
             self._due.append(_Due(Greeting(self._name, os.getpid(), len(self._children)), None))
+            if self._imported is not None:  # an earlier kernel may have read it and died before its commit
+                self._due.append(_Due(self._imported, None))
             for child in self._children.values():
                 self._tell(child)
         elif isinstance(order, Reap):
@@ -157,7 +159,7 @@ class Zygote:
         if expected is None:
             return f'there is no role "{order.role}"'
         if order.role not in self._roles:
-            holds = "user code" if self._holds_code else "no orchestrator"
+            holds = "user code" if self._imported is not None else "no orchestrator"
             return f"the zygote {self._name} holds {holds}, and forks no {order.role}"
         if count != expected:
             return f"{count} descriptors came with it, a {order.role} takes {expected}"

@@ -33,9 +33,15 @@ def on_fork_failed(state: State, event: events.ForkFailed) -> None:
 
 
 def on_parent_reported(state: State, event: events.ParentReported) -> None:
-    """Ask a zygote again for the children that it should have made and has not."""
+    """Ask a zygote again for the children that it should have made and has not.
+
+    What this kernel asked for itself may still be on its way, and is not asked for twice: its port would be another one than the child's.
+    """
     for child in list(state.children.values()):
-        if child.parent == event.name and child.phase == "forking" and child.name not in event.children:
+        if child.parent != event.name or child.phase != "forking" or child.name in event.children:
+            continue
+        if event.is_new or child.name in state.unconfirmed:
+            state.unconfirmed.discard(child.name)
             state.do(effects.Fork(child.name, child.role, child.parent, child.pid))
 
 

@@ -30,10 +30,11 @@ class ForkFailed(Event, frozen=True):
 
 
 class ParentReported(Event, frozen=True):
-    """A zygote has reported every child it has, after a hello: what it did not report, it does not have."""
+    """A zygote has reported every child it had when it was greeted: what an earlier kernel asked it for and is not among them, it never heard of."""
 
     name: str
     children: frozenset[str]
+    is_new: bool = False  # it has just been started: whatever its predecessor was asked for must be asked for again
 
 
 class GateOpened(Event, frozen=True):

@@ -175,6 +175,8 @@ class Kernel:
             state.answered[(answered.client, answered.sequence)] = answered
         for child in by_kind.get(Child, []):
             state.add_child(child)
+            if child.phase == "forking":
+                state.unconfirmed.add(child.name)
             if child.role == "zygote" and child.phase not in ("stopping", "killing", "exited"):
                 state.zygotes[child.key] = child.name
             if child.deadline is not None:

@@ -84,6 +84,7 @@ class State:
         self.started_at = 0.0
         self.is_stopping = False
         self.stop_said = False
+        self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
         self.orphaned: list[str] = []  # children that were to be forked by a zygote that is gone
         self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in order of arrival
         self._timers: list[tuple[float, str, str]] = []
@@ -182,7 +183,7 @@ class State:
 
     def log_name(self, child: Child) -> str:
         """Name the pipe that a child's output goes into: one for each incarnation, one for each zygote."""
-        return child.name if child.role == "zygote" else f"{child.pid}.{child.incarnation}"
+        return child.name.replace("/", "-") if child.role == "zygote" else f"{child.pid}.{child.incarnation}"
 
     def live_processes(self) -> list[Process]:
         """Give the processes that have not ended."""

@@ -37,6 +37,8 @@ def on_submitted(state: State, event: events.Submitted) -> None:
     if child is None or process is None:
         return
     request = event.request
+    if child.phase in ("gated", "opened") or request.sequence > process.submitted + 1:
+        return  # what came before it was read by a kernel that died: all of it is repeated, in order, after the hello
     if request.sequence <= process.submitted:  # repeated after a new kernel's hello
         if request.sequence == process.submitted:
             state.do(effects.Tell(child.name, answer(process)))
@@ -447,13 +449,13 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     back = [tid for sequence, tid in worker.in_flight if sequence > begun]
     worker.in_flight.clear()
     for _, tid in lost:
-        status, cause, message = _loss(child, pool, tid, oom)
+        status, cause, message = _loss(process, child, pool, tid, oom)
         fail(state, pool, tid, status, cause, message, child=child, head_at=worker.head_at)
     again = []
     for tid in back:
         if tid in pool.condemned or tid == child.intent_tid:
             condemned = pool.condemned.pop(tid, None)
-            status, cause, message = condemned if condemned is not None else _loss(child, pool, tid, oom)
+            status, cause, message = condemned if condemned is not None else _loss(process, child, pool, tid, oom)
             fail(state, pool, tid, status, cause, message, child=child)
         else:
             again.append(tid)
@@ -468,7 +470,7 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     settle(state, process)
 
 
-def _loss(child: Child, pool: Pool, tid: int, oom: str) -> tuple[str, str, str]:
+def _loss(process: Process, child: Child, pool: Pool, tid: int, oom: str) -> tuple[str, str, str]:
     """Say how a thread ends whose worker is gone: (status, cause, message)."""
     if tid == child.intent_tid and child.intent == "timed_out":
         return "timed_out", "timed_out", f"did not end within {pool.chunk_of(tid).timeout:g} s"
@@ -476,6 +478,8 @@ def _loss(child: Child, pool: Pool, tid: int, oom: str) -> tuple[str, str, str]:
         return "terminated", "terminated", "was terminated while it ran"
     if oom:
         return "error", "oom", f"out of memory: {oom}"
+    if process.ending_as or process.desired == "down":
+        return "terminated", "terminated", "its process was ended while it ran"
     if child.intent == "violation":
         return "error", "worker_lost", f"its worker {child.failure}"
     ended = (

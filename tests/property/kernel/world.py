@@ -18,6 +18,7 @@ from dadmsd.kernel.core.records import Record
 from dadmsd.kernel.core.state import Settings
 from dadmsd.worker.messages import Item, Outcome
 
+OWN = (events.GateOpened, events.GroupGone, events.RequestArrived, events.BusLinked)  # what is the kernel's own, or said again by the bus
 NIL = msgspec.Raw(b"\xc0")
 
 
@@ -49,8 +50,7 @@ class FakeMain:
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
         self.is_open = False
-        self.submitted = 0
-        self.unanswered: port.Submit | None = None
+        self.unanswered: list[port.Submit] = []  # in order
         self.tids: set[int] = set()
         self.results: dict[int, str] = {}
         self.seen = 0
@@ -66,30 +66,27 @@ class FakeMain:
         if not self.is_open:
             return
         self.outbox.append(port.Ready(["work"]))
-        if self.unanswered is not None:
-            self.outbox.append(self.unanswered)
+        self.outbox.extend(self.unanswered)
         if self.seen:
             self.outbox.append(port.Seen(self.seen))
         if self.outcome is not None:
             self.outbox.append(self.outcome)
 
     def _submit(self) -> None:
-        if self.submitted < self.wanted and self.unanswered is None:
-            count = min(3, self.wanted - self.submitted)
-            sequence = self.submitted // 3 + 1
-            self.unanswered = port.Submit(sequence, "work", [NIL] * count)
-            self.outbox.append(self.unanswered)
+        for sequence, first in enumerate(range(0, self.wanted, 3), 1):
+            request = port.Submit(sequence, "work", [NIL] * min(3, self.wanted - first))
+            self.unanswered.append(request)
+            self.outbox.append(request)
 
     def hear(self, message: Any) -> bool:
         """Take a message in; True when the process exits with 0."""
         match message:
             case port.Accepted():
-                if self.unanswered is not None and message.sequence == self.unanswered.sequence:
-                    count = len(self.unanswered.arguments)
-                    self.tids |= set(range(message.first_tid, message.first_tid + count))
-                    self.submitted += count
-                    self.unanswered = None
-                    self._submit()
+                if self.unanswered and message.sequence == self.unanswered[0].sequence:
+                    request = self.unanswered.pop(0)
+                    tids = set(range(message.first_tid, message.first_tid + len(request.arguments)))
+                    assert not tids & self.tids, "a submission was answered with another's threads"
+                    self.tids |= tids
             case port.Refused():
                 raise AssertionError(message.reason)
             case port.Finished():
@@ -190,7 +187,8 @@ class World:
 
     def turn(self, *, crash_at: int | None = None) -> None:
         """Give the kernel what has come; with ``crash_at`` it dies before its n-th act: 0 is the commit, 1 the first effect."""
-        batch, self.inbox = self.inbox, []
+        read = self.random.randint(0, len(self.inbox))  # what a turn does not read waits in sockets
+        batch, self.inbox = self.inbox[:read], self.inbox[read:]
         done = self.kernel.handle(batch or [events.TimePassed()], now=self.now, wall=self.now)
         if crash_at == 0:
             self.crash()
@@ -213,7 +211,7 @@ class World:
     def crash(self) -> None:
         """Kill the kernel; the next one adopts, which may be killed as well."""
         self.crashes += 1
-        self.inbox = []
+        self.inbox = [event for event in self.inbox if not isinstance(event, OWN)]
         self.kernel = Kernel(msgspec.structs.replace(self.settings, epoch=self.crashes + 1))
         rows = [msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=type(record)) for record in self.disk.values()]
         done = self.kernel.adopt(rows, now=self.now, wall=self.now, same_boot=True)
@@ -319,7 +317,7 @@ class World:
     def _open(self, name: str) -> None:
         if name not in self._alive():
             return
-        self.inbox.append(events.GateOpened(name))
+        self.inbox.insert(0, events.GateOpened(name))  # the kernel's own, and so the first of its next turn
         child = self.kernel.state.children[name]
         if child.role == "zygote" and name not in self.zygotes:
             self.zygotes[name] = Zygote()
