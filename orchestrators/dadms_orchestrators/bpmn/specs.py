@@ -33,7 +33,6 @@ class Placed:
     process: Process
     chooses = False  # makes its children itself when it runs
     rechecks = False  # may become ready because another token ended
-    keeps_children = False  # its finished children are asked about later
 
     name: str
     outputs: list[Any]
@@ -237,7 +236,6 @@ class Parallel(Placed, defaults.ParallelGateway):  # type: ignore[misc]
 class Attach(Placed, BoundaryEventSplit):  # type: ignore[misc]
     """Starts a task together with the events on its boundary."""
 
-    keeps_children = True
     chooses = True
 
     def _run_hook(self, my_task: Any) -> bool:

@@ -156,13 +156,12 @@ class Tree:
             todo += token._children
 
     def forget(self) -> None:
-        """Drop the history when one token is left and no boundary event can ask for it."""
+        """Drop the history when one token is left. A task with boundary events never is: they wait beside it, or what waits for its end does."""
         if len(self.live) != 1 or len(self.tasks) <= 2:
             return
         (token,) = self.live.values()
-        parent = token.parent
         root = self.task_tree
-        if token is root or parent is None or parent.task_spec.keeps_children:
+        if token is root:
             return
         self.tasks = {root.id: root, token.id: token}
         root._children = [token.id]

@@ -161,3 +161,22 @@ def test_a_timer_survives_a_snapshot() -> None:
     assert restored.next_deadline() == 15.0
     assert cancelled(restored.advance(now=16.0)) == ["A"]
     assert restored.outcome().path == ("S", "T", "E")
+
+
+def test_a_boundary_timer_that_says_no_time_is_not_caught_beside_it() -> None:
+    nodes = task("A") + f'<boundaryEvent id="T" attachedToRef="A">{timer("${when}")}</boundaryEvent>'
+    nodes += '<boundaryEvent id="C" attachedToRef="A"><errorEventDefinition/></boundaryEvent>'
+    run = run_of(model(nodes, "S > A; A > E; T > E; C > E"), {"when": "soon"})
+    run.advance()
+    error = run.outcome().error
+    assert error is not None
+    assert (error.type, error.element) == ("NotATime", "T")
+
+
+def test_time_does_not_go_back() -> None:
+    run = run_of(
+        model(task("A") + f'<intermediateCatchEvent id="T">{timer("PT5S")}</intermediateCatchEvent>', "S > A; A > T; T > E"), now=100.0
+    )
+    run.complete(works(run.advance(now=50.0))["A"].id)
+    run.advance(now=60.0)
+    assert run.next_deadline() == 105.0
