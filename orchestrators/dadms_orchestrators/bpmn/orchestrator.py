@@ -56,6 +56,9 @@ class Config(msgspec.Struct, frozen=True):
     answers: dict[str, Any] = {}  # of user tasks: by field, or by task and then by field
 
 
+CONFIG = msgspec.msgpack.Decoder(Config)
+
+
 class TaskRecord(msgspec.Struct):
     """How one task went, for the outcome."""
 
@@ -278,7 +281,7 @@ def failure_sentence(error: Any) -> str:
 def read_config(process: Process) -> Config:
     """Decode what the process was started with; raises RequestRefused when it is not a BPMN process's."""
     try:
-        return msgspec.msgpack.decode(process.gate.config, type=Config)
+        return CONFIG.decode(process.gate.config)
     except msgspec.ValidationError as error:
         raise RequestRefused(f'cannot start "{process.name}": its configuration is not a BPMN process\'s: {error}') from None
 
