@@ -51,10 +51,15 @@ def _is_our_zombie(pid: int) -> bool:
     return state == "Z" and int(parent) == os.getpid()
 
 
+def places() -> set[str]:
+    """Give the directory of our own group in each hierarchy."""
+    found = hierarchies(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text(), "none")
+    return {place.directory for place in (*found.v1.values(), *([found.v2] if found.v2 else []))}
+
+
 def _groups() -> Iterator[str]:
     """Give the groups that a daemon of ours would have made: beside our own in each hierarchy."""
-    found = hierarchies(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text(), "none")
-    for place in {place.directory for place in (*found.v1.values(), *([found.v2] if found.v2 else []))}:
+    for place in places():
         with contextlib.suppress(OSError):
             yield from (f"{place}/{name}" for name in os.listdir(place) if name.startswith("dadms-"))  # noqa: PTH208 - names
 

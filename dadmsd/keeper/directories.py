@@ -29,8 +29,8 @@ def prepare(directory: Path, mode: int) -> bool:
             directory.mkdir(mode=mode)
             directory.chmod(mode)  # whatever the umask says
         found = directory.stat()
-        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-            raise HostFailure(f'cannot use "{directory}": it is not writable for uid {os.geteuid()}')
+    except (FileExistsError, NotADirectoryError) as error:
+        raise HostFailure(f'cannot use "{directory}": "{error.filename}" is not a directory') from error
     except OSError as error:
         raise HostFailure(f'cannot use "{directory}": {error.strerror}') from error
     if not stat.S_ISDIR(found.st_mode):
@@ -39,6 +39,8 @@ def prepare(directory: Path, mode: int) -> bool:
         raise RequestRefused(f'cannot use "{directory}": it belongs to uid {found.st_uid}, not to {os.geteuid()}')
     if found.st_mode & 0o022:
         raise RequestRefused(f'cannot use "{directory}": others may write in it (mode {stat.S_IMODE(found.st_mode):04o})')
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise HostFailure(f'cannot use "{directory}": it is not writable for uid {os.geteuid()}')
     return is_made
 
 

@@ -89,6 +89,10 @@ class Puppet:
         self.do_store(name)
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def do_number_of(self, name: str, index: int = 1) -> int:
+        """Give the number of a descriptor, for /proc/PID/fd."""
+        return self.held[name][index]
+
     def do_let_go(self, name: str) -> None:
         """Close the descriptors that are held under a name."""
         for fd in self.held.pop(name):

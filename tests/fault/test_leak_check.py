@@ -1,0 +1,117 @@
+"""The check for leaks finds each kind of leak, and nothing when there is none: a check that cannot fail would be worth nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import leaks
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "GRACE", 0.05)
+
+
+def test_nothing_is_found_when_nothing_is_left() -> None:
+    before = leaks.look()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    leaks.check(before)
+
+
+def test_a_process_that_was_detached_twice_is_found_by_number_and_killed() -> None:
+    before = leaks.look()
+    code = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(1000)\n"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (left,) = leaks.look().processes - before.processes
+    with pytest.raises(AssertionError, match=f"process {left}: "):
+        leaks.check(before)
+    os.waitpid(left, 0)
+    leaks.check(before)
+
+
+def test_a_file_where_temporary_files_go_is_found() -> None:
+    before = leaks.look()
+    handle, name = tempfile.mkstemp(prefix="dadms-")
+    os.close(handle)
+    with pytest.raises(AssertionError, match=Path(name).name):
+        leaks.check(before)
+    Path(name).unlink()
+    leaks.check(before)
+
+
+def test_shared_memory_is_found() -> None:
+    before = leaks.look()
+    path = Path(f"/dev/shm/dadms-test-{os.getpid()}")
+    path.touch()
+    try:
+        with pytest.raises(AssertionError, match=path.name):
+            leaks.check(before)
+    finally:
+        path.unlink()
+    leaks.check(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="making cgroups takes root here")
+def test_a_group_is_found_unless_somebody_else_lives_in_it() -> None:
+    before = leaks.look()
+    places = sorted({str(Path(place)) for place in leaks.places()})
+    if not places:
+        pytest.skip("no cgroups are mounted here")
+    group = Path(places[0], f"dadms-test-leak-{os.getpid()}")
+    group.mkdir()
+    try:
+        with pytest.raises(AssertionError, match=group.name):
+            leaks.check(before)
+    finally:
+        group.rmdir()
+    leaks.check(before)
+
+
+def test_a_child_that_waits_for_its_popen_is_no_leak_and_keeps_its_exit_code() -> None:
+    before = leaks.look()
+    child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    leaks.check(before)
+    assert child.wait() == 7
+
+
+def test_one_that_ends_within_the_grace_is_no_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "GRACE", 10.0)
+    before = leaks.look()
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.2)"])
+    leaks.check(before)
+    assert child.wait() == 0
+
+
+def test_the_check_costs_little() -> None:
+    leaks.look()
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        leaks.look()
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 0.010 + 0.00003 * sum(
+        1 for _ in Path("/proc").glob("[0-9]*")
+    )  # seconds; a machine with many processes has more to read
+
+
+def test_who_runs_the_tests_is_the_parent_of_orphans() -> None:
+    code = "import os\nif os.fork() == 0:\n    import time; time.sleep(0.2); os._exit(0)\n"
+    child = subprocess.run([sys.executable, "-c", code + "else:\n    pass"], check=True)
+    assert child.returncode == 0
+    orphans = [
+        pid for pid in leaks.look().processes if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
+    ]
+    assert orphans
+    for pid in orphans:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
