@@ -13,6 +13,7 @@ from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.host import Backend, Usage, limits, oom
 from dadmsd.zygote.messages import Rlimit
 
+BUS = "bus"  # the group that holds it to a memory cap
 _SHARED_ZYGOTE = Limits(memory=1 << 30, files=None)  # an orchestrator's own code; a gigabyte is room enough to import it
 
 
@@ -72,8 +73,8 @@ class Confinement:
         """Hold the bus to a memory cap of its own where the host can: hostile clients cost a restart of the bus at most."""
         if "memory" in self.backend.holds:
             plan = limits.plan(Limits(memory=memory, files=None, core=None), self.backend, "server", enforcement="best-effort")
-            self.backend.create("bus", plan.caps)
-            self.backend.attach("bus", os_pid)
+            self.backend.create(BUS, plan.caps)
+            self.backend.attach(BUS, os_pid)
 
     def usage(self, pid: int) -> Usage | None:
         """Read what a process uses now, its workers included."""
@@ -111,10 +112,21 @@ class Confinement:
         left = []
         for group in self.backend.groups():
             top = group.partition("/")[0]
-            if top in known or top == "bus":
+            if top in known or top == BUS:
                 continue
             if not self.backend.is_empty(group):
                 self.backend.kill(group)
             if not self.backend.remove(group):
                 left.append(group)
         return left
+
+    def end_all(self) -> bool:
+        """End everything in every group, the bus too, and undo the groups; False while something is left: ask again."""
+        try:
+            if self.clear_strangers(set()):
+                return False
+            if not self.backend.is_empty(BUS):
+                self.backend.kill(BUS)
+            return self.backend.remove(BUS) and self.backend.dismantle()
+        except HostFailure:
+            return False

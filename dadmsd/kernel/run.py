@@ -37,6 +37,7 @@ from dadmsd.zygote import messages as zygote
 
 BUS_MEMORY = 512 * 1024 * 1024  # bytes: the cap of the bus, which hostile clients may fill
 FRAMES_A_TURN = 256  # of keeper and bus, so that neither keeps the children waiting
+END_SECONDS = 5.0  # for everything to die after SIGKILL, when the keeper is gone
 LOST_LOOK_SECONDS = 1.0  # after an adoption: by then every zygote and the keeper have said which children ended
 
 
@@ -249,15 +250,8 @@ class Loop:
         """End everything and exit: after a stop there is nothing left, after the keeper's death there must not be."""
         for port in self.hands.ports.values():
             port.signal(9)
-        deadline = time.monotonic() + 5.0
-        backend = self.hands.confinement.backend
-        while time.monotonic() < deadline:
-            left = self.hands.confinement.clear_strangers(set())
-            if not left:
-                break
+        deadline = time.monotonic() + END_SECONDS
+        while not self.hands.confinement.end_all() and time.monotonic() < deadline:
             time.sleep(0.01)  # nobody is left who would tell us
-        with contextlib.suppress(Exception):
-            backend.remove("bus")
-            backend.dismantle()
         self._journal.close()
         return 0
