@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+MAX_SHOWN_CHARS = 80  # of a name in a sentence; some names are whole paragraphs
+
 
 class Text(msgspec.Struct, frozen=True):
     """A piece of text of the model that may hold expressions, and where it begins."""
@@ -144,7 +146,8 @@ class Node(msgspec.Struct):
     unused: tuple[tuple[str, int], ...] = ()  # parts that are read and not executed, with their lines
 
     def __str__(self) -> str:
-        return f'"{" ".join(self.name.split())}" ({self.id})' if self.name.strip() else f'"{self.id}"'
+        name = " ".join(self.name.split())
+        return f'"{name if len(name) <= MAX_SHOWN_CHARS else name[:MAX_SHOWN_CHARS] + "..."}" ({self.id})' if name else f'"{self.id}"'
 
 
 class Scope(msgspec.Struct):

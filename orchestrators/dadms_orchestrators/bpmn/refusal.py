@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+MAX_SHOWN = 50  # findings in the text of a refusal; a file that is wrong all over is as clear after fifty
+
 
 class Finding(msgspec.Struct, frozen=True):
     """One thing that is wrong with a model."""
@@ -29,7 +31,10 @@ class ModelRefused(Exception):
     def __init__(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
         assert findings, "a refusal has a reason"
         self.findings = tuple(sorted(findings, key=lambda finding: (finding.file, finding.line or 0)))
-        super().__init__("\n".join(map(str, self.findings)))
+        shown = [str(finding) for finding in self.findings[:MAX_SHOWN]]
+        if len(self.findings) > MAX_SHOWN:
+            shown.append(f"and {len(self.findings) - MAX_SHOWN} more")
+        super().__init__("\n".join(shown))
 
     @property
     def file(self) -> str:

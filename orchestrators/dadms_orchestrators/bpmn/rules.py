@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 from dadms_orchestrators.bpmn import timers
@@ -153,7 +154,9 @@ def _script(node: Node, named: str, script: Script, refuse: Report) -> None:
         refuse(script.line, node.id, f"{named} has no script")
     else:
         try:
-            ast.parse(textwrap.dedent(script.source))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a doubtful escape sequence is for the script's author, when it runs
+                ast.parse(textwrap.dedent(script.source))
         except SyntaxError as error:
             refuse(script.line + (error.lineno or 1) - 1, node.id, f"{named}: the script is not Python: {error.msg}")
         except (ValueError, MemoryError, RecursionError):

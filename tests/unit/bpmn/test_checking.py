@@ -93,6 +93,21 @@ def test_findings_carry_file_line_element_and_reason() -> None:
     assert str(refused) == f"dir/m.bpmn:4: {refused.reason}"
 
 
+def test_a_file_that_is_wrong_all_over_is_told_in_fifty_lines() -> None:
+    nodes = "".join(f'<task id="T{number}" name="{"long " * 100}"/>' for number in range(60))
+    with pytest.raises(ModelRefused) as refused:
+        check(model(nodes, "S > E"), name="m")
+    assert len(refused.value.findings) == 180
+    lines = str(refused.value).splitlines()
+    assert (len(lines), lines[-1]) == (51, "and 130 more")
+    assert all(len(line) < 300 for line in lines)
+
+
+def test_a_doubtful_escape_in_a_script_is_no_reason_to_refuse_it() -> None:
+    nodes = r'<scriptTask id="A"><script>x = "\d"</script></scriptTask>'
+    assert findings(model(nodes, "S > A; A > E")) == ()
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
