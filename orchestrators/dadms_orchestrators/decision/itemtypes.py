@@ -13,6 +13,7 @@ from typing import Any
 from dadms_orchestrators.decision.feel.types import Type, simple
 from dadms_orchestrators.decision.xmltree import Element
 
+UNNAMED = "\0"  # starts the key of an import without a name, whose types and nodes stand beside the model's own
 Constraint = Callable[[Element, str], Callable[[Any], bool | None] | None]  # (text element, name of the type) -> test
 
 
@@ -45,8 +46,8 @@ class ItemTypes:
                 return self.imports[prefix].lookup(local)
         if ":" in name:
             return self.lookup(name.partition(":")[2])
-        if "" in self.imports:  # an import without a name puts its types beside the model's own
-            found_there = self.imports[""].lookup(name)
+        for key, imported in self.imports.items():
+            found_there = imported.lookup(name) if key.startswith(UNNAMED) else None
             if found_there is not None:
                 return found_there
         return simple(name)

@@ -18,7 +18,7 @@ from dadms_orchestrators.decision.feel.calendar import NANO
 from dadms_orchestrators.decision.feel.temporal import TEMPORAL, Date, DateTime, DayTimeDuration, Time
 from dadms_orchestrators.decision.feel.temporaltext import parse_date, parse_date_time, parse_duration, parse_time
 from dadms_orchestrators.decision.feel.types import Type
-from dadms_orchestrators.decision.feel.values import Function, Range, show
+from dadms_orchestrators.decision.feel.values import Function, Range, number_text, show
 
 MAX_DEPTH = 100  # of lists and mappings inside each other
 _AS_IS = frozenset((str, bool, type(None), Decimal, Range, Function, *TEMPORAL))
@@ -91,12 +91,14 @@ def typed(value: Any, wanted: Type | None, depth: int = 0) -> Any:
     """Return a FEEL value with its strings read as the dates and durations that a type asks for."""
     if wanted is None or value is None or depth > MAX_DEPTH:
         return value
+    if isinstance(value, list):
+        return [typed(item, wanted.item if wanted.kind == "list" else wanted, depth + 1) for item in value]
+    if wanted.kind == "list":
+        return typed(value, wanted.item, depth + 1)
     if isinstance(value, str):
         reader = _READERS.get(wanted.kind)
         found = reader(value) if reader is not None else None
         return value if found is None else found
-    if isinstance(value, list) and wanted.kind == "list":
-        return [typed(item, wanted.item, depth + 1) for item in value]
     if isinstance(value, dict) and wanted.fields:
         return {key: typed(item, wanted.fields.get(key), depth + 1) for key, item in value.items()}
     return value
@@ -120,4 +122,4 @@ def _number(value: Decimal) -> int | float | str:
     if value == value.to_integral_value() and value.adjusted() < 100:
         return int(value)
     shown = float(value)
-    return shown if Decimal(repr(shown)) == value else str(value)
+    return shown if Decimal(repr(shown)) == value else number_text(value)

@@ -16,7 +16,7 @@ from dadms_orchestrators.decision.boxed import EXPRESSIONS, TableRecord, TextRec
 from dadms_orchestrators.decision.errors import DecisionError, Place, position
 from dadms_orchestrators.decision.feel import BUILTIN_SCOPE, Evaluate, Names, Scope, Source, unary_tests
 from dadms_orchestrators.decision.feel.types import Type
-from dadms_orchestrators.decision.itemtypes import ItemTypes
+from dadms_orchestrators.decision.itemtypes import UNNAMED, ItemTypes
 from dadms_orchestrators.decision.xmltree import Element, parse_xml
 
 Resolve = Callable[[str], bytes]
@@ -75,11 +75,13 @@ class Model:
     def find(self, name: str) -> Node | None:
         """Return the node with an id or a name; ``import.name`` looks into an import."""
         found = self.nodes.get(name) or self.by_name.get(name)
-        if found is None:
-            prefix, dot, rest = name.partition(".")
-            if dot and prefix in self.imports:
-                return self.imports[prefix].find(rest)
-        return found
+        if found is not None:
+            return found
+        prefix, dot, rest = name.partition(".")
+        if dot and prefix in self.imports:
+            return self.imports[prefix].find(rest)
+        beside = (imported.find(name) for prefix, imported in self.imports.items() if prefix.startswith(UNNAMED))
+        return next((node for node in beside if node is not None), None)
 
     def decisions(self) -> list[str]:
         """Return the names of the model's decisions, in its order."""
@@ -131,7 +133,8 @@ class _Loader:
         model = Model(name, root)
         for element in root.all("import"):
             if "DMN" in element.get("importType") or "dmn" in element.get("importType"):
-                model.imports[element.get("name")] = self._import(element, model)
+                key = element.get("name").strip() or f"{UNNAMED}{len(model.imports)}"
+                model.imports[key] = self._import(element, model)
         _compile(model)
         return model
 
@@ -240,7 +243,7 @@ def _connect(model: Model, node: Node, report: Callable[[DecisionError, Source],
         for prefix, imported in model.imports.items():
             if namespace in (imported.namespace, imported.file) and local in imported.nodes:
                 found = imported.nodes[local]
-                return Requirement(prefix, found.variable, found)
+                return Requirement("" if prefix.startswith(UNNAMED) else prefix, found.variable, found)
         return None
 
     def need(reference: Element | None) -> Requirement | None:

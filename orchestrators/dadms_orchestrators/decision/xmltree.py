@@ -114,7 +114,7 @@ class _Builder:
     def characters(self, text: str) -> None:
         element = self.open[-1]
         if not element.text:
-            element.text_line = self.parser.CurrentLineNumber
+            element.text_line = self.parser.CurrentLineNumber - text.count("\n")  # expat reports a text at its end
         element.text += text
 
     def place(self) -> Place:

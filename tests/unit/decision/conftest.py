@@ -33,9 +33,7 @@ def table(dmn: Dmn) -> Dmn:
             return text.replace("&", "&amp;").replace("<", "&lt;")
 
         data = "".join(f'<inputData id="i{name}" name="{name}"><variable name="{name}"/></inputData>' for name in inputs)
-        needs = "".join(
-            f'<informationRequirement><requiredInput href="#i{name}"/></informationRequirement>' for name in inputs
-        )
+        needs = "".join(f'<informationRequirement><requiredInput href="#i{name}"/></informationRequirement>' for name in inputs)
         columns = "".join(f"<input><inputExpression><text>{name}</text></inputExpression></input>" for name in inputs)
         columns += "".join(f"<output {output}</output>" if ">" in output else f"<output {output}/>" for output in outputs)
         rows = ""
@@ -44,7 +42,9 @@ def table(dmn: Dmn) -> Dmn:
             tests = "".join(f"<inputEntry>{cell}</inputEntry>" for cell in cells[: len(inputs)])
             results = "".join(f"<outputEntry>{cell}</outputEntry>" for cell in cells[len(inputs) :])
             rows += f"<rule>{tests}{results}</rule>"
-        decision = f'<decision id="d" name="d"><variable name="d"/>{needs}<decisionTable {attributes}>{columns}{rows}</decisionTable></decision>'
+        decision = (
+            f'<decision id="d" name="d"><variable name="d"/>{needs}<decisionTable {attributes}>{columns}{rows}</decisionTable></decision>'
+        )
         return dmn(extra + data + decision, strict=strict)
 
     return load

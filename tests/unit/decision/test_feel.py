@@ -194,7 +194,7 @@ def test_a_null_says_why(text: str, reason: str) -> None:
     ids=["parentheses", "lists", "signs", "ifs", "paths", "comparisons", "length", "loops", "types"],
 )
 def test_depth_and_size_are_limited_by_a_clear_error(text: str) -> None:
-    with pytest.raises(LimitExceeded, match="deeper than|in a row|at most|more than"):
+    with pytest.raises(LimitExceeded, match=r"deeper than|in a row|at most|more than"):
         evaluate_text(text)
 
 

@@ -106,7 +106,7 @@ def test_cell(table: Table, cell: str, value: object, matches: bool) -> None:
 def test_an_input_value_that_is_not_allowed_is_an_error(dmn: Callable[[str], Model]) -> None:
     model = dmn(
         '<inputData id="i" name="x"/><decision id="d" name="d"><informationRequirement><requiredInput href="#i"/>'
-        '</informationRequirement><decisionTable><input><inputExpression><text>x</text></inputExpression><inputValues>'
+        "</informationRequirement><decisionTable><input><inputExpression><text>x</text></inputExpression><inputValues>"
         '<text>"a","b"</text></inputValues></input><output/><rule><inputEntry><text>-</text></inputEntry>'
         "<outputEntry><text>1</text></outputEntry></rule></decisionTable></decision>"
     )

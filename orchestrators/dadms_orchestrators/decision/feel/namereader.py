@@ -56,7 +56,9 @@ class NameReader(TypeReader):
         size = 0
         while True:
             token = self.tokens[self.at + size]
-            if (token.kind != "name" and not (size and token.kind == "number" and token.text[0] != ".")) or (size and token.text in KEYWORDS):
+            if (token.kind != "name" and not (size and token.kind == "number" and token.text[0] != ".")) or (
+                size and token.text in KEYWORDS
+            ):
                 break
             size += 1
         if found is not None and found[0] >= size:
