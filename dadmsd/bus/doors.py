@@ -1,9 +1,10 @@
 """One door: a ROUTER socket on a unix path, what it receives and from whom, and how it is kept from running out of descriptors.
 
 1. The operating system says who is at the other end (SO_PEERCRED, through libzmq's ``Peer-Address``), once a connection.
-2. libzmq aborts its process when it cannot accept for want of descriptors, so connections are counted (by the socket's monitor) and the door is unbound
-   before that, and bound again when enough have gone.
-3. A connection is cut by shutting down its descriptor; libzmq notices and its peer connects again, if it cares.
+2. libzmq aborts its process when it cannot accept for want of descriptors, so connections are counted (by the socket's monitor) and the door is shut before
+   that. Shut by a rename of its path: unbinding would end every connection that it ever accepted.
+3. A connection is cut by shutting down its descriptor, once its last answer has had time to go out; what it says meanwhile is dropped. libzmq notices, and
+   its peer connects again, if it cares.
 """
 
 import os
@@ -20,13 +21,15 @@ from dadmsd.bus.core.events import Body, Forget, Peer, Received
 HWM = 256  # messages that wait in libzmq for one connection, each way: more waits in the core's queues, where it is counted
 COPIED = 32 * 1024  # bytes: a smaller body is copied, a larger one passes as the frame that libzmq made
 BACKLOG = 128  # connections that wait to be accepted
-REBIND_SHARE = 0.9  # of the ceiling: below it a door that was unbound opens again
+REOPEN_SHARE = 0.9  # of the ceiling: below it a door that was shut opens again
+LAST_WORD = 0.05  # seconds for the last answer to a connection that is cut
 
 
 class _Origin(NamedTuple):
     uid: int
     pid: int
     fd: int  # libzmq's own descriptor of the connection
+    inode: int  # of that descriptor: tells whether it is still the same socket
 
 
 class Router:
@@ -39,8 +42,9 @@ class Router:
         self.path = path
         self.ceiling = ceiling  # connections
         self.connections = 0
-        self.is_bound = False
-        self._umask = umask
+        self.is_open = False
+        self._hidden = path.with_name(f".{path.name}.shut")
+        self._condemned: dict[bytes, tuple[float, _Origin]] = {}  # route -> when it is cut
         self._origins: dict[bytes, _Origin] = {}
         self.socket = context.socket(zmq.ROUTER)
         for option, value in (
@@ -49,7 +53,7 @@ class Router:
             (zmq.RCVHWM, HWM),
             (zmq.MAXMSGSIZE, body_limit),
             (zmq.LINGER, 200),  # ms for last answers
-            (zmq.BACKLOG, BACKLOG),
+            (zmq.BACKLOG, min(BACKLOG, ceiling)),  # these are still accepted once the door is shut
             (zmq.AFFINITY, 1 << door),  # an I/O thread of its own: large bodies at one door do not delay the other
         ):
             self.socket.setsockopt(option, value)
@@ -59,17 +63,14 @@ class Router:
         self.monitor = context.socket(zmq.PAIR)
         self.monitor.setsockopt(zmq.RCVHWM, 0)  # libzmq drops events for which there is no room, and the count would drift
         self.monitor.connect(endpoint)
-        self.bind()
-
-    def bind(self) -> None:
-        """Open the door: a stale socket of a dead bus is replaced."""
-        self.path.unlink(missing_ok=True)
-        before = os.umask(self._umask)
+        for stale in (path, self._hidden):  # of a bus that was killed
+            stale.unlink(missing_ok=True)
+        before = os.umask(umask)
         try:
-            self.socket.bind(f"ipc://{self.path}")
+            self.socket.bind(f"ipc://{path}")
         finally:
             os.umask(before)
-        self.is_bound = True
+        self.is_open = True
 
     def count(self) -> str | None:
         """Take the monitor's events; gives a line for the audit when the door was shut or opened by that."""
@@ -79,18 +80,24 @@ class Router:
             except zmq.Again:
                 break
             self.connections += 1 if parse_monitor_message(frames)["event"] == zmq.EVENT_ACCEPTED else -1
-        if self.is_bound and self.connections >= self.ceiling:
-            self.socket.unbind(f"ipc://{self.path}")
-            self.path.unlink(missing_ok=True)
-            self.is_bound = False
+        if self.is_open and self.connections >= self.ceiling:
+            self.path.rename(self._hidden)
+            self.is_open = False
             return f"shut the {self.door.name.lower()} door: {self.connections} connections, at most {self.ceiling}"
-        if not self.is_bound and self.connections < self.ceiling * REBIND_SHARE:
-            self.bind()
+        if not self.is_open and self.connections < self.ceiling * REOPEN_SHARE:
+            self._hidden.rename(self.path)
+            self.is_open = True
             return f"opened the {self.door.name.lower()} door again: {self.connections} connections"
         return None
 
     def receive(self) -> Received | None:
         """Give the next message, if there is one."""
+        while True:
+            message = self._receive()
+            if message is None or message.peer.route not in self._condemned:
+                return message
+
+    def _receive(self) -> Received | None:
         sock = self.socket
         try:
             route = sock.recv(zmq.NOBLOCK)
@@ -125,22 +132,21 @@ class Router:
             raise
         return True
 
-    def cut(self, route: bytes) -> None:
-        """Shut a connection's descriptor down, unless it is somebody else's by now."""
+    def cut(self, route: bytes, now: float) -> None:
+        """End a connection, after its last answer."""
         origin = self._origins.get(route)
-        if origin is None or origin.fd < 0:
-            return
-        try:
-            duplicate = socket.socket(fileno=os.dup(origin.fd))
-        except OSError:
-            return  # closed already
-        with duplicate:
-            try:
-                credentials = duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-                if int.from_bytes(credentials[:4], "little") == origin.pid:
-                    duplicate.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # gone in the meantime
+        if origin is not None and origin.fd >= 0:
+            self._condemned.setdefault(route, (now + LAST_WORD, origin))
+
+    def next_cut(self) -> float | None:
+        """Give when `execute` has something to do."""
+        return next(iter(self._condemned.values()))[0] if self._condemned else None  # all wait equally long: the first is the first
+
+    def execute(self, now: float) -> None:
+        """Cut what is due."""
+        while self._condemned and (due := next(iter(self._condemned.items())))[1][0] <= now:
+            del self._condemned[due[0]]
+            _shut_down(due[1][1])
 
     def forget(self, effect: Forget) -> None:
         """Forget who a connection came from."""
@@ -150,8 +156,7 @@ class Router:
         """Close the door; what was sent has the linger's time to go out."""
         self.socket.disable_monitor()
         self.monitor.close(0)
-        if self.is_bound:
-            self.path.unlink(missing_ok=True)
+        (self.path if self.is_open else self._hidden).unlink(missing_ok=True)
         self.socket.close()
 
 
@@ -159,7 +164,23 @@ def _origin(frame: zmq.Frame) -> _Origin:
     """Read who is at the other end: "localhost:UID:GID:PID"."""
     try:
         _, uid, _, pid = str(frame.get("Peer-Address")).split(":")
-        descriptor = frame.get(zmq.SRCFD)
-        return _Origin(int(uid), int(pid), int(descriptor))
+        descriptor = int(frame.get(zmq.SRCFD))
+        return _Origin(int(uid), int(pid), descriptor, os.fstat(descriptor).st_ino)
     except (zmq.ZMQError, ValueError):
-        return _Origin(-1, -1, -1)
+        return _Origin(-1, -1, -1, -1)
+    except OSError:  # closed already: who it was is known, there is nothing to cut
+        return _Origin(int(uid), int(pid), -1, -1)
+
+
+def _shut_down(origin: _Origin) -> None:
+    """Shut a connection's descriptor down, unless it is somebody else's by now."""
+    try:
+        duplicate = socket.socket(fileno=os.dup(origin.fd))
+    except OSError:
+        return  # closed already
+    with duplicate:
+        try:
+            if os.fstat(duplicate.fileno()).st_ino == origin.inode:
+                duplicate.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # gone in the meantime

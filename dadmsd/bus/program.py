@@ -40,6 +40,7 @@ from dadmsd.bus.core.events import (
     Transmit,
     Vanished,
 )
+from dadmsd.bus.core.state import Bounds
 from dadmsd.bus.doors import Router
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
@@ -54,7 +55,9 @@ class Program:
 
     def __init__(self, keeper_channel: "Channel[keeper.FromKeeper]", welcome: keeper.Welcome, *, ceiling: int) -> None:
         roles = {0: "admin", os.geteuid(): "admin"}
-        self._bus = Bus(os.urandom(16), roles=roles, incarnation=welcome.incarnation, os_pid=os.getpid())
+        self._bus = Bus(
+            os.urandom(16), roles=roles, bounds=Bounds(connections=2 * ceiling), incarnation=welcome.incarnation, os_pid=os.getpid()
+        )
         self._keeper = keeper_channel
         self._link: Channel[link.FromKernel] | None = None
         self._has_overflowed = False
@@ -92,7 +95,8 @@ class Program:
         if self._link is not None:
             self._poller.register(self._link, zmq.POLLIN | (zmq.POLLOUT if self._link.waits_to_write else 0))
         deadline = self._bus.next_deadline()
-        timeout = None if deadline is None else max(0, int((deadline - monotonic()) * 1000.0) + 1)
+        moments = [moment for moment in (deadline, *(router.next_cut() for router in self._routers)) if moment is not None]
+        timeout = max(0, int((min(moments) - monotonic()) * 1000.0) + 1) if moments else None
         ready = dict(self._poller.poll(timeout))
         if ready.get(self._keeper.fileno()):
             self._hear_keeper()
@@ -104,6 +108,8 @@ class Program:
             if ready.get(router.monitor) and (line := router.count()) is not None:
                 _write_line(line)
         now = monotonic()
+        for router in self._routers:
+            router.execute(now)
         if deadline is not None and deadline <= now:
             self._handle(Ticked(), now)
 
@@ -141,7 +147,7 @@ class Program:
             else:
                 self._flush()  # a last word goes out before its connection does
                 if type(effect) is Cut:
-                    self._routers[effect.peer.door].cut(effect.peer.route)
+                    self._routers[effect.peer.door].cut(effect.peer.route, monotonic())
                 elif type(effect) is Forget:
                     self._routers[effect.peer.door].forget(effect)
         self._flush()
@@ -171,7 +177,7 @@ class Program:
             elif type(effect) is Audit:
                 _write_line(effect.text)
             elif type(effect) is Cut:
-                self._routers[effect.peer.door].cut(effect.peer.route)
+                self._routers[effect.peer.door].cut(effect.peer.route, monotonic())
             elif type(effect) is Forget:
                 self._routers[effect.peer.door].forget(effect)
 

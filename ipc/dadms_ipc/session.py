@@ -353,6 +353,8 @@ class Session:
             remaining = int((one.deadline - now) * 1000.0)
             if remaining <= 0:
                 return None
+            if one.kind == Kind.PUBLISH:  # its deadline is for leaving; how late it may arrive is for its subscribers to judge
+                remaining = 0
         flags = 0
         if one.kind in DOORS and one.id and one.kind not in (Kind.PUBLISH, Kind.HELLO):
             asked = self._asked.get(split_id(one.id)[1])

@@ -2,7 +2,8 @@
 
 1. A connection says nothing but HELLO until it has a session. A client has one session over all its connections, known by its client id.
 2. Without a proof the user decides: a table gives uids their roles, and a uid that is not in it is refused.
-3. A process proves its incarnation with its secret. Until the kernel has sent its roster such a hello waits: nobody is refused for the bus's ignorance.
+3. A process proves its incarnation with its secret. Until the kernel has sent its roster such a hello waits, and afterwards a moment: the kernel's word that
+   the process lives travels another way, and nobody is refused for the bus's ignorance.
 4. A session belongs to whom it was opened by: a hello with its client id from another user or for another process is refused, and written down.
 5. A session without connections is kept for a while, so that a client that was cut finds its subscriptions and answers.
 """
@@ -32,6 +33,7 @@ class Admission:
         self._bus = bus
         self.connections: dict[Peer, Connection] = {}
         self.sessions: dict[bytes, Session] = {}
+        self.parked: dict[Peer, Connection] = {}  # whose hello waits for its process to be enrolled
         self.by_address: dict[str, list[Session]] = {}
 
     def connection(self, event: Received, now: float) -> Connection | None:
@@ -52,10 +54,11 @@ class Admission:
         self._outbox.cut(event.peer, f"uid {event.uid} pid {event.pid}: {reason}", now)
         self._outbox.effects.append(Forget(event.peer))
 
-    def hello(self, connection: Connection, header: Header, hello: Hello, now: float) -> Session | None:
-        """Take a HELLO; gives the session when it was accepted."""
+    def hello(self, connection: Connection, header: Header, hello: Hello, now: float, *, is_last: bool = False) -> Session | None:
+        """Take a HELLO; gives the session when it was accepted. ``is_last``: it has waited long enough for its process to be enrolled."""
         self._outbox.counters.hellos += 1
         connection.parked = None
+        self.parked.pop(connection.peer, None)
         if VERSION not in hello.versions:
             self._refuse(
                 connection,
@@ -66,8 +69,9 @@ class Admission:
             return None
         claims = bool(hello.pid or hello.incarnation or hello.secret)
         if claims and not self._roster.is_proven(hello.pid, hello.incarnation, hello.secret):
-            if not self._roster.is_known:
-                connection.parked = (header, hello)
+            if not is_last and not self._roster.lives(hello.pid, hello.incarnation):
+                connection.parked, connection.parked_since = (header, hello), now
+                self.parked[connection.peer] = connection
                 return None
             self._suspect(
                 connection,
@@ -137,6 +141,7 @@ class Admission:
     def drop(self, peer: Peer, now: float) -> None:
         """Forget a connection that is gone; its session waits for another."""
         connection = self.connections.pop(peer, None)
+        self.parked.pop(peer, None)
         self._outbox.effects.append(Forget(peer))
         if connection is None:
             return
@@ -166,7 +171,3 @@ class Admission:
             self.connections[peer].session = None
             self.connections[peer].since = now
         session.routes.clear()
-
-    def parked(self) -> list[Connection]:
-        """Give the connections whose hello waits for the roster."""
-        return [one for one in self.connections.values() if one.parked is not None]

@@ -4,7 +4,7 @@ What a client may say, at which door and with which role, is a table (``DOORS`` 
 the reason. Nothing that a client sends raises: garbage is counted, answered, and a connection that sends only garbage is cut.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -258,8 +258,10 @@ class Bus:
         self.outbox.answer(peer, Kind.REPLY, OK, header.id, encode_body(self.status()), to=session.address)
         return None
 
-    def _hello_from(self, connection: Connection, header: Header, hello: Hello, now: float) -> None:
-        session = self.admission.hello(connection, header, hello, now)
+    def _hello_from(self, connection: Connection, header: Header, hello: Hello, now: float, *, is_last: bool = False) -> None:
+        session = self.admission.hello(connection, header, hello, now, is_last=is_last)
+        if connection.parked is not None:
+            self._note(now + self.bounds.enroll_patience)
         if session is not None and connection.peer.door == Door.DATA:
             self.exchanges.attach(session, hello.credit, now)
 
@@ -313,10 +315,11 @@ class Bus:
             old = self.roster.get(message.pid)
             self.roster.enroll(Entry(message.pid, message.incarnation, message.name, message.uid, message.secret_digest))
             if old is not None and old.incarnation != message.incarnation:
-                self._expel_absent(now)
+                self._expel_absent(self.admission.by_address.get(str(message.pid), ()), now)
+            self._unpark(now)
         elif isinstance(message, link.Discharged):
             if self.roster.discharge(message.pid, message.incarnation):
-                self._expel_absent(now)
+                self._expel_absent(self.admission.by_address.get(str(message.pid), ()), now)
                 self.exchanges.discharge(str(message.pid), f"process {message.pid} ended")
         elif isinstance(message, link.KernelHello):
             self.roster.begin()
@@ -325,16 +328,26 @@ class Bus:
 
     def _roster_sent(self, now: float) -> None:
         self.roster.finish()
-        self._expel_absent(now)
-        for connection in self.admission.parked():
-            if connection.parked is not None:
-                self._hello_from(connection, *connection.parked, now)
+        self._expel_absent(self.admission.sessions.values(), now)
+        self._unpark(now)
         for address in list(self.exchanges.waiting):
             if not self._may_come(address):
                 self.exchanges.discharge(address, f"process {address} does not live")
 
-    def _expel_absent(self, now: float) -> None:
-        for session in list(self.admission.sessions.values()):
+    def _unpark(self, now: float) -> None:
+        """Look again at hellos that wait: for a process that lives now, or for longer than they may once the roster is known."""
+        for connection in list(self.admission.parked.values()):
+            if connection.parked is None:
+                continue
+            header, hello = connection.parked
+            is_last = self.roster.is_known and connection.parked_since + self.bounds.enroll_patience <= now
+            if is_last or self.roster.lives(hello.pid, hello.incarnation):
+                self._hello_from(connection, header, hello, now, is_last=is_last)
+            elif self.roster.is_known:
+                self._note(connection.parked_since + self.bounds.enroll_patience)
+
+    def _expel_absent(self, sessions: Iterable[Session], now: float) -> None:
+        for session in list(sessions):
             if session.pid and not self.roster.lives(session.pid, session.incarnation):
                 self._expel(session, now, f"process {session.pid}.{session.incarnation} ended")
 
@@ -352,6 +365,7 @@ class Bus:
 
     def _sweep(self, now: float) -> None:
         self._swept, self._soonest = now, None
+        self._unpark(now)
         bounds = self.bounds
         for session in list(self.admission.sessions.values()):
             if session.gone_since is None:

@@ -10,6 +10,9 @@ from dadms_ipc.envelope import VERSION, Door, Flag, Header, Kind
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.state import Bounds, Delivery, Session
 
+PURGE_INTERVAL = (
+    0.1  # seconds between two searches of a full queue: it has thousands of entries, and each message that finds it full would search it
+)
 CREDIT_LIMIT = 100_000  # deliveries: a receiver that grants more gains nothing
 
 
@@ -29,6 +32,9 @@ class Deliveries:
         """Tell whether a message of this size may wait for a receiver; what is over makes room first."""
         if self._fits(session, size):
             return True
+        if now - session.purged < PURGE_INTERVAL:
+            return False
+        session.purged = now
         kept = [one for one in session.queue if not _is_stale(one, now)]
         if len(kept) == len(session.queue):
             return False

@@ -22,6 +22,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 1024  # requests of one client that the kernel has not answered
     patterns: int = 1000  # subscriptions of one client
     violations: int = 100  # broken messages of one connection before it is cut
+    enroll_patience: float = 0.5  # seconds that a hello may be ahead of the kernel's word that its process lives
     hello_timeout: float = 10.0  # seconds from the first frame of a connection to its hello
     linger: float = 10.0  # seconds that a session without a connection is kept
     longest: float = 3600.0  # seconds: a later deadline, or none, is cut to this
@@ -90,6 +91,7 @@ class Session:
     flight_bytes: int = 0
     holds: "dict[bytes, Exchange]" = field(default_factory=dict)  # delivered, not answered
     lost: int = 0  # publications dropped since it was last told
+    purged: float = float("-inf")  # when its queue was last searched for what had expired
 
 
 @dataclass(slots=True, eq=False)
@@ -103,7 +105,8 @@ class Connection:
     session: Session | None = None
     violations: int = 0
     is_over: bool = False  # cut or gone
-    parked: tuple[Header, Hello] | None = None  # a hello that waits for the roster
+    parked: tuple[Header, Hello] | None = None  # a hello that waits for the kernel to enroll its process
+    parked_since: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,304 @@
+"""Clients that break the protocol, claim to be others, or do not read: the bus answers, ignores or cuts them, and everybody else is served."""
+
+import os
+import random
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import zmq
+
+from dadms_ipc import requests
+from dadms_ipc.client import Client
+from dadms_ipc.codec import decode_body, encode_batch, encode_body, encode_header, trouble_of
+from dadms_ipc.envelope import BODY_LIMIT, NO_SESSION, OK, REFUSED, VERSION, VIOLATION, WRONG_VERSION, Header, Hello, Identity, Invite, Kind
+from dadms_ipc.errors import RequestRefused
+from tests.fault.bus.raw import RawClient
+from tests.integration.bus.daemon import INFO, Daemon, await_true
+
+
+def test_a_wrong_secret_is_refused_and_written_down(daemon: Daemon) -> None:
+    """So are another incarnation and a process that does not live."""
+    identity = daemon.kernel.enroll(1001)
+    with Client(daemon.directory) as client:
+        await_true(lambda: client.bus_status()["enrolled"] == 1, "the roster has it")
+        for theft in (
+            Identity(1001, 1, os.urandom(32)),
+            Identity(1001, 2, identity.secret),
+            Identity(1002, 1, identity.secret),
+            Identity(1001, 1, b""),
+        ):
+            with pytest.raises(RequestRefused, match=f"cannot speak as process {theft.pid}.{theft.incarnation}"):
+                Client(daemon.directory, identity=theft)
+        assert client.bus_status()["counters"]["identity_refused"] == 4
+    with Client(daemon.directory, identity=identity) as process:
+        assert process.address == "1001"
+    assert daemon.text().count(f"refused uid {os.geteuid()} pid {os.getpid()}: cannot speak as process") == 4
+
+
+def test_a_session_speaks_only_as_itself(daemon: Daemon) -> None:
+    """A sender that is somebody else is refused; one's own threads are oneself."""
+    identity = daemon.kernel.enroll(1001)
+    daemon.kernel.enroll(1002)
+    with RawClient(daemon.directory, "data") as client:
+        assert client.hello(identity).kind == Kind.WELCOME
+        for sender in ("1002", "10011", "1002/1", "kernel", "bus"):
+            client.say(Kind.SEND, to="1002", topic="t", sender=sender)
+            header, body = client.hear()
+            assert (header.kind, header.topic) == (Kind.REFUSE, REFUSED)
+            assert trouble_of(body) == f'cannot speak as "{sender}": this session is "1001"'
+        client.say(Kind.SUBSCRIBE, topic="own")
+        client.hear()
+        client.say(Kind.PUBLISH, topic="own", sender="1001/17")
+        assert client.hear()[0].sender == "1001/17"
+
+
+def test_a_session_is_not_taken_over(daemon: Daemon) -> None:
+    """Who knows another's client id, but not its secret, does not get into its session; nor may a message carry another's id."""
+    identity = daemon.kernel.enroll(1001)
+    with RawClient(daemon.directory, "data") as owner, RawClient(daemon.directory, "data", client=owner.client) as thief:
+        assert owner.hello(identity).kind == Kind.WELCOME
+        header = thief.hello()
+        assert (header.kind, header.topic) == (Kind.REFUSE, REFUSED)
+        owner.say(Kind.SEND, to="1001", topic="t", id=bytes(24))
+        assert owner.hear()[0].topic == VIOLATION
+
+
+def test_only_the_receiver_answers(daemon: Daemon) -> None:
+    """An answer by anybody else is a violation, and the right one still arrives."""
+    identity = daemon.kernel.enroll(1001)
+    with (
+        RawClient(daemon.directory, "data") as asker,
+        RawClient(daemon.directory, "data") as other,
+        RawClient(daemon.directory, "data") as receiver,
+    ):
+        asker.hello()
+        other.hello()
+        receiver.hello(identity)
+        asked = asker.say(Kind.REQUEST, b"q", to="1001", topic="t", deadline=10_000)
+        assert receiver.hear()[0].id == asked
+        other.say(Kind.RESPONSE, b"forged", id=b"", topic=OK, correlation=asked)
+        assert other.hear()[0].topic == VIOLATION
+        receiver.say(Kind.RESPONSE, b"true", id=b"", topic=OK, correlation=asked)
+        assert asker.hear()[1] == b"true"
+
+
+def test_a_chosen_routing_id_is_refused(daemon: Daemon) -> None:
+    """It could be chosen again, by somebody else, who would be taken for the first."""
+    with RawClient(daemon.directory, route=b"me") as client:
+        client.socket.send(b"")
+        assert "does not choose its routing id" in trouble_of(client.hear()[1])
+
+
+def test_nothing_is_done_before_hello(daemon: Daemon) -> None:
+    """Every kind gets the same answer: say hello."""
+    with RawClient(daemon.directory) as client:
+        client.socket.send(b"")
+        header, body = client.hear()
+        assert header.kind == Kind.INVITE
+        assert decode_body(body, Invite).versions == [VERSION]
+        client.say(Kind.CALL, encode_body(requests.Status()))
+        assert client.hear()[0].topic == NO_SESSION
+    assert daemon.kernel.requests == []
+
+
+def test_another_version_is_told_which_one_is_spoken(daemon: Daemon) -> None:
+    """Whatever the rest of its header looks like."""
+    with RawClient(daemon.directory) as client:
+        client.say(Kind.HELLO, encode_body(Hello(client.client, [2, 3])))
+        header, body = client.hear()
+        assert (header.topic, trouble_of(body)) == (
+            WRONG_VERSION,
+            "cannot speak with you: you know versions [2, 3] of the protocol, this bus 1",
+        )
+        client.say(Kind.HELLO, version=2)
+        assert client.hear()[0].topic == WRONG_VERSION
+        client.socket.send_multipart([encode_body([9, {"a": "new header"}]), b""])
+        assert "cannot read version 9" in trouble_of(client.hear()[1])
+
+
+def test_each_door_has_its_kinds(daemon: Daemon) -> None:
+    """A call at the data door, or data at the control door, is a violation."""
+    with RawClient(daemon.directory, "data") as data, RawClient(daemon.directory) as control:
+        data.hello()
+        control.hello()
+        data.say(Kind.CALL, encode_body(requests.Status()))
+        assert trouble_of(data.hear()[1]) == "a CALL at the data door"
+        control.say(Kind.PUBLISH, topic="a")
+        assert trouble_of(control.hear()[1]) == "a PUBLISH at the control door"
+        control.say(Kind.WELCOME)
+        assert "does not send messages of kind 3" in trouble_of(control.hear()[1])
+
+
+def _malformed(number: int, chance: random.Random) -> list[bytes]:
+    """Give one of many ways to be wrong."""
+    right = encode_header(Header(VERSION, Kind.CALL, bytes(24), "", "kernel"))
+    ways = (
+        lambda: [chance.randbytes(chance.randrange(1, 200))],
+        lambda: [right[: chance.randrange(len(right))], b"x"],
+        lambda: [right, b"x", b"y", b"z"],
+        lambda: [b"\x91" * 4000, b""],
+        lambda: [b"\xdd\xff\xff\xff\xff", b""],
+        lambda: [bytes(5000), b""],
+        lambda: [encode_body([1, 10, "not bytes", 1, 2, 3, 4, 5, 6]), b""],
+        lambda: [encode_body([1, 10, bytes(25)]), b""],
+        lambda: [encode_body([1, 10, b"", "x" * 200]), b""],
+        lambda: [encode_body([1, -1]), b""],
+        lambda: [encode_body([1, 2**63]), b""],
+        lambda: [encode_header(Header(VERSION, Kind.BATCH)), chance.randbytes(50)],
+        lambda: [encode_header(Header(VERSION, Kind.BATCH)), encode_batch([(Header(VERSION, Kind.BATCH), b"\x90")] * 10)],
+        lambda: [encode_header(Header(VERSION, Kind.BATCH)), b"\xdc\xff\xff" + bytes(10)],
+        lambda: [encode_header(Header(VERSION, Kind.HELLO)), b"\x81\xa6client\xc4\x03abc"],
+        lambda: [b"", b"", b""],
+    )
+    return ways[number % len(ways)]()
+
+
+@pytest.mark.parametrize("door", ["control", "data"])
+@pytest.mark.parametrize("has_session", [False, True])
+def test_two_thousand_malformed_messages_leave_others_served(daemon: Daemon, door: str, has_session: bool) -> None:
+    """The bus answers, counts, cuts and writes down; another client's calls are answered all the while."""
+    chance = random.Random(20261122)
+    with Client(daemon.directory) as client:
+        for batch in range(20):
+            with RawClient(daemon.directory, door) as hostile:
+                if has_session:
+                    hostile.hello()
+                for number in range(100):
+                    hostile.socket.send_multipart(_malformed(batch * 100 + number, chance))
+                assert client.call(requests.Status()) == INFO
+                hostile.hear()
+        await_true(lambda: client.bus_status()["counters"]["violations"] >= 1800, "they were counted")
+        assert client.call(requests.Status()) == INFO
+    assert daemon.bus is not None
+    assert daemon.bus.poll() is None
+
+
+def test_a_connection_that_sends_only_garbage_is_cut(daemon: Daemon) -> None:
+    """After a hundred broken messages, with a line that says who and what."""
+    with RawClient(daemon.directory) as client, Client(daemon.directory) as other:
+        client.hello()
+        for _ in range(100):
+            client.socket.send_multipart([b"\xc1", b""])
+        await_true(lambda: other.bus_status()["counters"]["cut"] == 1, "it was cut")
+    assert f"cut a connection: uid {os.geteuid()} pid {os.getpid()} sent 100 broken messages" in daemon.text()
+
+
+def test_garbage_that_is_not_even_zmtp_is_ignored(daemon: Daemon) -> None:
+    """A stranger on the unix socket costs nobody anything."""
+    strangers = []
+    for content in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 1000, b"", b"\xff\0\0\0\0\0\0\0\x01\x7f\x03"):
+        stranger = socket.socket(socket.AF_UNIX)
+        stranger.connect(str(daemon.directory / "control.sock"))
+        stranger.send(content)
+        strangers.append(stranger)
+    with Client(daemon.directory) as client:
+        assert client.call(requests.Status()) == INFO
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_a_body_above_the_limit_costs_its_sender_the_connection(daemon: Daemon) -> None:
+    """The connection goes (MAXMSGSIZE); the bus does not hold the bytes, and others are served."""
+    with RawClient(daemon.directory, "data") as client, Client(daemon.directory) as other:
+        client.hello()
+        before = _resident(daemon)
+        client.socket.send_multipart([encode_header(Header(VERSION, Kind.PUBLISH, bytes(24), topic="a")), bytes(BODY_LIMIT + 1)])
+        for _ in range(20):
+            assert other.call(requests.Status()) == INFO
+        assert _resident(daemon) - before < 32 * 1024 * 1024
+
+
+def _resident(daemon: Daemon) -> int:
+    assert daemon.bus is not None
+    return int(Path(f"/proc/{daemon.bus.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def test_a_slow_subscriber_loses_publications_and_is_told(daemon: Daemon) -> None:
+    """Its queue is bounded; publishers and other subscribers are not held up; the losses are counted where they happen and told to whom they concern."""
+    count = 12_000
+    with RawClient(daemon.directory, "data") as slow, Client(daemon.directory) as quick, Client(daemon.directory, timeout=60) as speaker:
+        slow.hello(credit=10)
+        slow.say(Kind.SUBSCRIBE, topic="flood/#")
+        assert slow.hear()[0].kind == Kind.ACK
+        quick.subscribe("flood/last")
+        for number in range(count):
+            speaker.publish("flood/one", str(number).encode())
+        speaker.publish("flood/last")
+        assert quick.receive().topic == "flood/last"
+        await_true(lambda: speaker.bus_status()["counters"]["published"] == count + 1, "all were published")
+        status = speaker.bus_status()
+        assert status["queued"] <= 10_000
+        dropped = status["counters"]["dropped"]
+        assert dropped == count + 1 - 10_000 - 10
+        assert [int(slow.hear()[1]) for _ in range(10)] == list(range(10))
+        slow.say(Kind.CREDIT, encode_body(2), id=b"")
+        headers = [slow.hear() for _ in range(3)]
+        assert [header.kind for header, _ in headers] == [Kind.PUBLISH, Kind.LOST, Kind.PUBLISH]
+        assert decode_body(headers[1][1], int) == dropped
+
+
+def test_a_sender_is_told_when_a_queue_is_full(daemon: Daemon) -> None:
+    """Back-pressure is a refusal with the numbers, not a silent drop."""
+    identity = daemon.kernel.enroll(1001)
+    with (
+        RawClient(daemon.directory, "data") as receiver,
+        RawClient(daemon.directory, "data") as one,
+        RawClient(daemon.directory, "data") as two,
+    ):
+        receiver.hello(identity, credit=0)
+        one.hello()
+        two.hello()
+        for _ in range(10_000):
+            one.say(Kind.SEND, to="1001", topic="t", deadline=60_000)
+        one.say(Kind.SEND, to="1001", topic="t", deadline=60_000)
+        assert trouble_of(one.hear()[1]).startswith('cannot send to "1001": 10000 messages of "client/')
+        two.say(Kind.SEND, to="1001", topic="t", deadline=60_000)
+        assert trouble_of(two.hear()[1]) == 'cannot send to "1001": 10000 messages wait for it, at most 10000 may'
+
+
+def test_a_client_that_does_not_read_its_answers_is_cut(daemon: Daemon) -> None:
+    """Its pipe is short; when it is full the connection goes, and nobody else notices."""
+    with RawClient(daemon.directory) as client, Client(daemon.directory) as other:
+        client.socket.close()
+        client.socket = client.context.socket(zmq.DEALER)
+        client.socket.linger = 0
+        client.socket.setsockopt(zmq.RCVHWM, 1)
+        client.socket.connect(f"ipc://{daemon.directory / 'control.sock'}")
+        client.hello()
+        body = encode_body({"verb": "status"})
+        end = time.monotonic() + 20
+        while other.bus_status()["counters"]["cut"] == 0:
+            assert time.monotonic() < end, "it was not cut"
+            for _ in range(200):
+                client.say(Kind.CALL, body, to="bus")
+            assert other.call(requests.Status()) == INFO
+    assert "it does not read what it asked for" in daemon.text()
+
+
+def test_more_connections_than_descriptors_do_not_kill_the_bus(no_leaks: None) -> None:
+    """The library would abort: the door is shut before, and opens again when they have gone."""
+    with Daemon(files=256) as daemon:
+        strangers: list[socket.socket] = []
+        refused = 0
+        with Client(daemon.directory) as client:
+            for _ in range(400):
+                stranger = socket.socket(socket.AF_UNIX)
+                stranger.settimeout(0.5)
+                try:
+                    stranger.connect(str(daemon.directory / "control.sock"))
+                    strangers.append(stranger)
+                except OSError:
+                    refused += 1
+                    stranger.close()
+            assert client.call(requests.Status()) == INFO
+            assert refused > 0
+            for stranger in strangers:
+                stranger.close()
+            await_true((daemon.directory / "control.sock").exists, "the door opens again")
+            with Client(daemon.directory, start_timeout=5.0) as another:
+                assert another.call(requests.Status()) == INFO
+        assert daemon.bus is not None
+        assert daemon.bus.poll() is None
+        assert "shut the control door" in daemon.text()
