@@ -132,9 +132,8 @@ def _bpmn_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path]) -
         "answers": dict(given),
     }
     work = [task for task in checked.tasks if task.kind not in ("user", "manual")]
-    headline = f"{path.name}: {checked.name or path.stem}, {len(work)} tasks" + (
-        f" of {len(checked.topics)} topics" if checked.topics else ""
-    )
+    headline = f"{path.name}: {checked.name or path.stem}, {_count(len(work), 'task')}"
+    headline += f" of {_count(len(checked.topics), 'topic')}" if checked.topics else ""
     return Job(path.stem, "bpmn", _packed(config), headline, [str(warning) for warning in checked.warnings])
 
 
@@ -189,6 +188,10 @@ def decision_files(model: Path, checked: Checked, given: Sequence[Path]) -> dict
 def holds(source: bytes, decision: str) -> bool:
     """Tell whether a DMN file seems to define a decision; the decision engine is the judge, later."""
     return re.search(rb"<(?:[\w.-]+:)?decision\b[^>]*\bid\s*=\s*[\"']" + re.escape(decision.encode()) + rb"[\"']", source) is not None
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _names(paths: Iterable[Path]) -> str:

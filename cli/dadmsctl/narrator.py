@@ -57,10 +57,10 @@ OTHER = Look("·", "dim")
 class Narrator:
     """Writes the story of one run; a context manager that leaves the terminal as it was."""
 
-    def __init__(self, console: "Console", *, is_quiet: bool) -> None:
+    def __init__(self, console: "Console", *, is_quiet: bool, began: float) -> None:
         self._console = console
         self._is_quiet = is_quiet
-        self._began = time.time()
+        self._began = began  # wall clock, as events have it
         self._live: Live | None = None
         self._story: Story | None = None
 
@@ -75,6 +75,10 @@ class Narrator:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take away what is shown of this moment, before the outcome is shown."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -101,10 +105,13 @@ class Narrator:
     def _line(self, at: float, look: Look, text: str) -> None:
         if self._is_quiet:
             return
-        line = Text(f"{max(0.0, at - self._began):7.2f} s ", style="dim")
+        line = Text()
+        line.append(f"{max(0.0, at - self._began):7.2f} s ", style="dim")
         line.append(f"{look.sign} ", style=look.style)
         line.append(printable(text).replace("\n", f"\n{'':12}"), style=look.style if look.style in ("dim", "bold red", "yellow") else "")
         self._console.print(line, soft_wrap=True)
+        if self._live is not None:
+            self._live.refresh()
 
     def _now(self) -> Text:
         """Show what runs at this moment; drawn by the terminal's own thread."""

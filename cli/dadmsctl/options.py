@@ -23,7 +23,10 @@ def limits(command: Command) -> Command:
             click.option("--cpu", type=cores, help="Cores that they may use together; 0.5 is half of one."),
             click.option("--pids", type=click.IntRange(min=1), help="OS processes and their threads that there may be."),
             click.option("--workers", type=click.IntRange(1, 256), help="OS processes that run its threads, at most. [4]"),
-            click.option("--thread-timeout", type=seconds, help="Seconds that a thread may run."),
+            click.option("--thread-timeout", type=seconds, help="Seconds that a thread may run. [the daemon's configuration]"),
+            click.option(
+                "--ready-timeout", type=seconds, help="Seconds that the process has to become ready. [the daemon's configuration]"
+            ),
         )
     ):
         command = option(command)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -20,22 +21,47 @@ from dadms_ipc import paths, requests
 from dadms_ipc.errors import DeadlinePassed, HostFailure, Unreachable
 from dadmsctl.door import Door
 from dadmsctl.siblings import python
-from dadmsctl.terminal import printable
 
 START_LIMIT = 30.0  # seconds until the first answer; it takes a quarter of one on a quiet machine
 STOP_LIMIT = 60.0  # seconds after the lease has ended; the daemon's own limit is 30
-LOOK = 0.25  # seconds between looks whether a daemon that does not answer yet still lives
+REMOVE_LIMIT = 5.0  # seconds that the servers of a killed keeper have to end
 WORDS_LIMIT = 65_536  # bytes of what the daemon said that are looked at
 SOCKET_PATH_LIMIT = 107  # bytes, unix(7)
 
 
 class PrivateDaemon:
-    """A running private daemon; a context manager that ends it."""
+    """A private daemon; a context manager that starts and ends it.
+
+    While it runs, SIGCHLD is ours: a daemon that ends before its time is a HostFailure at once, in the middle of whatever waits for it.
+    """
 
     def __init__(self, timeout: float) -> None:
         self.door = Door(_place(), timeout)
         self.start_seconds = 0.0
+        self._purpose = "start"
         self._words = os.memfd_create("dadmsd says")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lease: int | None = None
+        self._before = signal.getsignal(signal.SIGCHLD)
+
+    def __enter__(self) -> Self:
+        began = time.monotonic()
+        try:
+            signal.signal(signal.SIGCHLD, lambda *_: self._demand_life())
+            self._start()
+            self._demand_life()
+            self.info = self._await_answer()
+        except BaseException:
+            self._end()
+            raise
+        self._purpose = "go on"
+        self.start_seconds = time.monotonic() - began
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end()
+
+    def _start(self) -> None:
         lease, self._lease = os.pipe()
         directory = str(self.door.runtime_dir)
         try:
@@ -51,59 +77,50 @@ class PrivateDaemon:
         finally:
             os.close(lease)
 
-    def __enter__(self) -> Self:
-        began = time.monotonic()
-        try:
-            self.info = self._await_answer(began + START_LIMIT)
-        except BaseException:
-            self._end()
-            raise
-        self.start_seconds = time.monotonic() - began
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._end()
-
-    @property
-    def os_pid(self) -> int:
-        """Give the keeper's process."""
-        return self._process.pid
-
-    def end_sentence(self) -> str:
-        """Say how the daemon ended, in its own words where it has said any; nothing while it lives."""
-        code = self._process.poll()
+    def _demand_life(self) -> None:
+        """Raise HostFailure, in the daemon's own words where it has said any, unless it lives."""
+        code = self._process.poll() if self._process is not None else None
         if code is None:
-            return ""
-        said = [printable(line) for line in os.pread(self._words, WORDS_LIMIT, 0).decode(errors="replace").splitlines() if line.strip()]
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return said[-1].removeprefix("dadmsd: ") if said else f"it ended with {how} and said nothing"
+            return
+        said = [line for line in os.pread(self._words, REMOVE_LIMIT = 5.0  # seconds that the servers of a killed keeper have to end
+WORDS_LIMIT, 0).decode(errors="replace").splitlines() if line.strip()]
+        how = said[-1].removeprefix("dadmsd: ") if said else "it said nothing"
+        end = f"signal {-code}" if code < 0 else f"exit code {code}"
+        raise HostFailure(f"cannot {self._purpose}: the private daemon has ended ({end}): {how}")
 
-    def _await_answer(self, deadline: float) -> requests.DaemonInfo:
+    def _await_answer(self) -> requests.DaemonInfo:
         from dadms_ipc.client import Client
 
-        while True:
-            try:
-                with Client(self.door.runtime_dir, timeout=LOOK, start_timeout=LOOK) as client:
-                    info: requests.DaemonInfo = client.call(requests.Status(), timeout=max(LOOK, deadline - time.monotonic()))
-                    return info
-            except (Unreachable, DeadlinePassed):
-                if said := self.end_sentence():
-                    raise HostFailure(f"cannot start a private daemon: {said}") from None
-                if time.monotonic() > deadline:
-                    raise HostFailure(f"cannot start a private daemon: no answer after {START_LIMIT:.0f} s") from None
+        try:
+            with Client(self.door.runtime_dir, timeout=START_LIMIT, start_timeout=START_LIMIT) as client:
+                info: requests.DaemonInfo = client.call(requests.Status())
+        except (Unreachable, DeadlinePassed) as error:
+            raise HostFailure(f"cannot start: the private daemon has not answered for {START_LIMIT:.0f} s") from error
+        return info
 
     def _end(self) -> None:
         """End the lease and wait until everything is gone; a daemon that cannot end is killed, and its servers with it."""
-        os.close(self._lease)
-        try:
-            self._process.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        with contextlib.suppress(OSError):
-            if self.door.runtime_dir.exists():  # the keeper was killed, and nobody else removes it
-                shutil.rmtree(self.door.runtime_dir)
+        signal.signal(signal.SIGCHLD, self._before)
+        if self._lease is not None:
+            os.close(self._lease)
+        if self._process is not None:
+            try:
+                self._process.wait(STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        _remove(self.door.runtime_dir)
         os.close(self._words)
+
+
+def _remove(directory: Path) -> None:
+    """Remove what a killed keeper could not; its servers, which are not our children, may still write there for a moment."""
+    deadline = time.monotonic() + REMOVE_LIMIT
+    while directory.exists() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(directory)
+            return
+        time.sleep(0.05)
 
 
 def _place() -> Path:

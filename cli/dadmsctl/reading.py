@@ -148,6 +148,15 @@ def read_config(text: str) -> dict[str, Any]:
     return value
 
 
+def read_environment(settings: Iterable[str]) -> dict[str, str]:
+    """Read ``--env NAME=VALUE``: text as it stands."""
+    pairs = [setting.partition("=") for setting in settings]
+    for name, sign, _ in pairs:
+        if not sign or not name:
+            raise click.UsageError(f'--env needs NAME=VALUE, not "{name}"')
+    return {name: value for name, _, value in pairs}
+
+
 def _kind(value: Any) -> str:
     return {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}[type(value)]
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dadms_ipc import requests
-from dadms_ipc.errors import DadmsError, HostFailure, Unreachable
+from dadms_ipc.errors import DadmsError
 from dadmsctl import ending, pursuit
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit
 from dadmsctl.limits import limits_from
 from dadmsctl.model import Job
 from dadmsctl.narrator import Narrator
-from dadmsctl.story import Story, spent
+from dadmsctl.story import Spent, Story, spent
 from dadmsctl.terminal import console, write_json
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dadmsctl.private import PrivateDaemon
 
 LOG_LINES = 20  # of a failed process's log that are shown before a private daemon takes it away
+PAGE_WIDTH = 120  # columns of an outcome on a pipe, which is read and not cut into fields; lines of the story are never broken
 LOG_BYTES = 16_384  # that are read for them
 
 # What a run may use unless it is told otherwise: enough for work, little enough that a model that grows without end is ended before the machine suffers.
@@ -42,38 +43,56 @@ class Asked(msgspec.Struct, frozen=True):
     is_quiet: bool
     is_full: bool
     as_json: bool
-    began: float  # monotonic seconds, before anything was read
+    began: float  # wall clock, as events have it: before anything was read
     checked: float  # after the model was found in order
 
 
 def run(door: Door, asked: Asked) -> Exit:
     """Run what was asked for to its end, show that, and give the exit code."""
-    screen = console(stderr=asked.as_json)
-    with _daemon(door, is_private=asked.is_private) as (place, private):
-        with Narrator(screen, is_quiet=asked.is_quiet) as narrator, place.connect() as client:
-            _introduce(narrator, asked, private)
-            try:
-                story = Story(pursuit.spawn(client, _spec(asked, is_best_effort=private is not None and os.geteuid() != 0)))
-                process = pursuit.follow(client, story, narrator, sees_servers=private is not None)
-            except DadmsError as error:
-                raise _with_its_end(error, private) from error
-            ended = time.monotonic()
-            log = _log_of(client, process) if process.status != "completed" else []
-        seconds = spent(
-            story, total=ended - asked.began, check=asked.checked - asked.began, daemon=private.start_seconds if private else 0.0
-        )
-        if asked.as_json:
-            write_json(ending.as_document(process, story, seconds))
-        else:
-            ending.show(screen, process, story, seconds, asked.given, is_full=asked.is_full)
+    screen = console(stderr=asked.as_json, pipe_width=PAGE_WIDTH)
+    with Narrator(screen, is_quiet=asked.is_quiet, began=asked.began) as narrator:
+        _introduce(narrator, asked)
+        with _daemon(door, narrator, is_private=asked.is_private) as (place, private):
+            story, process, log = _pursue(place, asked, narrator, is_private=private is not None)
+            ended = time.time()
+            narrator.stop()
+            if asked.as_json:
+                write_json(ending.as_document(process, story, _spent(asked, story, private, ended)))
+            else:
+                ending.show(screen, process, story, _spent(asked, story, private, ended), asked.given, is_full=asked.is_full)
     if process.status == "completed":
         return Exit.DONE
     ending.tell_failure(process, log, keeps_log=private is None)
     return Exit.FAILED
 
 
+def detach(door: Door, asked: Asked) -> int:
+    """Spawn what was asked for on the daemon that runs, and give its pid."""
+    with door.connect() as client:
+        return pursuit.spawn(client, _spec(asked, is_best_effort=False))
+
+
+def _introduce(narrator: Narrator, asked: Asked) -> None:
+    narrator.say(asked.job.headline + (f", handlers {asked.handlers.name}" if asked.handlers else ""))
+    for warning in asked.job.warnings:
+        narrator.warn(warning)
+
+
+def _pursue(place: Door, asked: Asked, narrator: Narrator, *, is_private: bool) -> tuple[Story, requests.ProcessInfo, list[str]]:
+    """Spawn the job and follow it; give its story, how it ended, and the end of its log when it did not end well."""
+    with place.connect() as client:
+        story = Story(pursuit.spawn(client, _spec(asked, is_best_effort=is_private and os.geteuid() != 0)))
+        process = pursuit.follow(client, story, narrator, sees_servers=is_private)
+        return story, process, _log_of(client, process) if process.status != "completed" else []
+
+
+def _spent(asked: Asked, story: Story, private: "PrivateDaemon | None", ended: float) -> Spent:
+    daemon = private.start_seconds if private is not None else 0.0
+    return spent(story, total=ended - asked.began, check=asked.checked - asked.began, daemon=daemon)
+
+
 @contextlib.contextmanager
-def _daemon(door: Door, *, is_private: bool | None) -> "Iterator[tuple[Door, PrivateDaemon | None]]":
+def _daemon(door: Door, narrator: Narrator, *, is_private: bool | None) -> "Iterator[tuple[Door, PrivateDaemon | None]]":
     """Give the daemon to run on: the one that runs, unless one of its own is asked for or none runs."""
     if is_private is False or (is_private is None and door.is_running()):
         yield door, None
@@ -81,6 +100,7 @@ def _daemon(door: Door, *, is_private: bool | None) -> "Iterator[tuple[Door, Pri
     from dadmsctl.private import PrivateDaemon
 
     with PrivateDaemon(door.timeout) as private:
+        narrator.say(f"private daemon ready after {private.start_seconds:.2f} s; limits by {private.info.limits_backend}", style="dim")
         yield private.door, private
 
 
@@ -92,22 +112,9 @@ def _spec(asked: Asked, *, is_best_effort: bool) -> requests.Spec:
         handlers=str(asked.handlers.resolve()) if asked.handlers else None,
         limits=limits_from(asked.caps, **DEFAULT_CAPS),
         thread_timeout=asked.caps["thread_timeout"],
+        ready_timeout=asked.caps["ready_timeout"],
         enforcement="best-effort" if is_best_effort else "strict",
     )
-
-
-def _introduce(narrator: Narrator, asked: Asked, private: "PrivateDaemon | None") -> None:
-    narrator.say(asked.job.headline + (f", handlers {asked.handlers.name}" if asked.handlers else ""))
-    for warning in asked.job.warnings:
-        narrator.warn(warning)
-    if private is not None:
-        narrator.say(f"private daemon ready after {private.start_seconds:.2f} s; limits by {private.info.limits_backend}", style="dim")
-
-
-def _with_its_end(error: DadmsError, private: "PrivateDaemon | None") -> DadmsError:
-    """Say why nobody answers, where we know it."""
-    said = private.end_sentence() if private is not None and isinstance(error, Unreachable) else ""
-    return HostFailure(f"cannot go on: the private daemon has ended: {said}") if said else error
 
 
 def _log_of(client: "Client", process: requests.ProcessInfo) -> list[str]:

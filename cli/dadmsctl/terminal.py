@@ -37,13 +37,13 @@ def write_json_line(value: object) -> None:
     sys.stdout.flush()
 
 
-def console(*, stderr: bool = False) -> "Console":
+def console(*, stderr: bool = False, pipe_width: int = PIPE_WIDTH) -> "Console":
     """Give a rich console; rich is imported here only, as it takes longer to import than everything else together."""
     from rich.console import Console
 
     wide = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
     if not wide.is_terminal:
-        wide.width = PIPE_WIDTH
+        wide.width = pipe_width
     return wide
 
 

@@ -27,7 +27,7 @@ def await_end(client: "Client", pid: int, *, until: str = "ended", timeout: floa
         if found.status in ENDED or (until == "ready" and found.status == "running"):
             return found
         if deadline is not None and time.monotonic() >= deadline:
-            raise DeadlinePassed(f'cannot wait longer for "{found.name}" ({pid}): it is {found.status} after {timeout:g} s')
+            raise DeadlinePassed(f'cannot wait longer for "{found.name}" ({pid}): it is still {found.status}')
 
 
 def exit_of(process: ProcessInfo) -> Exit:

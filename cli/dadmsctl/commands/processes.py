@@ -12,7 +12,7 @@ from dadmsctl.exits import Exit, Finished
 from dadmsctl.limits import limits_from
 from dadmsctl.options import as_json, limits, pass_door
 from dadmsctl.quantities import ago_text, bytes_text, seconds
-from dadmsctl.reading import read_config
+from dadmsctl.reading import read_config, read_environment
 from dadmsctl.terminal import console, table, write_json
 from dadmsctl.waiting import await_end, exit_of, sentence_of
 
@@ -73,6 +73,7 @@ def status(door: Door, pid: int | None, as_json: bool) -> None:
 @click.option(
     "--handlers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A Python module whose functions its threads call."
 )
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="An environment variable, beside a minimal set.")
 @limits
 @click.option("--best-effort", is_flag=True, help="A limit that cannot be enforced is a warning and no error.")
 @click.option("--wait", "is_awaited", is_flag=True, help="Return when it is ready, not when it is admitted.")
@@ -85,6 +86,7 @@ def spawn(
     name: str | None,
     config: str,
     handlers: Path | None,
+    variables: tuple[str, ...],
     best_effort: bool,
     is_awaited: bool,
     as_json: bool,
@@ -98,6 +100,8 @@ def spawn(
         handlers=str(handlers.resolve()) if handlers else None,
         limits=limits_from(caps),
         thread_timeout=caps["thread_timeout"],
+        ready_timeout=caps["ready_timeout"],
+        environment=read_environment(variables),
         enforcement="best-effort" if best_effort else "strict",
     )
     with door.connect() as client:

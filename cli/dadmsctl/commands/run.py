@@ -29,6 +29,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--decision", metavar="NAME", help="Of a .dmn MODEL: the decision to evaluate. [the one that no other needs]")
 @limits
 @click.option("--private/--no-private", "is_private", default=None, help="Always on a daemon of its own, or never. [only when none runs]")
+@click.option("--detach", "is_detached", is_flag=True, help="Print the pid and return; the daemon that runs goes on with it.")
 @click.option("--quiet", "-q", is_flag=True, help="Only the outcome.")
 @click.option("--full", is_flag=True, help="Every variable of the outcome whole, where some would be summed up.")
 @as_json
@@ -45,6 +46,7 @@ def run(
     is_private: bool | None,
     quiet: bool,
     full: bool,
+    is_detached: bool,
     as_json: bool,
     **caps: Any,
 ) -> None:
@@ -52,7 +54,9 @@ def run(
 
     Exits with 1 when the process failed, with 4 when the model or what was given with it is refused before anything is started.
     """
-    began = time.monotonic()
+    if is_detached and is_private:
+        raise click.UsageError("--detach needs a daemon that stays, and a private one ends with its run")
+    began = time.time()
     given = read_variables(inputs, settings)
     if handlers is not None:
         read_file(handlers, "the handlers module")
@@ -64,4 +68,8 @@ def run(
         raise
     from dadmsctl import running  # brings rich, which a refusal need not wait for
 
-    raise Finished(running.run(door, running.Asked(job, given, handlers, caps, is_private, quiet, full, as_json, began, time.monotonic())))
+    asked = running.Asked(job, given, handlers, caps, is_private, quiet, full, as_json, began, time.time())
+    if is_detached:
+        click.echo(running.detach(door, asked))
+    else:
+        raise Finished(running.run(door, asked))

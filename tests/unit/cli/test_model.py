@@ -51,7 +51,7 @@ def test_a_model_goes_to_the_bpmn_orchestrator_with_its_source_and_the_values(tm
         "variables": {"a": 1},
         "answers": {"a": 1},
     }
-    assert "An order, 1 tasks of 1 topics" in job.headline
+    assert "An order, 1 task of 1 topic" in job.headline
 
 
 def test_a_called_model_beside_it_goes_with_it(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_an_ending_without_an_outcome_says_how_it_ended() -> None:
 def told(*events: EventInfo, is_quiet: bool = False) -> str:
     output = io.StringIO()
     story = Story(1001)
-    with Narrator(Console(file=output, width=1000, highlight=False, markup=False, emoji=False), is_quiet=is_quiet) as narrator:
+    with Narrator(Console(file=output, width=1000, highlight=False, markup=False, emoji=False), is_quiet=is_quiet, began=0.0) as narrator:
         for event in events:
             story.take(event)
             narrator.tell(event, story)

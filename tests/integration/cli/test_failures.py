@@ -1,0 +1,94 @@
+"""What goes wrong in a run: one clear reason, an exit code, no traceback, and nothing left running."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.integration.cli.conftest import Ctl
+
+Linear = Callable[..., Path]
+Handlers = Callable[[str], Path]
+
+
+class Case(NamedTuple):
+    """A handlers module that will not do, and what must be said."""
+
+    source: str
+    words: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+BAD_MODULES = {
+    "does not import": Case("import no_such_module_anywhere\n", ("handlers.py", "no_such_module_anywhere")),
+    "is no Python": Case("def broken(:\n", ("handlers.py", "line 2")),
+    "raises": Case("raise RuntimeError('not today')\n", ("handlers.py", "not today")),
+    "exits": Case("import sys\nsys.exit(3)\n", ("handlers.py", "3")),
+    "exits at once": Case("import os\nos._exit(7)\n", ("exit", "7")),
+    "kills itself": Case("import os\nos.kill(os.getpid(), 9)\n", ("SIGKILL",)),
+    "imports for ever": Case("while True:\n    pass\n", ("2 s",), ("--ready-timeout", "2")),
+    "sleeps for ever": Case("import time\ntime.sleep(1e6)\n", ("2 s",), ("--ready-timeout", "2")),
+    "allocates without end": Case(
+        "hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 20))\n", ("memory",), ("--memory", "96M", "--ready-timeout", "20")
+    ),
+    "serves another topic": Case(
+        '@handler("other")\ndef other(task):\n    return {}\n', ('no handler for topic "greet"', "Do greet", "order.bpmn")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MODULES)
+def test_a_handlers_module_that_will_not_do_is_one_clear_failure(name: str, ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
+    case = BAD_MODULES[name]
+    done = ctl("run", linear("greet"), "--handlers", handlers(case.source), *case.options)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('dadmsctl: "order" (')
+    for word in case.words:
+        assert word in last, f"{word!r} is not in {last!r}"
+    assert "Traceback" not in done.stdout
+    assert "Traceback" not in last
+
+
+BAD_TASKS = {
+    "raises": Case("raise ValueError('no budget')", ("Do greet", "order.bpmn:", "ValueError: no budget")),
+    "exits": Case("import os; os._exit(7)", ("Do greet", "worker_lost")),
+    "is killed": Case("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", ("Do greet", "worker_lost", "signal 9")),
+    "grows without end": Case(
+        "hoard = []\n    while True: hoard.append(bytearray(1 << 20))", ("Do greet", "oom"), ("--worker-memory", "96M", "--memory", "512M")
+    ),
+    "runs too long": Case("import time; time.sleep(1e6)", ("Do greet", "timed_out"), ("--thread-timeout", "1")),
+    "gives what is not JSON": Case("return {'a': object()}", ("Do greet", "object")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TASKS)
+def test_a_failed_task_is_a_failed_run_with_task_and_cause(name: str, ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
+    case = BAD_TASKS[name]
+    path = handlers(f'@handler("greet")\ndef greet(task):\n    {case.source}\n')
+    done = ctl("run", linear("greet"), "--handlers", path, "--json", *case.options)
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["status"] == "failed"
+    assert [task["state"] for task in document["tasks"]] != ["completed"]
+    last = done.stderr.splitlines()[-1]
+    for word in case.words:
+        assert word in last, f"{word!r} is not in {last!r}"
+
+
+def test_a_model_that_is_refused_is_refused_before_anything_is_spawned(ctl: Ctl, short_path: Path, environment: dict[str, str]) -> None:
+    model = short_path / "broken.bpmn"
+    model.write_text("")
+    done = ctl("run", model)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.splitlines() == [f"{model}: the file is empty (0 bytes)", 'dadmsctl: cannot run "broken.bpmn": the model is refused']
+    assert not list(Path(environment["TMPDIR"]).iterdir())
+
+
+def test_a_limit_beyond_the_machine_is_refused_with_the_numbers(ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
+    done = ctl("run", linear("greet"), "--handlers", handlers('@handler("greet")\ndef greet(task):\n    return {}\n'), "--memory", "1")
+    assert done.returncode in (1, 4)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("dadmsctl: ")

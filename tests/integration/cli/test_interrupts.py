@@ -1,0 +1,130 @@
+"""A run that is cut short: Ctrl-C, once and twice, kill -9 of the command line, and daemons that die under it. Nothing is left, whichever it is."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Daemon
+from tests.integration.cli.conftest import Ctl, Start, await_line
+
+Linear = Callable[..., Path]
+Handlers = Callable[[str], Path]
+Running = Callable[..., "subprocess.Popen[str]"]
+
+SLEEPS = '@handler("sleep")\ndef sleep(task):\n    import time\n    time.sleep(1e6)\n'
+STUBBORN = """
+import signal
+@handler("sleep")
+def sleep(task):
+    import time
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    task.progress("deaf")
+    time.sleep(1e6)
+"""
+AT_ONCE = 1.5  # seconds; the grace of a process that does not want to stop is 5
+
+
+@pytest.fixture
+def running(start: Start, linear: Linear, handlers: Handlers) -> Running:
+    """Give a function that starts a run and returns when its task runs."""
+
+    def run(source: str = SLEEPS, until: str = "▶ Do sleep", *options: str | Path) -> "subprocess.Popen[str]":
+        process = start("run", linear("sleep"), "--handlers", handlers(source), "--thread-timeout", "100", *options)
+        await_line(process, until)
+        return process
+
+    return run
+
+
+def test_ctrl_c_stops_the_process_and_says_so(running: Running) -> None:
+    process = running()
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Ctrl-C: asking the process to stop" in output
+    assert "Traceback" not in errors
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_process(running: Running) -> None:
+    process = running(STUBBORN, "deaf")
+    process.send_signal(signal.SIGINT)
+    await_line(process, "Ctrl-C")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+    assert time.monotonic() - began < AT_ONCE
+    assert process.returncode == 130
+
+
+def test_kill_9_of_the_command_line_leaves_nothing(running: Running, environment: dict[str, str]) -> None:
+    process = running()
+    [directory] = Path(environment["TMPDIR"]).glob("dadms-run-*")
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while directory.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)  # the daemon is nobody's child now: nothing tells of its end
+    assert not directory.exists()
+
+
+def test_a_terminal_that_goes_away_ends_the_run_too(running: Running, environment: dict[str, str]) -> None:
+    process = running()
+    process.send_signal(signal.SIGHUP)
+    process.wait(30)
+    deadline = time.monotonic() + 10
+    while list(Path(environment["TMPDIR"]).glob("dadms-run-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)  # as above
+    assert not list(Path(environment["TMPDIR"]).glob("dadms-run-*"))
+
+
+def test_kill_9_of_the_private_keeper_is_told_and_leaves_nothing(running: Running, environment: dict[str, str]) -> None:
+    process = running()
+    [keeper] = psutil.Process(process.pid).children()
+    keeper.kill()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert errors == "dadmsctl: cannot go on: the private daemon has ended (signal 9): it said nothing\n"
+    assert os.listdir(environment["TMPDIR"]) == []  # noqa: PTH208 - names
+
+
+@pytest.mark.parametrize("server", ["kernel", "bus", "logger"])
+def test_a_server_that_dies_in_the_middle_is_a_delay_and_no_task_runs_twice(
+    server: str, start: Start, ctl: Ctl, linear: Linear, handlers: Handlers, keeper_daemon: Daemon, wait_for: Callable[[Daemon], None]
+) -> None:
+    wait_for(keeper_daemon)
+    path = handlers(
+        """
+import pathlib, time
+def work(task, name):
+    here = pathlib.Path(task.variables["place"])
+    with (here / f"{name}.ran").open("a") as ran:
+        ran.write("x")
+    while name == "first" and not (here / "go").exists():
+        time.sleep(0.005)
+    return {name: True}
+
+@handler("first")
+def first(task): return work(task, "first")
+
+@handler("second")
+def second(task): return work(task, "second")
+"""
+    )
+    here = path.parent
+    at = ("--runtime-dir", str(keeper_daemon.runtime_dir))
+    process = start(*at, "run", linear("first", "second"), "--handlers", path, "--set", f"place={here}")
+    await_line(process, "▶ Do first")
+    status = json.loads(ctl(*at, "status", "--json").stdout)
+    os.kill(status["os_pid"] if server == "kernel" else status["servers"][server]["os_pid"], signal.SIGKILL)
+    (here / "go").touch()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "OUTCOME  end" in output
+    assert [(here / f"{name}.ran").read_text() for name in ("first", "second")] == ["x", "x"]
