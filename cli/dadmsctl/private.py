@@ -82,8 +82,7 @@ class PrivateDaemon:
         code = self._process.poll() if self._process is not None else None
         if code is None:
             return
-        said = [line for line in os.pread(self._words, REMOVE_LIMIT = 5.0  # seconds that the servers of a killed keeper have to end
-WORDS_LIMIT, 0).decode(errors="replace").splitlines() if line.strip()]
+        said = [line for line in os.pread(self._words, WORDS_LIMIT, 0).decode(errors="replace").splitlines() if line.strip()]
         how = said[-1].removeprefix("dadmsd: ") if said else "it said nothing"
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise HostFailure(f"cannot {self._purpose}: the private daemon has ended ({end}): {how}")
