@@ -46,13 +46,19 @@ def short_path(temporary_directory: Path) -> Iterator[Path]:
 class Daemon:
     """A real ``dadmsd`` in the foreground, in a directory of its own."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, lease: int | None = None) -> None:
         self.runtime_dir = directory / "r"
         self.state_dir = directory / "s"
+        if lease is not None:  # a private daemon: its directory is there before it, and holds everything
+            self.runtime_dir.mkdir(mode=0o700)
+            self.state_dir = self.runtime_dir / "state"
+            options = (*options, "--lease-fd", str(lease))
         self._errors = directory / "stderr"
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "dadmsd", "--runtime-dir", self.runtime_dir, "--state-dir", self.state_dir, *options], stderr=errors
+                [sys.executable, "-m", "dadmsd", "--runtime-dir", self.runtime_dir, "--state-dir", self.state_dir, *options],
+                stderr=errors,
+                pass_fds=() if lease is None else (lease,),
             )
 
     @property
@@ -84,7 +90,7 @@ class Daemon:
 
 @pytest.fixture
 def keeper_daemon(short_path: Path) -> Iterator[Daemon]:
-    """Give a real daemon: keeper, kernel, bus, logger and zygote. Clients wait for its socket by themselves."""
+    """Give a real daemon: keeper, kernel, bus, logger and zygote. A client waits for its socket with ``start_timeout``."""
     daemon = Daemon(short_path)
     yield daemon
     daemon.close()

@@ -122,4 +122,4 @@ class Drained(Message, tag="drained", frozen=True):
 FromKeeper = Welcome | Stored | StoreSent | Linked | ServerChanged | OrphanExited | StopAsked | StoreRefused | Drop
 FromKernel = Store | Drop | OrphanAcknowledged | Ready | ShutdownAsked | Stopped
 FromLogger = Drained | Ready
-FromBus = Ready | ShutdownAsked
+FromBus = Ready
