@@ -4,6 +4,7 @@ What a real kernel has in its journal is in ``Journal``; everything else is lost
 have been there before.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -109,8 +110,9 @@ class PortKernel:
         return self.journal.outcome.reason
 
     def send(self, message: port.ToProcess) -> None:
-        """Say something to the process, as a kernel would."""
-        self._channel.send(message)
+        """Say something to the process, which may be gone."""
+        with contextlib.suppress(ChannelClosed):
+            self._channel.send(message)
 
     def abandon(self) -> None:
         """Close the port, as the end of the whole daemon does."""
@@ -197,14 +199,14 @@ class PortKernel:
                 if journal.outcome is None:
                     journal.outcome = message
                 self._at("outcome committed")
-                self._channel.send(port.Recorded())
+                self.send(port.Recorded())
 
     def _submit(self, message: port.Submit) -> None:
         journal = self.journal
         assert journal.is_ready, "a submission before the process was ready"
         self._at("submit read")
         if message.entry not in self.orchestrator.entries:
-            self._channel.send(port.Refused(message.sequence, f'no entry "{message.entry}"'))
+            self.send(port.Refused(message.sequence, f'no entry "{message.entry}"'))
             return
         if message.sequence not in journal.submissions:
             assert message.sequence > max(journal.submissions, default=0), "submissions came out of order"
@@ -215,7 +217,7 @@ class PortKernel:
                 journal.threads[first + index] = message.entry, msgspec.msgpack.decode(argument), label
                 journal.waiting.append(first + index)
         self._at("submit committed")
-        self._channel.send(port.Accepted(message.sequence, journal.submissions[message.sequence]))
+        self.send(port.Accepted(message.sequence, journal.submissions[message.sequence]))
         if self.on_submit is not None:
             self.on_submit(self, message)
 
@@ -260,7 +262,7 @@ class PortKernel:
             result = port.Result(tid, "terminated" if cause == "terminated" else "error", msgspec.Raw(b"\xc0"), cause)
         self.journal.results.append(result)
         self._at("result committed")
-        self._channel.send(port.Finished(len(self.journal.results), [result]))
+        self.send(port.Finished(len(self.journal.results), [result]))
 
     def _terminate(self, tid: int) -> None:
         for pid, running, _ in self._running.values():
@@ -277,9 +279,9 @@ class PortKernel:
         """The next kernel: it has the journal and the socket, and nothing else."""
         self.deaths += 1
         self._channel = Channel(self._end, port.FromProcess, epoch=self.deaths)
-        self._channel.send(port.Hello())
+        self.send(port.Hello())
         if unseen := self.journal.results[self.journal.seen :]:
-            self._channel.send(port.Finished(len(self.journal.results), unseen))
+            self.send(port.Finished(len(self.journal.results), unseen))
 
     def _clear(self) -> None:
         for fd, (pid, _, _) in self._running.items():

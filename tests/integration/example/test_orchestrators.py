@@ -77,7 +77,7 @@ def test_topics_without_handlers_are_all_named_before_the_first_task(run_tasks: 
     assert 'no handler for topic "weigh" (task "Task b", ' in kernel.reason
     assert 'no handler for topic "paint" (task "Task c", ' in kernel.reason
     assert "row.bpmn:5" in kernel.reason
-    assert kernel.reason.endswith("counting.py declares: count, fail, not-json")
+    assert kernel.reason.endswith("counting.py declares: count, fail, not-json, work")
 
 
 def test_missing_handlers_module_is_said(run_tasks: Run) -> None:
@@ -130,6 +130,26 @@ def test_unanswered_required_field_is_named(run_tasks: Run) -> None:
     for answers in ({"size": 4}, {"a": {"size": 4}}, {"Task a": {"size": 4}}):
         assert run_tasks(question, answers=answers).outcome["variables"] == {"size": 4}
     assert run_tasks(question, variables={"size": 4}).outcome["variables"] == {"size": 4}
+
+
+@pytest.mark.parametrize(
+    ("how", "end", "ended"),
+    [("at once", "done", "completed"), ("forever", "late", "terminated"), ("nothing left", "empty", "error")],
+)
+def test_boundary_events_catch_what_they_name(run_model: Run, tmp_path: Path, how: str, end: str, ended: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    kernel = run_model(DATA / "boundary.bpmn", DATA / "counting.py", variables={"how": how, "fifo": str(tmp_path / "fifo")})
+    assert (kernel.status, kernel.outcome["end_event"]) == ("completed", end)
+    if how == "forever":
+        assert kernel.journal.cancelled == {1}, "the thread was left running"
+    else:
+        assert [result.status for result in kernel.journal.results] == [ended]
+
+
+def test_error_that_no_boundary_event_names_fails_the_run_with_its_code(run_model: Run) -> None:
+    kernel = run_model(DATA / "boundary.bpmn", DATA / "counting.py", variables={"how": "otherwise"})
+    assert kernel.status == "failed"
+    assert kernel.reason.endswith("failed: BpmnError [SOMETHING_ELSE]: not expected")
 
 
 class Echo(BaseHTTPRequestHandler):

@@ -1,8 +1,9 @@
 """Handlers that leave a trace of having run."""
 
+from pathlib import Path
 from typing import Any
 
-from dadms_orchestrators import Task, handler
+from dadms_orchestrators import BpmnError, Task, handler
 
 
 @handler("count")
@@ -18,3 +19,13 @@ def fail(task: Task) -> None:
 @handler("not-json")
 def not_json(task: Task) -> dict[str, Any]:
     return {"fine": 1, "scores": {"alpha": [1, {2}]}}
+
+
+@handler("work")
+def work(task: Task) -> None:
+    if task.variables["how"] == "forever":
+        Path(task.variables["fifo"]).read_text()  # nobody ever writes
+    if task.variables["how"] == "nothing left":
+        raise BpmnError("NONE_LEFT", "all gone")
+    if task.variables["how"] == "otherwise":
+        raise BpmnError("SOMETHING_ELSE", "not expected")
