@@ -142,7 +142,7 @@ class Page:
     def revoke(self, first: int, last: int) -> tuple[int, int] | None:
         """Keep what has not begun of this inclusive range from beginning; give the part that is now revoked, or None when all of it has begun.
 
-        The worker must be **frozen** (rule 2). Raises RequestRefused when an earlier range is still to be skipped and does not touch this one: there is
+        The worker must be **frozen** (rule 2), and ``last`` a sequence that was used: one given out later would be skipped. Raises RequestRefused when an earlier range is still to be skipped and does not touch this one: there is
         one range in a page.
         """
         words = self._words
@@ -152,8 +152,9 @@ class Page:
             return None
         old_first, old_last = self._revoked
         union = (first, last)
-        if old_first and old_last > begun:  # the worker has not passed it yet
-            pending = max(old_first, begun + 1)
+        done = words[DONE]
+        if old_first and old_last > done:  # by done: between begun and done, the worker is still to look into the range
+            pending = max(old_first, done + 1)
             if first > old_last + 1 or last + 1 < pending:
                 raise RequestRefused(f"cannot revoke threads {first} to {last}: {pending} to {old_last} are still to be skipped")
             union = (min(first, pending), max(last, old_last))

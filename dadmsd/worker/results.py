@@ -34,11 +34,15 @@ class Results:
         self._words[SEEN] = sequence
 
     def begin(self, sequence: int) -> bool:
-        """Mark a thread begun, then look whether it was revoked; False: it must not run."""
+        """Mark a thread begun, then look whether it was revoked; False: it must not run.
+
+        The last of the range is read before the first: a kernel may replace a range that was passed by a later one in between, and the later one's last
+        with the earlier one's first would span what neither holds.
+        """
         words = self._words
         words[BEGUN] = sequence
-        first = words[REVOKED_FIRST]
-        return first == 0 or sequence < first or sequence > words[REVOKED_LAST]
+        last = words[REVOKED_LAST]
+        return sequence > last or not 0 < words[REVOKED_FIRST] <= sequence
 
     def write(self, record: bytes) -> bool:
         """Put a record into the ring; False when there is no room until the kernel has consumed some.
