@@ -15,7 +15,7 @@ from dadms_orchestrators.decision.errors import Place
 class Finding(msgspec.Struct, frozen=True):
     """One thing to look at."""
 
-    kind: str  # syntax, cycle, name, type, overlap, gap, unreachable, empty
+    kind: str  # syntax, cycle, name, type, overlap, gap, unreachable, empty, size
     severity: str  # error or warning
     reason: str
     place: Place

@@ -22,6 +22,7 @@ from dadms_orchestrators.decision.feel.unary import Test
 from dadms_orchestrators.decision.feel.values import show
 
 MAX_STEPS = 20_000  # of the search for gaps; a table needs about rules x regions of its first columns
+MAX_DRAWING = 3_000_000  # rules times regions of all columns; about a second's work
 MAX_GAPS = 10  # that are reported of one table
 _OTHER = "\x00other"  # a string that no model writes
 
@@ -131,7 +132,7 @@ def covers(boxes: Sequence[Box], target: Box, sizes: Sequence[frozenset[int]]) -
     """Say whether some boxes together certainly cover another one."""
     if any(side is None for side in target):
         return False
-    drawn = [box for box in boxes if all(side is not None for side in box)]
+    drawn = [box for box in boxes if overlap(box, target)]
     within = [side & size for side, size in zip(target, sizes, strict=True) if side is not None]
     return next(uncovered(drawn, within), None) is None
 

@@ -21,6 +21,7 @@ from dadms_orchestrators.decision.feel.values import kind, same, show
 from dadms_orchestrators.decision.findings import Finding
 from dadms_orchestrators.decision.model import Model
 from dadms_orchestrators.decision.regions import (
+    MAX_DRAWING,
     MAX_GAPS,
     Box,
     Region,
@@ -36,6 +37,7 @@ from dadms_orchestrators.decision.tables import Column
 from dadms_orchestrators.decision.typecheck import TypeCheck
 from dadms_orchestrators.decision.xmltree import Element
 
+MAX_OVERLAPS = 50  # that are reported of one table
 MAX_FINDINGS = 1_000  # of one model; somebody who has more reads no further
 
 
@@ -89,6 +91,7 @@ class _Drawn:
         self.columns: list[list[Region] | None] = []
         self.wrong: list[Finding] = []
         self.boxes: list[Box] = []
+        self.effort = 0  # rules times regions, to be tried
 
     def place(self, element: Element | None = None) -> Place:
         return Place(self.model.name, self.head.node, line=(element or self.element).line)
@@ -99,6 +102,10 @@ class _Drawn:
         yield from self.wrong
         yield from self._outputs()
         drawable = [column for column in self.columns if column is not None]
+        if self.effort > MAX_DRAWING:
+            reason = f"{len(self.head.rules)} rules are too many to look for overlaps and gaps"
+            yield Finding("size", "warning", reason, self.place())
+            return
         if len(drawable) < len(self.columns) or not self.columns:
             return
         space = [self._allowed(at) for at in range(len(self.columns))]
@@ -128,7 +135,8 @@ class _Drawn:
             if drawn is None and not known:
                 drawn = [Region("-", None)]
             self.columns.append(drawn)
-            if drawn is None:
+            self.effort += len(self.head.rules) * len(drawn or ())
+            if drawn is None or self.effort > MAX_DRAWING:
                 continue
             sides.append([None if cell is None else passed(tests.get(at), drawn) for cell, tests in zip(cells, rule_tests, strict=True)])
         if len(sides) == len(self.columns):
@@ -202,14 +210,16 @@ class _Drawn:
         policy = self.head.hit_policy
         if policy not in ("UNIQUE", "ANY"):
             return
+        told = 0
         for second, box in enumerate(self.boxes):
             for first in range(second):
-                if not overlap(self.boxes[first], box):
+                if told >= MAX_OVERLAPS or not overlap(self.boxes[first], box):
                     continue
                 if policy == "ANY" and self._same_outputs(first, second):
                     continue
                 where = self._where(tuple((a or frozenset()) & (b or frozenset()) for a, b in zip(self.boxes[first], box, strict=True)))
                 reason = f"rules {first + 1} and {second + 1} both match where {where}, and the hit policy is {policy}"
+                told += 1
                 yield Finding("overlap", "error", reason, self._rule(second), (first + 1, second + 1))
 
     def _same_outputs(self, first: int, second: int) -> bool:

@@ -29,6 +29,10 @@ ALIASES = {
     "year month duration": "years and months duration",
     "dateAndTime": "date and time",
     "any": "Any",
+    # not types of FEEL, but what widely used editors write for numbers
+    "integer": "number",
+    "long": "number",
+    "double": "number",
 }
 MAX_DEPTH = 64  # of item definitions inside each other; deeper is a cycle
 
