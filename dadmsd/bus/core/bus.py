@@ -6,8 +6,6 @@ the reason. Nothing that a client sends raises: garbage is counted, answered, an
 
 from collections.abc import Iterable, Mapping
 
-import msgspec
-
 from dadms_ipc.codec import decode_batch, decode_body, decode_header, encode_body
 from dadms_ipc.envelope import (
     CLIENT_BYTES,
@@ -26,6 +24,7 @@ from dadms_ipc.envelope import (
     Kind,
 )
 from dadms_ipc.errors import InternalError, PeerViolation
+from dadmsd.bus.core import inspection
 from dadmsd.bus.core.admission import Admission
 from dadmsd.bus.core.calls import Calls
 from dadmsd.bus.core.deliveries import CREDIT_LIMIT, Deliveries
@@ -403,52 +402,10 @@ class Bus:
 
     def status(self) -> dict[str, object]:
         """Give the counters, and how much there is of everything."""
-        sessions = self.admission.sessions.values()
-        return {
-            "counters": {name: getattr(self.outbox.counters, name) for name in type(self.outbox.counters).__slots__},
-            "connections": len(self.admission.connections),
-            "sessions": len(sessions),
-            "enrolled": len(self.roster),
-            "calls": len(self.calls.pending),
-            "exchanges": len(self.exchanges.open),
-            "queued": sum(len(session.queue) for session in sessions) + sum(len(waiting) for waiting in self.exchanges.waiting.values()),
-            "is_linked": self.calls.is_linked,
-            "bounds": msgspec.to_builtins(self.bounds),
-        }
+        return inspection.status(self)
 
     def check(self) -> None:
         """Raise InternalError when what must always hold does not."""
-        for name, holds in self._invariants():
+        for rule, holds in inspection.rules(self):
             if not holds:
-                raise InternalError(f"the bus broke its own rule: {name}")
-
-    def _invariants(self) -> list[tuple[str, bool]]:
-        admission, exchanges, bounds = self.admission, self.exchanges.open, self.bounds
-        sessions = list(admission.sessions.values())
-        living = set(map(id, sessions))
-        return [
-            (
-                "a session's connections lead back to it",
-                all(admission.connections[p].session is s for s in sessions for p in s.routes.values()),
-            ),
-            (
-                "a connection's session lives",
-                all(c.session is None or id(c.session) in living for c in admission.connections.values()),
-            ),
-            (
-                "sessions are found by their addresses",
-                sorted(map(id, (s for g in admission.by_address.values() for s in g))) == sorted(living),
-            ),
-            ("an exchange belongs to its sender", sum(len(s.asked) for s in sessions) == len(exchanges)),
-            ("an open exchange is not over", all(not e.is_over and id(e.sender) in living for e in exchanges.values())),
-            (
-                "what is held is open and delivered",
-                all(e.is_delivered and not e.is_over and e.holder is s for s in sessions for e in s.holds.values()),
-            ),
-            ("bytes asked are counted", all(s.asked_bytes == sum(e.size for e in s.asked.values()) for s in sessions)),
-            ("bytes queued are counted", all(s.queue_bytes == sum(d.size for d in s.queue) for s in sessions)),
-            ("bytes in flight are counted", all(s.flight_bytes == sum(s.flight) for s in sessions)),
-            ("queues are bounded", all(len(s.queue) <= 2 * bounds.queue for s in sessions)),  # redelivery comes on top of what waits
-            ("calls are counted", sum(s.calls for s in sessions) == len(self.calls.pending)),
-            ("a call's session lives", all(id(c.session) in living for c in self.calls.pending.values())),
-        ]
+                raise InternalError(f"the bus broke its own rule: {rule}")

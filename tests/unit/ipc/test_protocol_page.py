@@ -1,0 +1,93 @@
+"""The pages show what the encoder makes, frame by frame, and name what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc import envelope
+from dadms_ipc.codec import decode_batch, decode_header
+from dadms_ipc.envelope import Door, Kind
+from dadmsd.bus.core.bus import LEVELS, ROLES
+from dadmsd.bus.core.state import Bounds
+from tests.unit.bus import examples as link_examples
+from tests.unit.ipc import examples as protocol_examples
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
+PAGES = {"protocol.md": protocol_examples.EXAMPLES, "kernel-bus.md": link_examples.EXAMPLES}
+
+
+def _shown(page: str) -> dict[str, list[bytes]]:
+    """Read the hexadecimal blocks of a page: a frame begins with ">"."""
+    found: dict[str, list[bytes]] = {}
+    for name, block in re.findall(r"^```hex (\S+)\n(.*?)^```$", (REFERENCE / page).read_text(), re.DOTALL | re.MULTILINE):
+        assert name not in found
+        found[name] = [bytes.fromhex(re.sub(r"\s", "", frame)) for frame in block.split(">")[1:]]
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_what_the_encoder_makes(page: str) -> None:
+    """Literally, and every example of it."""
+    assert _shown(page) == PAGES[page]
+
+
+def test_the_examples_are_readable() -> None:
+    """As a receiver reads them."""
+    for name, frames in protocol_examples.EXAMPLES.items():
+        if name == "probe":
+            continue
+        header = decode_header(frames[0])
+        assert header.version == envelope.VERSION
+        if header.kind == Kind.BATCH:
+            assert [body for _, body in decode_batch(frames[1])] == [b"one", b"two"]
+
+
+def test_the_page_lists_every_kind_with_its_number_and_door() -> None:
+    """The table and the code agree."""
+    rows = re.findall(r"^\| ([A-Z]+) \| (\d+) \| [a-z, ]+ \| (\w+) \|", (REFERENCE / "protocol.md").read_text(), re.MULTILINE)
+    assert {name: int(number) for name, number, _ in rows} == {kind.name: int(kind) for kind in Kind}
+    for name, _, where in rows:
+        doors = envelope.DOORS.get(Kind[name])
+        if doors is not None:
+            assert where == ("both" if len(doors) == 2 else doors[0].name.lower())
+
+
+def test_the_page_lists_every_status() -> None:
+    """No status is said that is not described."""
+    text = (REFERENCE / "protocol.md").read_text()
+    for status in (
+        envelope.OK,
+        envelope.REFUSED,
+        envelope.VIOLATION,
+        envelope.HOST,
+        envelope.INTERNAL,
+        envelope.EXPIRED,
+        envelope.NO_SESSION,
+        envelope.WRONG_VERSION,
+    ):
+        assert f"| `{status}` |" in text
+
+
+def test_the_page_states_the_bounds_that_are_kept() -> None:
+    """Numbers that a client's author plans with."""
+    text, bounds = (REFERENCE / "protocol.md").read_text(), Bounds()
+    assert f"at most {envelope.HEADER_LIMIT} bytes" in text
+    assert envelope.BODY_LIMIT == 64 * 2**20
+    assert envelope.CONTROL_BODY_LIMIT == 16 * 2**20
+    assert f"at most {envelope.BATCH_LIMIT} messages" in text
+    assert (bounds.queue, bounds.open, bounds.calls, bounds.patterns, bounds.violations) == (10_000, 10_000, 1024, 1000, 100)
+    assert (bounds.queue_bytes, bounds.flight_bytes, bounds.hello_timeout, bounds.linger, bounds.longest) == (
+        128 * 2**20,
+        16 * 2**20,
+        10.0,
+        10.0,
+        3600.0,
+    )
+
+
+def test_every_kind_of_a_client_has_a_door_and_a_role() -> None:
+    """Whatever a client may say in a session is in both tables; roles are known ones."""
+    assert set(ROLES) == set(envelope.DOORS) - {Kind.HELLO, Kind.BYE}
+    assert set(ROLES.values()) <= set(LEVELS)
+    assert all(doors in ((Door.CONTROL,), (Door.DATA,), (Door.CONTROL, Door.DATA)) for doors in envelope.DOORS.values())
