@@ -142,9 +142,10 @@ class Drive:
         except RunRefused as refused:
             self._refusal = f'user task "{task.name or task.element}" ({task.file}:{task.line}) was not answered: {refused}; give values with --set NAME=VALUE or --input FILE'
             return
-        shown = ", ".join(f"{key} = {value!r}" for key, value in values.items())
+        filled = {field.name: field.default for field in task.fields if not field.readonly and field.default is not None} | values
+        shown = ", ".join(f"{key} = {value!r}" + ("" if key in values else " by default") for key, value in filled.items())
         self._tell(
-            "bpmn.answered", f"{task.name or task.element}: {shown or 'nothing to fill in'}", {"element": task.element, "values": values}
+            "bpmn.answered", f"{task.name or task.element}: {shown or 'nothing to fill in'}", {"element": task.element, "values": filled}
         )
 
     def _tell(self, kind: str, text: str, data: Mapping[str, Any]) -> None:

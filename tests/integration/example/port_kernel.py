@@ -72,6 +72,7 @@ class PortKernel:
         directory: str,
         slots: int = 4,
         fault: tuple[str, int] | None = None,
+        control: str = "",
         on_submit: Callable[["PortKernel", port.Submit], None] | None = None,
     ) -> None:
         self.orchestrator = orchestrator
@@ -80,6 +81,7 @@ class PortKernel:
         self.directory = directory
         self.slots = slots
         self.fault = fault
+        self.control = control  # the bus's endpoint, as the gate names it
         self.on_submit = on_submit
         self.journal = Journal()
         self.notes: list[port.Note] = []
@@ -136,7 +138,16 @@ class PortKernel:
     def _start(self) -> None:
         self._end, theirs = pair()
         gate = port.Gate(
-            PID, 1, b"s" * 32, "test", msgspec.Raw(msgspec.msgpack.encode(self.config)), "", "", self.directory, 10.0, topics=self.topics
+            PID,
+            1,
+            b"s" * 32,
+            "test",
+            msgspec.Raw(msgspec.msgpack.encode(self.config)),
+            self.control,
+            "",
+            self.directory,
+            10.0,
+            topics=self.topics,
         )
         self.os_pid = os.fork()
         if self.os_pid == 0:

@@ -13,6 +13,7 @@ import pytest
 
 from dadms_ipc import port
 from dadms_orchestrators.decision.orchestrator import ORCHESTRATOR as DECISION
+from dadms_orchestrators.sdk.line import PUBLICATIONS_LIMIT
 from dadms_orchestrators.sdk.process import NOTES_LIMIT
 from tests.integration.example.port_kernel import PortKernel
 
@@ -232,6 +233,23 @@ def test_notes_that_no_kernel_reads_do_not_stop_the_run(run_tasks: Run) -> None:
     steps = [(f"m{index}", "manualTask", "", "") for index in range(NOTES_LIMIT)]
     kernel = run_tasks(*steps)
     assert (kernel.status, kernel.exit_code) == ("completed", 0)
+
+
+def test_run_without_a_bus_ends_as_well(run_tasks: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The line tries and tries; what it cannot say is dropped, and nobody waits for it."""
+    steps = [(f"m{index}", "manualTask", "", "") for index in range(PUBLICATIONS_LIMIT)]
+    kernel = run_tasks(*steps, external("a", "count"), control=f"ipc://{tmp_path}/absent/control.sock")
+    assert (kernel.status, kernel.exit_code) == ("completed", 0)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_answers_are_told_with_what_the_form_supplied(run_tasks: Run) -> None:
+    fields = '<camunda:formField id="size" type="long" defaultValue="3" /><camunda:formField id="colour" type="string" />'
+    kernel = run_tasks(
+        ("a", "userTask", "", f"<bpmn:extensionElements><camunda:formData>{fields}</camunda:formData></bpmn:extensionElements>"),
+        answers={"colour": "red"},
+    )
+    assert [note.text for note in kernel.notes if note.kind == "bpmn.answered"] == ["Task a: size = 3 by default, colour = 'red'"]
 
 
 def decide(config: dict[str, Any], tmp_path: Path, **given: Any) -> PortKernel:
