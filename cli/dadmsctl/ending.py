@@ -54,20 +54,19 @@ def as_document(process: ProcessInfo, story: Story, spent: Spent) -> dict[str, A
     }
 
 
-def show(console: "Console", process: ProcessInfo, story: Story, spent: Spent, given: Mapping[str, Any], *, is_full: bool = False) -> None:
-    """Show the ending to a person; ``is_full``: every variable whole."""
+def show_outcome(console: "Console", process: ProcessInfo, given: Mapping[str, Any], *, is_full: bool = False) -> None:
+    """Show a person what the process came to; ``is_full``: every variable whole."""
     from rich.text import Text
 
+    cause = process.cause if process.cause != process.status else ""
     end = process.outcome.get("end_event") if isinstance(process.outcome, dict) else None
     console.print()
     if process.status == "completed":
         console.print(Text(printable("OUTCOME" + (f"  {end}" if end else "")), style="bold green"))
     else:
-        console.print(Text(printable(f"{process.status.upper()}  {process.cause}"), style="bold red"), soft_wrap=True)
+        console.print(Text(printable(f"{process.status.upper()}  {cause}".rstrip()), style="bold red"), soft_wrap=True)
     for part in _outcome(process, given, is_full=is_full):
         console.print(part)
-    console.print()
-    _show_time(console, process, story, spent)
 
 
 def _outcome(process: ProcessInfo, given: Mapping[str, Any], *, is_full: bool) -> "Iterator[RenderableType]":
@@ -91,8 +90,8 @@ def _outcome(process: ProcessInfo, given: Mapping[str, Any], *, is_full: bool) -
     if rest:
         ordered = sorted(rest.items(), key=lambda item: item[0] in whole)
         yield _named((key, view(value, 1) if key in whole else Text(summary(value), style="dim")) for key, value in ordered)
-    if len(variables) > len(fresh):
-        yield Text(f"({len(variables) - len(fresh)} more as given)", style="dim")
+    if unchanged := sum(1 for name, value in variables.items() if name in given and given[name] == value):
+        yield Text(f"({unchanged} more as given)", style="dim")
     if decision:
         yield _panel(name, decision)
 
@@ -150,18 +149,13 @@ def tell_failure(process: ProcessInfo, log: list[str], *, keeps_log: bool) -> No
     click.echo(f"dadmsctl: {printable(sentence_of(process))}", err=True)
 
 
-def _show_time(console: "Console", process: ProcessInfo, story: Story, spent: Spent) -> None:
+def show_time(console: "Console", process: ProcessInfo, story: Story, spent: Spent) -> None:
+    """Show where the seconds went."""
     from rich.table import Table
     from rich.text import Text
 
-    laid = Table(
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        title=Text("WHERE THE TIME WENT", style="bold"),
-        title_justify="left",
-        show_header=False,
-    )
+    console.print(Text("\nWHERE THE TIME WENT", style="bold"))
+    laid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     laid.add_column(no_wrap=True)
     laid.add_column(justify="right", no_wrap=True)
     laid.add_column(style="dim", overflow="fold")
@@ -176,7 +170,9 @@ def _show_time(console: "Console", process: ProcessInfo, story: Story, spent: Sp
         (
             f"tasks ({len(done)})",
             spent.tasks,
-            f"{seconds_text(spent.work)} of work{cpu} in {workers} workers: {spent.parallelism:.1f} at once" if done else "",
+            f"{seconds_text(spent.work)} of work{cpu} in {workers} worker{'s' if workers != 1 else ''}: {spent.parallelism:.1f} at once"
+            if done
+            else "",
         ),
         ("between tasks, and overhead", spent.other, ""),
         ("all", spent.total, f"process used {process.cpu_seconds:.2f} s of CPU, {bytes_text(process.memory_peak)} of memory at most"),

@@ -59,7 +59,9 @@ def run(door: Door, asked: Asked) -> Exit:
             if asked.as_json:
                 write_json(ending.as_document(process, story, _spent(asked, story, private, ended)))
             else:
-                ending.show(screen, process, story, _spent(asked, story, private, ended), asked.given, is_full=asked.is_full)
+                ending.show_outcome(screen, process, asked.given, is_full=asked.is_full)
+                if not asked.is_quiet:
+                    ending.show_time(screen, process, story, _spent(asked, story, private, ended))
     if process.status == "completed":
         return Exit.DONE
     ending.tell_failure(process, log, keeps_log=private is None)

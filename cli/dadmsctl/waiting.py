@@ -37,5 +37,6 @@ def exit_of(process: ProcessInfo) -> Exit:
 
 def sentence_of(process: ProcessInfo) -> str:
     """Say in one line how a process stands."""
-    why = ": ".join(part for part in (process.cause, process.reason) if part)
+    parts = (process.cause if process.cause not in (process.status, *process.reason.split(":")) else "", process.reason)
+    why = ": ".join(part for part in parts if part)
     return f'"{process.name}" ({process.pid}) {process.status}' + (f": {why}" if why and process.status != "completed" else "")

@@ -53,6 +53,7 @@ def test_quiet_leaves_only_the_outcome(ctl: Ctl, linear: Linear, handlers: Handl
     done = ctl("run", linear("greet"), "--handlers", handlers(GREET), "--set", "who=world", "-q")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.lstrip().startswith("OUTCOME")
+    assert "WHERE THE TIME WENT" not in done.stdout
 
 
 def test_parallel_branches_run_in_different_os_processes_at_once(ctl: Ctl, forked: Linear, handlers: Handlers) -> None:

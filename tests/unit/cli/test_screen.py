@@ -78,7 +78,8 @@ def ended(process: ProcessInfo, given: dict[str, Any] | None = None) -> str:
     output = io.StringIO()
     console = Console(file=output, width=120, highlight=False, markup=False, emoji=False)
     story = Story(process.pid)
-    ending.show(console, process, story, spent(story, total=1.0, check=0.25, daemon=0.5), given or {})
+    ending.show_outcome(console, process, given or {})
+    ending.show_time(console, process, story, spent(story, total=1.0, check=0.25, daemon=0.5))
     return output.getvalue()
 
 
