@@ -14,6 +14,13 @@ EXIT_DISORDER, EXIT_USAGE, EXIT_REFUSED = 1, 2, 4
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon; gives its exit code."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        return EXIT_DISORDER  # before the keeper's loop took over: nothing has been started
+
+
+def _run(argv: list[str] | None) -> int:
     import argparse  # here, as below: `import dadmsd.__main__` costs nothing
 
     parser = argparse.ArgumentParser(
@@ -63,8 +70,6 @@ def main(argv: list[str] | None = None) -> int:
         )
     except DadmsError as error:
         return _fail(error, EXIT_REFUSED)
-    except KeyboardInterrupt:
-        return EXIT_DISORDER  # before the loop took over: nothing has been started
 
 
 def _fail(error: Exception, code: int) -> int:

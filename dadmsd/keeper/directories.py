@@ -16,8 +16,8 @@ from dadms_ipc.paths import CONTROL_SOCKET, DATA_SOCKET
 
 SOCKET_PATH_LIMIT = 107  # bytes (unix(7), sun_path, less its final zero)
 CONFIG_COPY = "config.toml"
-_OURS = (CONTROL_SOCKET, DATA_SOCKET, CONFIG_COPY, "epoch.new")
-_EPOCH = ("epoch",)
+_PASSING = (CONTROL_SOCKET, DATA_SOCKET, CONFIG_COPY, "epoch.new", "servers.new")
+_LASTING = ("epoch", "servers")  # what the next keeper has to know after a disorderly end
 
 
 def prepare(directory: Path, mode: int) -> bool:
@@ -61,8 +61,8 @@ def check_removable(directory: Path) -> None:
 
 
 def sweep(directory: Path, *, is_over: bool) -> None:
-    """Remove what an earlier daemon left or this one made, while the lock is held; the epoch counts on until the end is orderly."""
-    for name in (*_OURS, *(_EPOCH if is_over else ())):
+    """Remove what an earlier daemon left or this one made, while the lock is held; what the next keeper has to know stays until the end is orderly."""
+    for name in (*_PASSING, *(_LASTING if is_over else ())):
         (directory / name).unlink(missing_ok=True)
 
 

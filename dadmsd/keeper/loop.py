@@ -19,7 +19,7 @@ import msgspec
 
 from dadms_ipc import channel as channels
 from dadms_ipc.errors import ChannelClosed, DadmsError, PeerViolation, RequestRefused
-from dadmsd.keeper import lock, messages, servers
+from dadmsd.keeper import lock, messages, predecessors, servers
 from dadmsd.keeper.ending import Ending
 from dadmsd.keeper.notify import Notify
 from dadmsd.keeper.orphans import Orphans
@@ -35,6 +35,7 @@ REAPS_A_TURN = 500
 DRAIN_FRAMES = 65_536  # of a dead server: more than its socket ever held, so that nobody who still holds its end keeps the keeper reading
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+NEEDED_SIGNALS = (signal.SIGTERM, signal.SIGCHLD)  # the others stay ignored when they came so: nohup, a shell's background
 
 
 class Keeper:
@@ -60,8 +61,10 @@ class Keeper:
     def run(self) -> int:
         """Run until the end; gives the exit code."""
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        before = {number: signal.signal(number, self._signalled) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
-        before_fd = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in (*STOP_SIGNALS, signal.SIGCHLD):
+            if number in NEEDED_SIGNALS or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._signalled)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._selector.register(woken, selectors.EVENT_READ, lambda _: os.read(woken, 65_536))
         if self._settings.lease_fd is not None:
             self._selector.register(self._settings.lease_fd, selectors.EVENT_READ, self._hear_lease)
@@ -72,9 +75,7 @@ class Keeper:
             while self._ending.stage is not Stage.OVER:
                 self._turn()
         finally:
-            signal.set_wakeup_fd(before_fd)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            signal.set_wakeup_fd(-1)  # the handlers stay: what is removed after the loop is removed whole
             self._selector.close()
             os.close(woken)
             os.close(wake)
@@ -182,9 +183,16 @@ class Keeper:
         else:
             server.began(pid, channels.Channel(ours, servers.FROM[server.name], epoch=self._epoch), now)
             self._welcome(server)
+        self._record_servers()
         self._tell_changed(server)
         if server in (self._kernel, self._bus) and self._kernel.pid and self._bus.pid:
             self._link()
+
+    def _record_servers(self) -> None:
+        try:
+            predecessors.record(self._settings.runtime_dir, [(server.name, server.pid) for server in self._servers.values() if server.pid])
+        except OSError as error:
+            self._voice.note(f"cannot write down the servers: {error.strerror}")
 
     def _count_epoch(self) -> int:
         try:

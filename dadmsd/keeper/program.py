@@ -1,17 +1,19 @@
 """The keeper as a program: what is made before its loop, and removed after it, in this order and back.
 
-directories → lock → what an earlier keeper left is swept → configuration's copy → subreaper, descriptors' limit → loop.
+directories → lock → the servers of a keeper that was killed have ended → what it left is swept → configuration's copy → subreaper, descriptors' limit → loop.
 """
 
 import os
 import resource
+import signal
 import stat
+import sys
 import traceback
 from pathlib import Path
 
 from dadms_ipc.errors import DadmsError, HostFailure, RequestRefused
 from dadmsd import config as configuration
-from dadmsd.keeper import descent, directories
+from dadmsd.keeper import descent, directories, predecessors
 from dadmsd.keeper.lock import Lock
 from dadmsd.keeper.loop import Keeper
 from dadmsd.keeper.notify import Notify
@@ -33,6 +35,7 @@ _MANAGERS = (
 
 def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: int | None, commands: tuple[ServerCommand, ...]) -> int:
     """Run a daemon to its end and give its exit code; raises RequestRefused or HostFailure when it cannot start, with nothing left behind."""
+    _open_standard_streams()
     is_private = lease_fd is not None
     text = None if config is None else configuration.read(config)
     checked = configuration.Config() if text is None else configuration.parse(text, str(config))
@@ -45,6 +48,8 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
     try:
         for directory in (state_dir, state_dir / "logs"):
             directories.prepare(directory, 0o700)
+        if killed := predecessors.await_end(runtime_dir):
+            print(f"dadmsd: killed what an earlier daemon had left: {', '.join(killed)}", file=sys.stderr)  # noqa: T201 - no voice yet
         directories.sweep(runtime_dir, is_over=False)
         copy = None
         if text is not None:
@@ -72,6 +77,7 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
 
 def _keep(settings: Settings) -> int:
     descent.become_subreaper()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started us may have blocked what we live by
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -93,6 +99,13 @@ def _keep(settings: Settings) -> int:
     finally:
         notify.close()
         store.close()
+
+
+def _open_standard_streams() -> None:
+    """Open descriptors 0 to 2 where they were closed, so that nothing of ours is taken for one of them."""
+    while (fd := os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) <= 2:
+        pass
+    os.close(fd)
 
 
 def _leave_nothing_open_to_children() -> None:

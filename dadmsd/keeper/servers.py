@@ -80,7 +80,12 @@ def start(command: ServerCommand, channel: socket.socket, output: int, environme
             file_actions=actions,
             setsid=True,
             setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores them, and exec would keep that
+            setsigdef=(
+                signal.SIGPIPE,
+                signal.SIGXFSZ,
+                signal.SIGINT,
+                signal.SIGHUP,
+            ),  # ignored by Python, or by nohup: exec would keep that
         )
     except OSError as error:
         raise HostFailure(f'cannot start {command.name} "{argv[0]}": {error.strerror}') from error

@@ -271,3 +271,19 @@ def memory(pid: int) -> int:
     """Resident KiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def test_a_keeper_waits_for_the_servers_of_one_that_was_killed(theatre: Theatre) -> None:
+    theatre.open()
+    kernel = theatre.actor("kernel")
+    kernel.hears("StoreSent")
+    os.kill(kernel.pid, signal.SIGSTOP)  # it does not see that its keeper is gone
+    theatre.signal(signal.SIGKILL)
+    theatre.over()
+    theatre.open()
+    lines = (theatre.runtime / "servers").read_text().splitlines()
+    assert any(line.startswith(f"kernel {kernel.pid} ") for line in lines)
+    os.kill(kernel.pid, signal.SIGCONT)
+    assert kernel.is_gone()
+    assert theatre.actor("kernel").hears("Welcome")["fields"]["epoch"] == 2
+    assert "killed" not in theatre.said()

@@ -2,12 +2,15 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from dadms_ipc import requests
+from dadms_ipc.client import Client
 from dadmsd.__main__ import main
 from dadmsd.keeper import program  # noqa: F401 - a test forks a user who could not load it
 from tests.integration.keeper.theatre import PATIENCE
@@ -110,3 +113,42 @@ def test_the_soft_limit_of_descriptors_is_raised_to_the_hard_one(short_path: Pat
         ["prlimit", "--nofile=300:", sys.executable, "-c", code, short_path], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     assert done.stdout.split() == ["1", str(hard)]
+
+
+def test_closed_standard_streams_and_blocked_signals_do_no_harm(short_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})\n"
+        "os.closerange(0, 3)\n"
+        f"os.execv(sys.executable, [sys.executable, '-m', 'dadmsd', '--runtime-dir', {str(short_path / 'r')!r}, '--state-dir', {str(short_path / 's')!r}])\n"
+    )
+    daemon = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        with Client(runtime_dir=short_path / "r", timeout=PATIENCE, start_timeout=PATIENCE) as client:
+            assert client.call(requests.Status())
+        daemon.terminate()
+        assert daemon.wait(PATIENCE) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def test_a_daemon_under_nohup_outlives_its_terminal(short_path: Path) -> None:
+    daemon = subprocess.Popen(
+        [
+            "sh",
+            "-c",
+            f"trap '' HUP; exec {sys.executable} -m dadmsd --runtime-dir {short_path}/r --state-dir {short_path}/s 2>{short_path}/stderr",
+        ]
+    )
+    try:
+        with Client(runtime_dir=short_path / "r", timeout=PATIENCE, start_timeout=PATIENCE) as client:
+            client.call(requests.Status())
+            daemon.send_signal(signal.SIGHUP)
+            assert client.call(requests.Status())
+        daemon.terminate()
+        assert daemon.wait(PATIENCE) == 0
+        assert "SIGHUP" not in (short_path / "stderr").read_text()
+    finally:
+        daemon.kill()
+        daemon.wait()

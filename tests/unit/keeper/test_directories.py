@@ -56,11 +56,11 @@ def test_a_private_daemon_does_not_start_in_a_directory_with_somebodys_files(tmp
         directories.check_removable(tmp_path)
 
 
-def test_only_what_daemons_make_is_swept_and_the_epoch_at_an_orderly_end(tmp_path: Path) -> None:
-    for name in ("control.sock", "data.sock", "config.toml", "epoch", "mine"):
+def test_only_what_daemons_make_is_swept_and_what_the_next_must_know_at_an_orderly_end(tmp_path: Path) -> None:
+    for name in ("control.sock", "data.sock", "config.toml", "epoch", "servers", "mine"):
         (tmp_path / name).touch()
     directories.sweep(tmp_path, is_over=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch", "mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch", "mine", "servers"]
     directories.sweep(tmp_path, is_over=True)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     directories.remove(tmp_path, is_private=False, is_made=True)
