@@ -42,20 +42,25 @@ class Tree:
 
     def remove(self, group: str) -> bool:
         """Remove a group and those below it, deepest first; False while something lives in one of them."""
-        is_gone = True
-        for name in [*reversed(self.below(group)), group]:
-            try:
-                if name:
-                    os.rmdir(f"./{name}", dir_fd=self._fd)
-                else:
-                    os.rmdir(self.directory)  # noqa: PTH106 -- beside its twin with a descriptor
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-                    raise HostFailure(f'cannot remove the cgroup "{name}" in {self.directory}: {error.strerror}') from error
-                is_gone = False
-        return is_gone
+        if self._remove_one(group):  # as a rule its leaves went before it: no need to look for them
+            return True
+        for name in reversed(self.below(group)):
+            self._remove_one(name)
+        return self._remove_one(group)
+
+    def _remove_one(self, group: str) -> bool:
+        try:
+            if group:
+                os.rmdir(f"./{group}", dir_fd=self._fd)
+            else:
+                os.rmdir(self.directory)  # noqa: PTH106 -- beside its twin with a descriptor
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+                return False
+            raise HostFailure(f'cannot remove the cgroup "{group}" in {self.directory}: {error.strerror}') from error
+        return True
 
     def below(self, group: str) -> list[str]:
         """Name every group below this one, parents first."""
