@@ -45,6 +45,7 @@ def test_a_decision_sees_only_what_it_requires(dmn: Dmn) -> None:
     evaluation = evaluate(model, "a", {"x": 1})
     assert evaluation.value is None
     assert evaluation.trace.nulls()[0].reason == '"x" is not known here'
+    assert [error.reason for error in evaluation.errors] == ['"x" is not known here']
 
 
 BOXED = {

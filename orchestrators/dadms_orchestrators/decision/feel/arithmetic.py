@@ -45,7 +45,11 @@ def _date_plus_months(date: Date, duration: YearMonthDuration) -> Date:
 
 
 def _moment_plus(moment: DateTime, duration: DayTimeDuration) -> DateTime:
-    found = DateTime.from_local_nanos(moment.local_nanos() + duration.nanos, moment.time.zone)
+    zone = moment.time.zone
+    if isinstance(zone, str):  # the clocks of a zone may be changed in between
+        found = DateTime.from_instant(moment.key()[1] + duration.nanos, zone)
+    else:
+        found = DateTime.from_local_nanos(moment.local_nanos() + duration.nanos, zone)
     _checked(found.date)
     return found
 

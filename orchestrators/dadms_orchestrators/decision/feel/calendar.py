@@ -75,14 +75,20 @@ def zone(name: str) -> tzinfo | None:
         return None
 
 
+def _in_database(year: int) -> int:
+    """Return a year with the same calendar and the same rules that Python's dates can hold, with room for a day around it."""
+    if year < 2:
+        return 2 + (year - 2) % _CYCLE
+    return 9200 + year % _CYCLE if year > 9998 else year
+
+
 def offset_at(name: str, days: int, second: int) -> int:
     """Return the offset of a zone, in seconds, at a local day and second of the day."""
     rules = zone(name)
     if rules is None:
         return 0
     year, month, day = date_from_days(days)
-    if not 2 <= year <= 9998:
-        year = 2000 + year % _CYCLE
+    year = _in_database(year)
     local = datetime(year, month, day, tzinfo=rules) + timedelta(seconds=second)
     offset = local.utcoffset()
     return 0 if offset is None else int(offset.total_seconds())
@@ -94,8 +100,7 @@ def local_from_instant(name: str, days: int, second: int) -> tuple[int, int]:
     if rules is None:
         return days, second
     year, month, day = date_from_days(days)
-    if not 2 <= year <= 9998:
-        year = 2000 + year % _CYCLE
+    year = _in_database(year)
     instant = datetime(year, month, day, tzinfo=UTC) + timedelta(seconds=second)
     offset = instant.astimezone(rules).utcoffset()
     shifted = second + (0 if offset is None else int(offset.total_seconds()))

@@ -12,7 +12,7 @@ from typing import Any
 
 from dadms_orchestrators.decision.errors import LimitExceeded, SyntaxRefused
 from dadms_orchestrators.decision.feel import syntax as s
-from dadms_orchestrators.decision.feel.runtime import Source, note
+from dadms_orchestrators.decision.feel.runtime import Source, fail, note
 from dadms_orchestrators.decision.feel.types import ANY, Lookup, Type, from_syntax, is_instance, simple
 from dadms_orchestrators.decision.feel.values import Env, Evaluate, Range, compare, kind
 
@@ -82,6 +82,7 @@ def _name(compiler: Compiler, node: s.Name) -> Evaluate:
 
     name, pos = node.name, node.pos
     builtin = find(name)
+    tell = note if node.may_lack else fail
 
     def get(env: Env) -> Any:
         value = env.get(name, MISSING)
@@ -89,7 +90,7 @@ def _name(compiler: Compiler, node: s.Name) -> Evaluate:
             return value
         if builtin is not None:
             return builtin.as_function()
-        compiler.null(pos, f'"{name}" is not known here')
+        tell(compiler.source, pos, f'"{name}" is not known here')
         return None
 
     return get

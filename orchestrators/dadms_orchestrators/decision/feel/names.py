@@ -44,7 +44,7 @@ class Names:
 class Scope:
     """The names of one place and of those around it; ``members`` is shared by all of a model."""
 
-    __slots__ = ("is_filter", "members", "names", "outer", "types")
+    __slots__ = ("in_filter", "is_filter", "members", "names", "outer", "types")
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Scope:
         self.outer = outer
         self.members: Names = members if members is not None else (outer.members if outer else Names())
         self.is_filter = is_filter
+        self.in_filter: bool = is_filter or (outer is not None and outer.in_filter)
 
     def match(self, tokens: Sequence[Token], at: int) -> tuple[int, str] | None:
         """Return the longest name that is visible at a place."""

@@ -320,7 +320,7 @@ class Parser(NameReader):
                     return self.function(token)
             if token.text in KEYWORDS and found is None:
                 raise self.refuse(f'"{token.text}" is a keyword and starts no expression')
-        return s.Name(token.pos, self.join(found))
+        return s.Name(token.pos, self.join(found), self.scope.in_filter)
 
     # -- keywords ------------------------------------------------------------------------------------------------
 

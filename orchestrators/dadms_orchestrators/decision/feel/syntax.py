@@ -22,9 +22,10 @@ class Literal(Node):
 
 
 class Name(Node):
-    """A variable or a built-in function, spelled as its scope knows it."""
+    """A variable or a built-in function, spelled as its scope knows it; in a filter it may be a member that an item lacks."""
 
     name: str
+    may_lack: bool = False
 
 
 class Path(Node):

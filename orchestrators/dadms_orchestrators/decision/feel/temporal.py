@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from dadms_orchestrators.decision.feel.calendar import DAY, NANO, date_from_days, days_from_date, offset_at
+from dadms_orchestrators.decision.feel.calendar import DAY, NANO, date_from_days, days_from_date, local_from_instant, offset_at
 
 Zone = int | str | None  # offset in seconds, name, or local
 
@@ -106,6 +106,13 @@ class DateTime(msgspec.Struct, frozen=True, eq=False):
         """Return what a local clock shows some nanoseconds after 1970-01-01T00:00."""
         days, rest = divmod(nanos, DAY * NANO)
         return cls(Date.from_days(days), Time.from_nanos(rest, zone))
+
+    @classmethod
+    def from_instant(cls, nanos: int, zone: str) -> DateTime:
+        """Return what the clocks of a zone show some nanoseconds after 1970-01-01T00:00Z."""
+        seconds, nano = divmod(nanos, NANO)
+        days, second = local_from_instant(zone, seconds // DAY, seconds % DAY)
+        return cls.from_local_nanos((days * DAY + second) * NANO + nano, zone)
 
     def key(self) -> tuple[bool, int]:
         """Return whether it has a zone, and what orders it among those that agree in that."""

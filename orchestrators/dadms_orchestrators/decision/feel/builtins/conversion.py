@@ -120,11 +120,7 @@ def date_and_time_in_zone(moment: DateTime, timezone: str) -> DateTime:
     if not has_zone:
         return DateTime(moment.date, Time.from_nanos(moment.time.nanos(), zone))
     if isinstance(zone, str):
-        from dadms_orchestrators.decision.feel.calendar import DAY, local_from_instant
-
-        seconds, nano = divmod(instant, NANO)
-        days, second = local_from_instant(zone, seconds // DAY, seconds % DAY)
-        return DateTime.from_local_nanos((days * DAY + second) * NANO + nano, zone)
+        return DateTime.from_instant(instant, zone)
     return DateTime.from_local_nanos(instant + zone * NANO, zone)
 
 
