@@ -23,7 +23,7 @@ OURS = frozenset(PACKAGES)
 # What each package may import besides the standard library and itself.
 MAY_IMPORT = {
     "dadms_ipc": {"msgspec", "zmq"},
-    "dadms_orchestrators": {"dadms_ipc", "msgspec", "SpiffWorkflow", "lxml", "zen"},
+    "dadms_orchestrators": {"dadms_ipc", "msgspec", "SpiffWorkflow", "zen"},
     "dadmsctl": {"dadms_ipc", "msgspec", "click", "rich"},
     "dadmsd": {"dadms_ipc", "msgspec", "psutil", "zmq"},
 }
