@@ -52,16 +52,20 @@ _LONGEST: Final = 1e10  # seconds, some 300 years: a duration beyond it is garba
 _IS_STRONGLY_ORDERED: Final = os.uname().machine in {"x86_64", "i686"}  # stores stay in order there, and so do loads
 
 _decoder = msgspec.msgpack.Decoder(Outcome)
-_fence = Lock()
+_lock = Lock()
+
+
+def fence() -> None:
+    """Keep loads and stores before this call before those after it, a store before a load included, which no machine does by itself."""
+    for _ in range(2):  # a release and the acquire after it; each is an atomic operation
+        with _lock:
+            pass
 
 
 def order_memory() -> None:
-    """Keep loads and stores before this call before those after it, on machines that would reorder them."""
+    """Keep stores in their order, and loads in theirs, on machines that would reorder them."""
     if not _IS_STRONGLY_ORDERED:
-        with _fence:  # a release; the next acquire below it completes the barrier
-            pass
-        with _fence:
-            pass
+        fence()
 
 
 class PageViolation(PeerViolation):
@@ -136,7 +140,8 @@ class Page:
 
     @property
     def waits(self) -> bool:
-        """Tell whether the worker waits for room: ``Consumed`` is due after the next ``consume``."""
+        """Tell whether the worker waits for room: if so after a ``consume``, ``Consumed`` is due."""
+        fence()
         return self._words[WAITS] != 0
 
     def revoke(self, first: int, last: int) -> tuple[int, int] | None:

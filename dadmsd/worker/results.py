@@ -77,8 +77,12 @@ class Results:
         self._words[DONE] = sequence
 
     def mark_waiting(self, *, is_waiting: bool) -> None:
-        """Tell the kernel that ``Consumed`` is waited for, or no longer."""
+        """Tell the kernel that ``Consumed`` is waited for, or no longer.
+
+        Mark, then look for room once more: either this sees the room that the kernel made, or the kernel sees the mark.
+        """
         self._words[WAITS] = is_waiting
+        page.fence()
 
     def close(self) -> None:
         """Unmap the page."""

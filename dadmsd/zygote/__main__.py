@@ -3,12 +3,12 @@
 What it imports is what every child has for nothing; nothing here may start a thread or make a ZeroMQ context.
 """
 
-import argparse
 import fcntl
 import gc
 import os
 import signal
 import sys
+from typing import NoReturn
 
 from dadms_ipc.channel import Channel, adopt, decoder
 from dadmsd.zygote import roles
@@ -18,11 +18,12 @@ from dadmsd.zygote.server import Zygote
 from dadmsd.zygote.surroundings import open_stream
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Serve forks until the control channel closes."""
-    parser = argparse.ArgumentParser(prog="python -m dadmsd.zygote", description="The base fork server of dadmsd; the keeper starts it.")
-    parser.add_argument("--keeper-fd", type=int, required=True, help="descriptor of the control channel")
-    keeper_fd = parser.parse_args().keeper_fd
+    if len(sys.argv) != 3 or sys.argv[1] != "--keeper-fd" or not sys.argv[2].isdecimal():
+        print("usage: python -m dadmsd.zygote --keeper-fd N", file=sys.stderr)  # noqa: T201 - the program's own error
+        sys.exit(2)
+    keeper_fd = int(sys.argv[2])
     fcntl.fcntl(keeper_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)  # it was inherited, so it is inheritable
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)

@@ -38,7 +38,7 @@ ONE_THREAD = (
     "POLARS_MAX_THREADS",
 )
 
-_orchestrator: list[code.Orchestrator] = []  # that this zygote imported, for the mains and workers that it forks
+_orchestrator: list[code.Orchestrator] = []  # the one that this zygote imported, for the mains and workers that it forks
 
 
 def live(birth: Birth | None) -> NoReturn:
@@ -115,7 +115,7 @@ def _import(gate: ZygoteGate, surroundings: Surroundings) -> Imported:
     if gate.handlers is not None:
         topics = code.load_handlers(orchestrator, gate.handlers)
         warnings += surroundings.restore(f'handlers "{gate.handlers}"')
-    _orchestrator.append(orchestrator)
+    _orchestrator[:] = [orchestrator]
     return Imported(time.monotonic() - started, count_threads(), orchestrator.version, topics, warnings)
 
 
