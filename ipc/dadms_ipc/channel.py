@@ -238,7 +238,6 @@ class Channel(Generic[Received]):
         self._outbox.clear()
         self._outbox_size = 0
         self._sock.close()
-        self._buffer.close()
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
