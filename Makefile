@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV ?= .venv
 ARGS ?=
-BENCH ?= $(filter-out __init__ __main__,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
+BENCH ?= $(basename $(notdir $(shell grep -l __main__ benchmarks/*.py)))
 BIN = $(VENV)/bin
 EXAMPLE = examples/uas_selection
 
