@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from dadms_ipc.errors import DadmsError
 from dadmsd.worker.messages import Outcome
 from dadmsd.worker.page import RESULT_LIMIT
 
@@ -139,7 +140,9 @@ def _sound(text: str, limit: int, *, is_end: bool = False) -> str:
 
 
 def shortened(error: BaseException) -> str:
-    """Format a traceback from the first frame below the worker's own on."""
+    """Format a traceback from the first frame below the worker's own on; an error of ours says all in its text."""
+    if isinstance(error, DadmsError):
+        return ""
     frames: TracebackType | None = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN):
         frames = frames.tb_next

@@ -346,7 +346,7 @@ def _record(state: State, pool: Pool, ended: list[tuple[ThreadInfo, port.Result]
             "run_seconds": info.run_seconds,
             "cause": info.cause,
             "kind": result.kind,
-            "message": info.message,
+            "message": result.message,
         }
         words = f"{info.label} {info.state} in {info.run_seconds:.3f} s" + (f": {info.message}" if info.message else "")
         state.tell_event(f"thread.{info.state}", words, pid=process.pid, data=data)

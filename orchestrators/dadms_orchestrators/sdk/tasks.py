@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from dadms_ipc.errors import InternalError
+from dadms_ipc.errors import InternalError, RequestRefused
 from dadms_orchestrators import handlers
 from dadms_orchestrators.contract import Thread
 from dadms_orchestrators.sdk.json_values import NotJson, as_json
 
 
-class BadReturn(TypeError):
+class BadReturn(RequestRefused):
     """A handler returned what cannot be variables."""
 
 
