@@ -29,7 +29,8 @@ PAGE_WIDTH = 120  # columns of an outcome on a pipe, which is read and not cut i
 LOG_BYTES = 16_384  # that are read for them
 
 # What a run may use unless it is told otherwise: enough for work, little enough that a model that grows without end is ended before the machine suffers.
-DEFAULT_CAPS = {"memory": 2 * 1024**3, "worker_memory": 1024**3, "pids": 256}
+DEFAULT_CAPS = {"memory": 2 * 1024**3, "worker_memory": 1024**3}
+CGROUP_CAPS = {"pids": 256}  # asked for only where they can be enforced: nobody wants a warning about a limit that they did not ask for
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -112,7 +113,7 @@ def _spec(asked: Asked, *, is_best_effort: bool) -> requests.Spec:
         orchestrator=asked.job.orchestrator,
         config=msgspec.Raw(asked.job.config),
         handlers=str(asked.handlers.resolve()) if asked.handlers else None,
-        limits=limits_from(asked.caps, **DEFAULT_CAPS),
+        limits=limits_from(asked.caps, **DEFAULT_CAPS, **({} if is_best_effort else CGROUP_CAPS)),
         thread_timeout=asked.caps["thread_timeout"],
         ready_timeout=asked.caps["ready_timeout"],
         enforcement="best-effort" if is_best_effort else "strict",
