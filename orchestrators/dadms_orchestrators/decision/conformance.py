@@ -120,7 +120,7 @@ def _model(path: Path) -> Model | str:
     def resolve(location: str) -> bytes:
         for candidate in sorted(path.parent.glob("*.dmn")):
             data = candidate.read_bytes()
-            if candidate.name == location or parse_xml(data, candidate.name).get("namespace") == location:
+            if candidate.name == Path(location).name or parse_xml(data, candidate.name).get("namespace") == location:
                 return data
         raise KeyError(location)
 
@@ -135,12 +135,12 @@ def value_of(element: Element) -> Any:
     found = element.child("list", "value", "component")
     if found is None:
         return None
+    if found.get("nil") == "true":
+        return None
     if found.tag == "list":
         return [value_of(item) for item in found.all("item")]
     if found.tag == "component":
         return {part.get("name"): value_of(part) for part in element.all("component")}
-    if found.get("nil") == "true":
-        return None
     kind, text = found.get("type").rpartition(":")[2], found.text
     if kind in ("decimal", "double", "integer", "int", "float", "long"):
         try:

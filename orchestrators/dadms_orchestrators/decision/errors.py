@@ -28,7 +28,8 @@ class Place(msgspec.Struct, frozen=True):
         if self.line:
             parts.append(f"at line {self.line}, column {self.column}")
         if self.expression:
-            shown = self.expression if len(self.expression) <= SHOWN else self.expression[: SHOWN - 1] + "…"
+            whole = " ".join(self.expression.split())  # a message is one line
+            shown = whole if len(whole) <= SHOWN else whole[: SHOWN - 1] + "…"
             parts.append(f"of `{shown}`")
         return " ".join(parts)
 

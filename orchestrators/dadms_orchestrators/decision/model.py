@@ -106,7 +106,8 @@ class Model:
 def load_model(source: bytes | str, *, name: str = "<model>", resolve: Resolve | None = None, strict: bool = True) -> Model:
     """Read and compile a model; raise ``DecisionError`` with the first thing that is wrong with it.
 
-    ``resolve`` returns the bytes of an imported model, given the import's location, or its namespace where it has none.
+    ``resolve`` returns the bytes of an imported model, given the import's location; raising KeyError, ValueError or OSError, it is
+    asked once more, for the import's namespace.
     With ``strict=False`` expressions that cannot be compiled are null when they run, and stand in ``Model.errors``.
     """
     loader = _Loader(resolve)
@@ -138,6 +139,17 @@ class _Loader:
         _compile(model)
         return model
 
+    def _found(self, where: str, namespace: str, what: str, place: Place) -> bytes:
+        """Ask for a model by its location, then by its namespace."""
+        if self.resolve is None:
+            raise DecisionError(what, "nothing was given that finds imported models", place)
+        try:
+            return self.resolve(where)
+        except (OSError, KeyError, ValueError) as error:
+            if namespace and namespace != where:
+                return self._found(namespace, "", what, place)
+            raise DecisionError(what, f"it was not found: {error}", place) from error
+
     def _import(self, element: Element, model: Model) -> Model:
         where = element.get("locationURI") or element.get("namespace")
         what = f'cannot import "{where}" into "{model.name}"'
@@ -149,12 +161,7 @@ class _Loader:
             raise DecisionError(what, f"the imports go round: {' -> '.join([*self.loading, where])}", place)
         if len(self.loaded) >= MAX_IMPORTS:
             raise DecisionError(what, f"more than {MAX_IMPORTS} models are imported", place)
-        if self.resolve is None:
-            raise DecisionError(what, "nothing was given that finds imported models", place)
-        try:
-            data = self.resolve(where)
-        except (OSError, KeyError, ValueError) as error:
-            raise DecisionError(what, f"it was not found: {error}", place) from error
+        data = self._found(where, element.get("namespace"), what, place)
         self.loading.append(where)
         found = self.load(data, where)
         self.loading.pop()

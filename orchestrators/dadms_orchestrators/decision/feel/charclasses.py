@@ -47,10 +47,18 @@ def _range(first: int, last: int) -> str:
 class CharClasses:
     """A place in a pattern, and how classes are read there."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, ignores_case: bool = False) -> None:
         """Stand at the beginning."""
         self.pattern = pattern
+        self.ignores_case = ignores_case  # which categories and blocks do not (XPath 3.1 functions, 5.6.2)
         self.at = 0
+
+    def set_escape(self) -> str:
+        """Read an escape that stands for a set; return it as a pattern of its own."""
+        is_exact = self.ignores_case and self.pattern[self.at + 1 : self.at + 2] in ("p", "P")
+        inside, is_negated = self.class_escape()
+        found = f"[{'^' if is_negated else ''}{inside}]"
+        return f"(?-i:{found})" if is_exact else found
 
     def class_escape(self) -> tuple[str, bool]:
         """Read an escape; return the inside of brackets, and whether it is what they must not match."""
@@ -96,7 +104,7 @@ class CharClasses:
         is_negated = self.pattern.startswith("^", self.at)
         self.at += is_negated
         inside: list[str] = []
-        outside: list[str] = []  # negated escapes, which cannot stand inside brackets beside others
+        outside: list[str] = []  # sets that cannot stand inside brackets beside others: negated ones, and those that mind case
         first = True
         while True:
             char = self.pattern[self.at : self.at + 1]
@@ -144,14 +152,20 @@ class CharClasses:
         if char in _SINGLE or (char in _META and char):
             self.at += 2
             return _SINGLE.get(char, char)
+        if char in "pP" and self.ignores_case:
+            outside.append(self.set_escape())
+            return None
         found, is_negated = self.class_escape()
-        (outside if is_negated else inside).append(found)
+        if is_negated:
+            outside.append(f"[^{found}]")
+        else:
+            inside.append(found)
         return None
 
 
 def _joined(inside: list[str], outside: list[str], *, is_negated: bool) -> str:
     if not outside:
         return f"[{'^' if is_negated else ''}{''.join(inside)}]"
-    choices = [f"[^{found}]" for found in outside] + ([f"[{''.join(inside)}]"] if inside else [])
+    choices = outside + ([f"[{''.join(inside)}]"] if inside else [])
     union = f"(?:{'|'.join(choices)})"
     return rf"(?:(?!{union})[\s\S])" if is_negated else union

@@ -104,7 +104,7 @@ class _Translator(CharClasses):
     """Walks a pattern once, from left to right."""
 
     def __init__(self, pattern: str, flags: str) -> None:
-        super().__init__(_without_space(pattern) if "x" in flags else pattern)
+        super().__init__(_without_space(pattern) if "x" in flags else pattern, ignores_case="i" in flags)
         self.flags = flags
         self.groups = 0  # opened so far
         self.closed: set[int] = set()  # groups that a back-reference may name
@@ -194,8 +194,7 @@ class _Translator(CharClasses):
         following = self.pattern[self.at + 1 : self.at + 2]
         if following.isdigit():
             return self.back_reference()
-        inside, is_negated = self.class_escape()
-        return f"[{'^' if is_negated else ''}{inside}]"
+        return self.set_escape()
 
     def back_reference(self) -> str:
         digits = re.match(r"[1-9]\d*", self.pattern[self.at + 1 :], re.ASCII)
