@@ -105,16 +105,30 @@ class ModelUnfit(RequestRefused):
 def prepare(path: Path, given: Mapping[str, Any], decisions: Sequence[Path], decision: str | None) -> Job:
     """Put a job together; raises RequestRefused, ModelUnfit with every reason."""
     if path.suffix.lower() == ".dmn":
-        return _decision_job(path, given, decision)
+        return _decision_job(path, given, decisions, decision)
     if decision is not None:
         raise RequestRefused(f'cannot evaluate "{decision}": {path.name} is no .dmn file')
     return _bpmn_job(path, given, decisions)
 
 
-def _decision_job(path: Path, given: Mapping[str, Any], decision: str | None) -> Job:
+def _decision_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path], decision: str | None) -> Job:
     source = read_file(path, "the model")
-    config = {"model": {"name": path.name, "source": source}, "decision": decision, "inputs": dict(given)}
+    siblings = {other.name: read_file(other, "the decisions") for other in decisions} | imported_files(path, source)
+    config = {"model": {"name": path.name, "source": source}, "decision": decision, "inputs": dict(given), "siblings": siblings}
     return Job(path.stem, "decision", _packed(config), f"{path.name}: decision {decision}" if decision else path.name, [])
+
+
+def imported_files(path: Path, source: bytes) -> dict[str, bytes]:
+    """Give the files beside a DMN model that it imports, and those that they import; one that is absent is the engine's to name."""
+    found: dict[str, bytes] = {}
+    todo = [source]
+    while todo:
+        for location in re.findall(rb"<(?:[\w.-]+:)?import\b[^>]*\blocationURI\s*=\s*[\"']([^\"']+)[\"']", todo.pop()):
+            name = Path(location.decode(errors="replace")).name
+            if name not in found and name != path.name and (path.parent / name).is_file():
+                found[name] = read_file(path.parent / name, "the imported model")
+                todo.append(found[name])
+    return found
 
 
 def _bpmn_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path]) -> Job:

@@ -148,7 +148,19 @@ def test_a_dmn_file_goes_to_the_decision_orchestrator(tmp_path: Path) -> None:
         "model": {"name": "rules.dmn", "source": path.read_bytes()},
         "decision": "Discount",
         "inputs": {"age": 3},
+        "siblings": {},
     }
+
+
+def test_models_that_a_dmn_file_imports_go_with_it_and_a_circle_of_them_ends(tmp_path: Path) -> None:
+    def importing(*names: str) -> str:
+        imports = "".join(f'<import name="i" locationURI="{name}"/>' for name in names)
+        return f'<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/">{imports}</definitions>'
+
+    for name, others in {"a": ("b.dmn", "absent.dmn"), "b": ("sub/c.dmn", "a.dmn"), "c": ("b.dmn",), "d": ()}.items():
+        (tmp_path / f"{name}.dmn").write_text(importing(*others))
+    config = msgspec.msgpack.decode(prepare(tmp_path / "a.dmn", {}, [], None).config)
+    assert set(config["siblings"]) == {"b.dmn", "c.dmn"}
 
 
 def test_a_decision_of_a_bpmn_model_is_refused(tmp_path: Path) -> None:
