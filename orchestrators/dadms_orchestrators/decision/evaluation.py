@@ -112,14 +112,20 @@ class _Run:
 
     def env(self, node: Node) -> Env:
         """Return the names that a node sees."""
-        env: Env = {}
+        env: Env = self._everything() if node.model.is_open else {}
         for requirement in node.requires:
             value = self.value(requirement.node)
             if requirement.prefix:
                 env.setdefault(requirement.prefix, {})[requirement.name] = value
             else:
                 env[requirement.name] = value
+                if node.model.is_open:
+                    env.update(_by_output(requirement.node, value))
         return env
+
+    def _everything(self) -> Env:
+        """Return all inputs by their names, for a model that is open."""
+        return {str(name): from_python(value) for name, value in self.inputs.items()}
 
     def _given(self, name: str) -> Any:
         return self.inputs.get(name)
@@ -152,6 +158,17 @@ class _Run:
                     if isinstance(nested, Mapping) and node.variable in nested:
                         return nested[node.variable]
         return None
+
+
+def _by_output(node: Node, value: Any) -> Env:
+    """Return a table's result under the names of its outputs, for a model that is open."""
+    table = node.element.child("decisionTable")
+    if table is None:
+        return {}
+    names = [output.get("name") for output in table.all("output")]
+    if len(names) == 1:
+        return {names[0]: value} if names[0] else {}
+    return {name: value[name] for name in names if isinstance(value, dict) and name in value}
 
 
 def function_value(node: Node) -> Function | None:

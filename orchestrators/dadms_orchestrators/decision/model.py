@@ -2,7 +2,9 @@
 
 Rule 1: loading reads and compiles everything once; a ``Model`` never changes after it, and threads may share it.
 Rule 2: a node sees what it requires, under the names of their variables, and nothing else.
-Rule 3: an import is a context of its nodes under the import's name; one without a name puts them beside the model's own.
+Rule 3: a model drawn for Camunda 7 is open: it sees every input that is given, and what it requires also under the names of
+its tables' outputs. The standard has no such thing, and such models mean nothing without it.
+Rule 4: an import is a context of its nodes under the import's name; one without a name puts them beside the model's own.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dadms_orchestrators.decision.xmltree import Element, parse_xml
 
 Resolve = Callable[[str], bytes]
 MAX_IMPORTS = 200  # models that one model brings in, each counted once
+CAMUNDA = "http://camunda.org/schema/1.0/dmn"
 NODE_KINDS = {
     "inputData": "input",
     "decision": "decision",
@@ -63,6 +66,7 @@ class Model:
         self.file = name
         self.namespace = root.get("namespace")
         self.root = root
+        self.is_open = _is_open(root)
         self.imports: dict[str, Model] = {}
         self.nodes: dict[str, Node] = {}  # by id
         self.by_name: dict[str, Node] = {}
@@ -101,6 +105,11 @@ class Model:
                 seen[id(model)] = model
                 yield model
                 waiting.extend(model.imports.values())
+
+
+def _is_open(root: Element) -> bool:
+    """Say whether a model was drawn for Camunda 7, whose decisions see every input, and results by the names of outputs."""
+    return CAMUNDA in root.prefixes.values() or root.get("executionPlatform") == "Camunda Platform"
 
 
 def load_model(source: bytes | str, *, name: str = "<model>", resolve: Resolve | None = None, strict: bool = True) -> Model:

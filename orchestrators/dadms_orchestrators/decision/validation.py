@@ -56,7 +56,9 @@ def _of_model(model: Model) -> Iterator[Finding]:
     for error in model.errors:
         yield Finding("cycle" if "requires itself" in error.reason else "syntax", "error", error.reason, error.place)
     for text in model.texts:
-        yield from _of_text(text.source, text.scope, is_cell=text.is_cell)
+        for finding in _of_text(text.source, text.scope, is_cell=text.is_cell):
+            if finding.kind != "name" or not model.is_open:  # an open model gets names that it does not declare
+                yield finding
     for record in model.tables:
         yield from _Drawn(model, record).findings()
 

@@ -315,3 +315,23 @@ def test_an_import_without_a_name_stands_beside_the_models_own() -> None:
     model = load_model(source, resolve={"lib.dmn": IMPORTED.encode()}.__getitem__)
     assert evaluate(model, "d", {"x": 3}).value == 8
     assert evaluate(model, "shown", {"x": 3}).value == 4
+
+
+def test_a_model_drawn_for_camunda_sees_every_input_and_results_by_output_name() -> None:
+    def table(inputs: str, output: str, rules: list[tuple[str, str]]) -> str:
+        rows = "".join(
+            f"<rule><inputEntry><text>{test}</text></inputEntry><outputEntry><text>{result}</text></outputEntry></rule>"
+            for test, result in rules
+        )
+        return f'<decisionTable><input><inputExpression typeRef="integer"><text>{inputs}</text></inputExpression></input>{output}{rows}</decisionTable>'
+
+    season = table("temperature", '<output name="season" typeRef="string"/>', [("&gt; 10", '"warm"'), ("&lt;= 10", '"cold"')])
+    dish = table("season", '<output name="dish"/>', [('"warm"', '"salad"'), ('"cold"', '"stew"')])
+    source = (
+        f'<definitions xmlns="{SPACE}" xmlns:camunda="http://camunda.org/schema/1.0/dmn" name="m"><decision id="s" name="Season">{season}</decision>'
+        f'<decision id="d" name="Dish">{needs("requiredDecision", "s")}{dish}</decision></definitions>'
+    )
+    assert evaluate(load_model(source), "d", {"temperature": 20}).value == "salad"
+    assert evaluate(load_model(source), "d", {"temperature": 5}).value == "stew"
+    closed = load_model(source.replace("http://camunda.org/schema/1.0/dmn", "urn:other"))
+    assert evaluate(closed, "d", {"temperature": 20}).value is None
