@@ -53,7 +53,9 @@ class Surroundings:
         self.kept |= opened
         if opened:
             names = [_target(fd) for fd in sorted(opened)[:SHOWN]]
-            warnings.append(f"{subject} leaves {len(opened)} descriptors open, which every process of it will share: {', '.join(names)}")
+            warnings.append(
+                f"{subject} leaves {_counted(len(opened), 'descriptor')} open, which every process of it will share: {', '.join(names)}"
+            )
         return warnings
 
     def forget(self) -> None:
@@ -106,7 +108,7 @@ class Surroundings:
         names = [thread.name for thread in threading.enumerate() if thread not in self._threads]
         self._threads.update(threading.enumerate())
         shown = f" ({', '.join(names[:SHOWN])})" if names else ""
-        return [f"{subject} leaves {count} threads running{shown}: they are not in the processes that are forked"]
+        return [f"{subject} leaves {_counted(count, 'thread')} running{shown}, not in the processes that are forked"]
 
 
 def open_stream(fd: int) -> TextIO:
@@ -120,11 +122,16 @@ def count_threads() -> int:
 
 
 def _open_descriptors() -> frozenset[int]:
-    own = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Give every open descriptor but the one that the listing itself takes."""
+    return frozenset(fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open(fd))  # noqa: PTH208 - numbers, not paths
+
+
+def _is_open(fd: int) -> bool:
     try:
-        return frozenset(map(int, os.listdir(own))) - {own}  # noqa: PTH208 - by descriptor: the listing must not list itself
-    finally:
-        os.close(own)
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _target(fd: int) -> str:
@@ -132,3 +139,7 @@ def _target(fd: int) -> str:
         return str(Path(f"/proc/self/fd/{fd}").readlink())
     except OSError:
         return f"descriptor {fd}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -170,7 +170,7 @@ def test_what_waits_is_bounded_in_bytes(ends: Ends, monkeypatch: pytest.MonkeyPa
     large = Note("x" * 1_000_000)
     while ends.left._outbox_size < 2_000_000:
         ends.left.send(large)
-    with pytest.raises(PeerViolation, match="2000\\d\\d\\d bytes"):
+    with pytest.raises(PeerViolation, match=r"2000\d{3} bytes"):
         ends.left.send(large)
     assert len(ends.left._outbox) == 2
 
