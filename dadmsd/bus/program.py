@@ -84,6 +84,7 @@ class Program:
     def run(self) -> None:
         """Serve until the keeper says stop, or is gone."""
         try:
+            self._keeper.send(keeper.Ready())
             while not self._is_stopping:
                 self._turn()
         finally:

@@ -140,17 +140,14 @@ class Admission:
 
     def drop(self, peer: Peer, now: float) -> None:
         """Forget a connection that is gone; its session waits for another."""
-        connection = self.connections.pop(peer, None)
+        connection = self.connections.pop(peer)
+        connection.is_over = True
         self.parked.pop(peer, None)
         self._outbox.effects.append(Forget(peer))
-        if connection is None:
-            return
-        connection.is_over = True
-        if connection.session is None:
-            return
         session = connection.session
-        if session.routes.get(peer.door) == peer:
-            del session.routes[peer.door]
+        if session is None:
+            return
+        del session.routes[peer.door]
         if not session.routes:
             session.gone_since = now
 

@@ -38,7 +38,6 @@ from dadmsd.bus.core.events import (
     LinkRecovered,
     Peer,
     Received,
-    Ticked,
     ToKernel,
     Vanished,
     content,
@@ -114,7 +113,7 @@ class Bus:
             self.calls.is_linked = False
         elif type(event) is Vanished:
             self._vanished(event, now)
-        elif type(event) is Ticked:
+        else:
             self._tick(now)
         return self.outbox.drain()
 
@@ -274,8 +273,6 @@ class Bus:
         self.calls.abandon(session)
         self.exchanges.abandon(session)
         self.exchanges.release(session, now, f"the receiver's session ended: {reason}")
-        if session.address not in self.admission.by_address and not self._may_come(session.address):
-            self.exchanges.discharge(session.address, f"the receiver's session ended: {reason}")
 
     def _expel(self, session: Session, now: float, reason: str) -> None:
         """End a session whose process ended, and say so."""
@@ -335,10 +332,8 @@ class Bus:
 
     def _unpark(self, now: float) -> None:
         """Look again at hellos that wait: for a process that lives now, or for longer than they may once the roster is known."""
-        for connection in list(self.admission.parked.values()):
-            if connection.parked is None:
-                continue
-            header, hello = connection.parked
+        for connection, parked in [(one, one.parked) for one in self.admission.parked.values() if one.parked is not None]:
+            header, hello = parked
             is_last = self.roster.is_known and connection.parked_since + self.bounds.enroll_patience <= now
             if is_last or self.roster.lives(hello.pid, hello.incarnation):
                 self._hello_from(connection, header, hello, now, is_last=is_last)

@@ -145,7 +145,7 @@ class Exchanges:
     def attach(self, receiver: Session, credit: int, now: float) -> None:
         """Give a receiver with a new connection what it has not answered, in the old order, and what waited for it."""
         self._deliveries.restart(receiver, credit)
-        again = [one for one in receiver.holds.values() if not one.is_over]
+        again = list(receiver.holds.values())
         receiver.holds.clear()
         for exchange in reversed(again):
             exchange.is_delivered = False
@@ -158,21 +158,23 @@ class Exchanges:
 
     def release(self, receiver: Session, now: float, reason: str) -> None:
         """Find another home for what an ended session received: another session of its process, or the process when it comes back."""
-        mine = [*receiver.holds.values(), *(one.exchange for one in receiver.queue if one.exchange is not None)]
+        queued = [one.exchange for one in receiver.queue if one.exchange is not None and not one.exchange.is_over]
+        mine = [*receiver.holds.values(), *queued]
         receiver.holds.clear()
         receiver.queue.clear()
         receiver.queue_bytes = 0
         other = self._find(receiver.address)
-        is_lasting = other is not None or self._may_come(receiver.address)
-        if not is_lasting:
-            self.remembered.pop(receiver.address, None)
-        for exchange in mine:
-            if exchange.is_over:
-                continue
-            if is_lasting:
-                self._place(exchange, other, now)
-            else:
+        if other is None and not self._may_come(receiver.address):
+            for exchange in mine:
                 self._refuse(exchange, reason)
+            self.discharge(receiver.address, reason)
+            return
+        later = self.waiting.pop(receiver.address, ())  # came while the receiver was away: behind what it had before
+        for exchange in mine:
+            self._place(exchange, other, now)
+        for exchange in later:
+            if not exchange.is_over:
+                self._place(exchange, other, now)
 
     def discharge(self, address: str, reason: str) -> None:
         """Refuse what waits for a receiver that will not come back, and forget what it acknowledged."""
