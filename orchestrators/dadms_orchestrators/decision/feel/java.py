@@ -12,9 +12,10 @@ import math
 import re
 import struct
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from dadms_orchestrators.decision.feel.builtins.numbers import rounded
 from dadms_orchestrators.decision.feel.compiler import Compiler
 from dadms_orchestrators.decision.feel.runtime import Null
 from dadms_orchestrators.decision.feel.types import Type
@@ -226,7 +227,10 @@ def _directive(value: Any, flags: str, width: str, precision: str | None, direct
         if value != value.to_integral_value():
             raise ValueError(f"%{directive} takes a whole number")
         return format(int(value), head + directive)
-    return format(value, f"{head}.{precision or 6}{directive}")
+    digits = int(precision or 6)
+    if directive == "f":  # Java rounds half up where Python's format rounds half even
+        value = rounded(value, Decimal(digits), ROUND_HALF_UP)
+    return format(value, f"{head}.{digits}{directive}")
 
 
 TABLE = _table()
