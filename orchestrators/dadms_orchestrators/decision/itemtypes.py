@@ -2,7 +2,8 @@
 
 Rule 1: definitions may stand in any order and name each other; one that contains itself is a tree of unknown depth, which
 is allowed, except where it is nothing but itself.
-Rule 2: a name is looked up among the model's definitions, then FEEL's types; ``prefix.name`` and ``prefix:name`` in imports.
+Rule 2: a name is looked up among the model's definitions, then FEEL's types; ``prefix.name`` and ``prefix:name`` in imports;
+``list<…>`` and its like are read as FEEL writes types.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dadms_orchestrators.decision.feel.types import Type, simple
+from dadms_orchestrators.decision.errors import DecisionError
+from dadms_orchestrators.decision.feel.types import Type, from_syntax, simple
+from dadms_orchestrators.decision.feel.typetext import parse_type
 from dadms_orchestrators.decision.xmltree import Element
 
 UNNAMED = "\0"  # starts the key of an import without a name, whose types and nodes stand beside the model's own
@@ -50,6 +53,11 @@ class ItemTypes:
             found_there = imported.lookup(name) if key.startswith(UNNAMED) else None
             if found_there is not None:
                 return found_there
+        if "<" in name:
+            try:
+                return from_syntax(parse_type(name), self.lookup)
+            except DecisionError:
+                return None
         return simple(name)
 
     def _define(self, element: Element, name: str) -> Type:

@@ -162,6 +162,8 @@ TYPES = (
         ("date", "yesterday", None, 'the string "yesterday" is no date'),
         ("tPeople", {"first name": "Ada", "born": "1815-12-10"}, [{"first name": "Ada", "born": "1815-12-10"}], None),
         ("tPeople", [{"first name": "Ada"}], None, 'the list [{first name: "Ada"}] is no tPeople'),
+        ("list&lt;tRisk&gt;", ["low", "high"], ["low", "high"], None),
+        ("list&lt;number&gt;", ["low"], None, 'the list ["low"] is no list<number>'),
         ("number", 12, 12, None),
         ("number", None, None, None),
     ],

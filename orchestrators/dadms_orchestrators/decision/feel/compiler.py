@@ -34,11 +34,10 @@ def handles(node_type: type) -> Callable[[Handler], Handler]:
 class Compiler:
     """Compiles the nodes of one text."""
 
-    def __init__(self, source: Source, lookup: Lookup = simple, *, allows_java: bool = True) -> None:
+    def __init__(self, source: Source, lookup: Lookup = simple) -> None:
         """Compile for ``source``, whose type names ``lookup`` knows."""
         self.source = source
         self.lookup = lookup
-        self.allows_java = allows_java
 
     def compile(self, node: s.Node) -> Evaluate:
         """Return the closure of a node."""

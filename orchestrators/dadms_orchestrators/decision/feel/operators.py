@@ -13,7 +13,7 @@ from typing import Any
 
 from dadms_orchestrators.decision.feel import syntax as s
 from dadms_orchestrators.decision.feel.arithmetic import ARITHMETIC, negate
-from dadms_orchestrators.decision.feel.compiler import MISSING, Compiler, constant_of, handles
+from dadms_orchestrators.decision.feel.compiler import Compiler, constant_of, handles
 from dadms_orchestrators.decision.feel.runtime import Null
 from dadms_orchestrators.decision.feel.values import NUMBERS, Env, Evaluate, Range, compare, equal, kind
 
@@ -220,8 +220,3 @@ def _half_open(compiler: Compiler, node: s.UnaryComparison) -> Evaluate:
         return Range(end, end, low_closed=True, high_closed=True)
 
     return build
-
-
-def is_literal(node: s.Node) -> bool:
-    """Say whether a node is a constant as it stands."""
-    return constant_of(node) is not MISSING

@@ -20,7 +20,6 @@ from dadms_orchestrators.decision.feel.temporal import (
 )
 
 MAX_OFFSET = 18 * 3600  # seconds; wider zones do not exist in java.time, which the conformance kit assumes
-MAX_MONTHS = 12 * 2**62  # a duration beyond this is a mistake, and its text would be a way to burn time
 MAX_DIGITS = 20  # of a number inside a duration
 
 _DATE = r"(-?(?:[1-9]\d{4,8}|\d{4}))-(\d\d)-(\d\d)"
