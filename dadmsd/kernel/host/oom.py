@@ -39,7 +39,8 @@ def read(backend: Backend, leaf: str) -> Reading:
 def attribute(before: Reading | None, after: Reading, signal_number: int) -> Verdict | None:
     """Judge an end by this signal between two readings; None when the OOM killer did not do it.
 
-    ``before`` is the reading from when the leaf was made, or of the last verdict on its group; None only if the whole group was new then.
+    ``before`` is the reading from when the leaf was made, or of the last verdict on its group. Without one the leaf counts as new, and what groups above it have
+    refused may be older than it: a verdict on them is uncertain then.
     """
     if signal_number != signal.SIGKILL:
         return None
@@ -50,7 +51,7 @@ def attribute(before: Reading | None, after: Reading, signal_number: int) -> Ver
     hit = [name for name, _, refusals in after.levels if refusals > earlier.get(name, (0, 0))[1]]
     if not hit:
         return Verdict("host", "", True, f'the host ran out of memory, and the OOM killer chose a process of "{leaf}"')
-    is_certain = len(hit) == 1
+    is_certain = len(hit) == 1 and (before is not None or hit[0] == leaf)
     if hit[0] == leaf:
         return Verdict("leaf", leaf, is_certain, f'"{leaf}" grew beyond its own memory limit')
     if hit[0]:

@@ -49,7 +49,11 @@ def test_a_leaf_that_is_judged_again_counts_from_the_last_verdict() -> None:
     assert attribute(first, after((2, 12), (0, 4)), signal.SIGKILL) is not None
 
 
-def test_a_group_made_for_this_process_needs_no_reading_before() -> None:
-    verdict = attribute(None, after((1, 3), (0, 0)), signal.SIGKILL)
+@pytest.mark.parametrize(
+    ("reading", "where", "is_certain"),
+    [(after((1, 3), (0, 0)), "leaf", True), (after((1, 0), (0, 4)), "group", False)],
+)
+def test_without_a_reading_before_only_the_leafs_own_limit_is_certain(reading: Reading, where: str, is_certain: bool) -> None:
+    verdict = attribute(None, reading, signal.SIGKILL)
     assert verdict is not None
-    assert verdict.where == "leaf"
+    assert (verdict.where, verdict.is_certain) == (where, is_certain)
