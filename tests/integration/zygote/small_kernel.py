@@ -162,7 +162,7 @@ class Zygote:
         self._log = log.open("w+b")
         kept, theirs = pair()
         self.kept = kept  # the keeper's duplicate of the kernel's end
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "ipc", ROOT / "orchestrators")))}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "dadmsd.zygote", "--keeper-fd", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -175,8 +175,12 @@ class Zygote:
         )
         theirs.close()
         self.kernel = Kernel(kept.dup())
-        self.kernel.hello()
         self._kernels = [self.kernel]
+        try:
+            self.kernel.hello()
+        except BaseException:
+            self.end()
+            raise
 
     def __enter__(self) -> Self:
         return self

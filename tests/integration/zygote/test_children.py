@@ -28,7 +28,7 @@ def state_of(os_pid: int) -> str:
 
 def command(kernel: Kernel, argv: list[str], **changes: object) -> Child:
     child = kernel.fork("1002.1", "command")
-    gate = CommandGate(argv, {"PATH": os.environ["PATH"], "MARK": "mine"}, "/", 0o027, os.getuid(), os.getgid(), os.getgroups())
+    gate = CommandGate(argv, {"PATH": "/usr/bin:/bin", "MARK": "mine"}, "/", 0o027, os.getuid(), os.getgid(), os.getgroups())
     child.port.send(msgspec.structs.replace(gate, **changes))
     return child
 
