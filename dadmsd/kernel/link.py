@@ -90,5 +90,11 @@ class ClientGone(Message, tag="client-gone", frozen=True):
     client: bytes
 
 
+class Wanted(Message, tag="wanted", frozen=True):
+    """Messages wait for a process that lives and has no connection: have it open one. Said again on each new link while they wait."""
+
+    pid: int
+
+
 FromKernel = KernelHello | Enrolled | Discharged | RosterSent | Reply | Event
-FromBus = BusHello | Request | ClientGone
+FromBus = BusHello | Request | ClientGone | Wanted

@@ -122,7 +122,7 @@ class Port:
             case port.Outcome():
                 found.append(events.OutcomeGiven(name, body))
             case port.Cancel():
-                found.append(events.CancelAsked(name, body.tids))
+                found.append(events.CancelAsked(name, body.sequence, body.tids))
             case port.GateFailed():
                 found.append(events.ChildFailed(name, body.reason))
             case zygote.GateFailed():

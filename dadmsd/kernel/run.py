@@ -221,6 +221,8 @@ class Loop:
                     found.extend(self._request(body))
                 case link.ClientGone():
                     found.append(events.ClientLeft(body.client))
+                case link.Wanted():
+                    found.append(events.LineWanted(body.pid))
         return found
 
     def _request(self, message: link.Request) -> list[events.Event]:

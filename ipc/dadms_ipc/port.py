@@ -63,6 +63,7 @@ class Result(Message, frozen=True):
     os_pid: int = 0
     started_at: float = 0.0  # wall clock, seconds
     run_seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 class Finished(Message, tag="finished", frozen=True):
@@ -81,6 +82,10 @@ class Stop(Message, tag="stop", frozen=True):
 
 class Recorded(Message, tag="recorded", frozen=True):
     """The outcome is in the journal: exit. Without this answer a kernel that dies between reading and writing it would lose it."""
+
+
+class Listen(Message, tag="listen", frozen=True):
+    """Somebody on the bus waits for this process: open the line to it. A process that needs no line until then saves its cost."""
 
 
 # process to kernel
@@ -142,5 +147,5 @@ class GateFailed(Message, tag="gate-failed", frozen=True):
     reason: str
 
 
-ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop | Recorded
+ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop | Recorded | Listen
 FromProcess = Ready | Submit | Cancel | Seen | Note | Outcome | Watchdog | GateFailed

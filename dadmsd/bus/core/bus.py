@@ -329,6 +329,8 @@ class Bus:
         for address in list(self.exchanges.waiting):
             if not self._may_come(address):
                 self.exchanges.discharge(address, f"process {address} does not live")
+            else:
+                self.exchanges.want(address)
 
     def _unpark(self, now: float) -> None:
         """Look again at hellos that wait: for a process that lives now, or for longer than they may once the roster is known."""

@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 from dadms_ipc.envelope import OK, REFUSED, VERSION, Door, Header, Kind
 from dadmsd.bus.core.deliveries import Deliveries
-from dadmsd.bus.core.events import Body
+from dadmsd.bus.core.events import Body, ToKernel
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.state import Bounds, Delivery, Exchange, Session
+from dadmsd.kernel import link
 
 REMEMBERED_BODY = 1024  # bytes of an acknowledgement that are worth remembering
 
@@ -89,9 +90,16 @@ class Exchanges:
         exchange.is_delivered = False
         if receiver is None:
             exchange.holder = None
+            if exchange.address not in self.waiting:
+                self.want(exchange.address)
             self.waiting.setdefault(exchange.address, deque()).append(exchange)
         else:
             self._deliveries.enqueue(receiver, Delivery(exchange.header, exchange.body, exchange.size, exchange.deadline, exchange), now)
+
+    def want(self, address: str) -> None:
+        """Have the kernel tell a process that somebody waits for it: it may have had no reason to connect yet."""
+        if address.isdecimal():
+            self._outbox.effects.append(ToKernel(link.Wanted(int(address))))
 
     def answer(self, receiver: Session, header: Header, body: Body) -> str | None:
         """Take an ACK or RESPONSE; gives the reason when it breaks the protocol."""

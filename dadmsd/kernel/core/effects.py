@@ -57,7 +57,7 @@ class Tell(Effect, frozen=True):
     """Send a message to the main of a process over its port."""
 
     name: str
-    message: port.Accepted | port.Refused | port.Finished | port.Stop | port.Recorded
+    message: port.Accepted | port.Refused | port.Finished | port.Stop | port.Recorded | port.Listen
 
 
 class SendBatch(Effect, frozen=True):

@@ -105,6 +105,7 @@ class CancelAsked(Event, frozen=True):
     """A process gives threads up."""
 
     name: str
+    sequence: int
     tids: list[int]
 
 
@@ -127,6 +128,12 @@ class NoteGiven(Event, frozen=True):
 
     name: str
     note: port.Note
+
+
+class LineWanted(Event, frozen=True):
+    """Somebody on the bus waits for a process that has no connection to it."""
+
+    pid: int
 
 
 class PortViolated(Event, frozen=True):
@@ -217,6 +224,7 @@ AnyEvent = (
     | ResultsSeen
     | OutcomeGiven
     | NoteGiven
+    | LineWanted
     | PortViolated
     | ResultsRead
     | ProgressMade

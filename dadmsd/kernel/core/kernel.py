@@ -71,6 +71,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.ProgressMade: threads.on_progress,
     events.OutcomeGiven: processes.on_outcome,
     events.NoteGiven: processes.on_note,
+    events.LineWanted: processes.on_line_wanted,
     events.GroupGone: processes.on_group_gone,
     events.RequestArrived: requests.on_request,
     events.ClientLeft: requests.on_client_left,

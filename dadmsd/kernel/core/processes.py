@@ -234,6 +234,14 @@ def on_outcome(state: State, event: events.OutcomeGiven) -> None:
         state.do(effects.Tell(event.name, port.Recorded()))
 
 
+def on_line_wanted(state: State, event: events.LineWanted) -> None:
+    """Have a process open its line to the bus; the bus says so again on each new link."""
+    process = state.processes.get(event.pid)
+    main = state.main_of(process) if process is not None else None
+    if main is not None and main.phase in ("opened", "ready"):
+        state.do(effects.Tell(main.name, port.Listen()))
+
+
 def on_note(state: State, event: events.NoteGiven) -> None:
     """A process states a fact."""
     process = _speaker(state, event.name)

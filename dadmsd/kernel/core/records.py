@@ -35,6 +35,7 @@ class Process(Record):
     outcome: bytes = b"\xc0"  # msgpack
     limits: dict[str, str] = {}
     warnings: list[str] = []
+    asked: int = 0  # sequence of the last request over the port, submission or cancellation
     submitted: int = 0  # sequence of the last submission that was answered
     submitted_tid: int = 0  # its first thread, or 0 when it was refused
     refusal: str = ""

@@ -37,14 +37,12 @@ def on_submitted(state: State, event: events.Submitted) -> None:
     if child is None or process is None:
         return
     request = event.request
-    if child.phase in ("gated", "opened") or request.sequence > process.submitted + 1:
-        return  # what came before it was read by a kernel that died: all of it is repeated, in order, after the hello
-    if request.sequence <= process.submitted:  # repeated after a new kernel's hello
-        if request.sequence == process.submitted:
+    if not _is_next(child, process, request.sequence):
+        if request.sequence == process.submitted:  # repeated after a new kernel's hello
             state.do(effects.Tell(child.name, answer(process)))
         return
     reason = _refusal(state, process, request)
-    process.submitted = request.sequence
+    process.asked = process.submitted = request.sequence
     process.refusal = reason
     process.submitted_tid = 0
     if not reason:
@@ -66,6 +64,14 @@ def on_submitted(state: State, event: events.Submitted) -> None:
         state.ready_pools[process.pid] = None
     state.changed(process)
     state.do(effects.Tell(child.name, answer(process)))
+
+
+def _is_next(child: Child, process: Process, sequence: int) -> bool:
+    """Tell whether a request over the port is new and its turn has come.
+
+    One that runs ahead follows another that a dead kernel had read: all of them are repeated, in order, after the hello.
+    """
+    return child.phase not in ("gated", "opened") and sequence == process.asked + 1
 
 
 def answer(process: Process) -> port.Accepted | port.Refused:
@@ -286,6 +292,7 @@ def _ended(chunk: Chunk, child: Child, outcome: Outcome) -> tuple[ThreadInfo, po
         child.os_pid,
         outcome.started_at,
         outcome.run_seconds,
+        outcome.cpu_seconds,
     )
     return info, result
 
@@ -344,6 +351,7 @@ def _record(state: State, pool: Pool, ended: list[tuple[ThreadInfo, port.Result]
             "worker": info.worker,
             "os_pid": info.os_pid,
             "run_seconds": info.run_seconds,
+            "cpu_seconds": result.cpu_seconds,
             "cause": info.cause,
             "kind": result.kind,
             "message": result.message,
@@ -400,8 +408,11 @@ def terminate(state: State, pool: Pool, tid: int, status: str, cause: str, messa
 def on_cancel(state: State, event: events.CancelAsked) -> None:
     """A process gives threads up."""
     child = state.children.get(event.name)
+    process = state.processes.get(child.pid) if child is not None else None
     pool = state.pools.get(child.pid) if child is not None else None
-    if pool is not None:
+    if child is not None and process is not None and pool is not None and _is_next(child, process, event.sequence):
+        process.asked = event.sequence
+        state.changed(process)
         for tid in event.tids:
             terminate(state, pool, tid, "terminated", "terminated", "its process gave it up")
 

@@ -137,8 +137,7 @@ def run(process: Process) -> None:
 
 def serve(process: Process) -> None:
     """Evaluate what others ask for, each request in a thread of its own, until stopped."""
-    process.ready(ORCHESTRATOR.entries)
-    process.listen()
+    process.ready(ORCHESTRATOR.entries)  # the line to the bus is opened when somebody asks for us
     asked: dict[int, Message] = {}  # ticket -> request
     while True:
         match process.next_event():

@@ -24,7 +24,7 @@ import msgspec
 from dadms_ipc import port as wire
 from dadms_ipc.channel import FRAME_LIMIT, Channel
 from dadms_ipc.errors import PeerViolation, RequestRefused
-from dadms_orchestrators.sdk.session import Event, Session, StopRequested
+from dadms_orchestrators.sdk.session import Event, LineWanted, Session, StopRequested
 
 if TYPE_CHECKING:
     from dadms_ipc.inbox import Message
@@ -221,6 +221,8 @@ class Process:
             for event in events:
                 if isinstance(event, StopRequested):
                     self._stop(event)
+                elif isinstance(event, LineWanted):
+                    self.listen()
                 else:
                     self._events.append(event)
             self._send(messages)

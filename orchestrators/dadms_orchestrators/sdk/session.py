@@ -54,6 +54,10 @@ class ThreadEnded(Event, frozen=True):
         return msgspec.msgpack.decode(self.result.value)
 
 
+class LineWanted(Event, frozen=True):
+    """Somebody on the bus waits for this process; applications never see it."""
+
+
 class StopRequested(Event, frozen=True):
     """End within ``grace`` seconds."""
 
@@ -171,6 +175,8 @@ class Session:
                     raise PeerViolation("an outcome was recorded that was never given")
                 self._is_recorded = True
                 return [OutcomeRecorded()], []
+            case port.Listen():
+                return [LineWanted()], []
             case port.Gate():
                 raise PeerViolation("a second gate")
 

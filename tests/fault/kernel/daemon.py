@@ -88,6 +88,11 @@ def begun(ledger: Path) -> Counter[int]:
     return Counter(int(line.split()[1]) for line in ledger.read_text().splitlines() if line.startswith("begun"))
 
 
+def lines_done(ledger: Path) -> int:
+    """Count the threads that came to their end."""
+    return sum(line.startswith("done") for line in ledger.read_text().splitlines()) if ledger.exists() else 0
+
+
 def only_process(door: Client) -> ProcessInfo:
     """Give the one process that there is."""
     processes: list[ProcessInfo] = door.call(List())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dadms_ipc.requests import Status
-from tests.fault.kernel.daemon import begun, client, daemon, ended, kill_server, only_process, spawn, until
+from tests.fault.kernel.daemon import begun, client, daemon, ended, kill_server, lines_done, only_process, spawn, until
 
 STEPS = [[["work", 0.25, None]] * 4, [["work", 0.05, None]] * 3]
 COMPLETED = [["completed", "", ""]] * 7
@@ -62,7 +62,7 @@ def test_a_stopped_kernel_delays_and_loses_nothing(short_path: Path) -> None:
         pid = spawn(door, ledger, STEPS, workers=2)
         until(door, lambda event: event.kind == "thread.started")
         os_pid = kill_server(door, "kernel", signal.SIGSTOP)
-        while sum(1 for line in ledger.read_text().splitlines() if line.startswith("done")) < 2:
+        while lines_done(ledger) < 2:
             os.sched_yield()
         os.kill(os_pid, signal.SIGCONT)
         assert ended(door, pid).status == "completed"

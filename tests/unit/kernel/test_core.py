@@ -345,3 +345,33 @@ def test_after_a_reboot_everything_that_lived_has_ended() -> None:
     process = kernel.state.processes[1001]
     assert process.status == "failed"
     assert process.reason == "the machine was restarted"
+
+
+def test_a_cancellation_takes_its_number_like_a_submission() -> None:
+    """Both share one counter; what follows a cancellation is accepted, and a submission before it is answered again."""
+    driver = Driver()
+    pid = driver.run(workers=1)
+    driver.submit(pid, 2)
+    name = f"{pid}.1"
+    driver.give(events.CancelAsked(name, 2, [1, 2]))
+    again = driver.give(events.Submitted(name, port.Submit(1, "work", [NIL] * 2)))
+    assert [effect.message for effect in again if isinstance(effect, effects.Tell)] == [port.Accepted(1, 1)]
+    after = driver.give(events.Submitted(name, port.Submit(3, "work", [NIL])))
+    assert port.Accepted(3, 3) in [effect.message for effect in after if isinstance(effect, effects.Tell)]
+    assert [info.state for info in driver.kernel.state.threads] == ["terminated", "terminated"]
+
+
+def test_a_submission_that_runs_ahead_waits_for_its_repetition() -> None:
+    """What came before it was read by a kernel that died: it is not accepted out of order."""
+    driver = Driver()
+    pid = driver.run()
+    assert not driver.give(events.Submitted(f"{pid}.1", port.Submit(2, "work", [NIL])))
+    assert driver.kernel.state.processes[pid].asked == 0
+
+
+def test_a_process_that_somebody_waits_for_is_told_so() -> None:
+    """Only one that lives, and is past its gate."""
+    driver = Driver()
+    pid = driver.run()
+    assert driver.give(events.LineWanted(pid)) == [effects.Tell(f"{pid}.1", port.Listen())]
+    assert driver.give(events.LineWanted(4711)) == []
