@@ -2,7 +2,8 @@
 
 Rule 1: what XPath does not have is refused (look-around, possessive quantifiers, named groups), even though Python would
 take it; what Python does not have (categories, blocks, subtraction, ``\\i`` and ``\\c``) is written out as classes.
-Rule 2: a pattern is translated once; the last ``CACHED`` are kept.
+Rule 2: a pattern on which backtracking could take exponential time runs on a machine of ours (``linear.py``).
+Rule 3: a pattern is translated once; the last ``CACHED`` are kept.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ import functools
 import re
 
 from dadms_orchestrators.decision.feel.charclasses import CharClasses
+from dadms_orchestrators.decision.feel.linear import Builder, Linear, may_explode
 from dadms_orchestrators.decision.feel.runtime import Null
 
 CACHED = 512  # patterns
 MAX_PATTERN = 5_000  # characters
 MAX_REPEAT = 10_000  # in {n,m}
+MAX_NESTING = 100  # of groups
+_TIMES: dict[str, tuple[int, int | None]] = {"?": (0, 1), "*": (0, None), "+": (1, None)}
 _FLAGS = frozenset("smixq")
 _QUANTIFIER = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
 
 @functools.lru_cache(maxsize=CACHED)
-def compile_pattern(pattern: str, flags: str = "") -> re.Pattern[str]:
-    """Return a pattern of XPath as one of Python; raise ``Null`` where it is none."""
+def compile_pattern(pattern: str, flags: str = "") -> re.Pattern[str] | Linear:
+    """Return a pattern of XPath as one of Python, or of ours where Python's could take for ever; raise ``Null`` where it is none."""
     if len(pattern) > MAX_PATTERN:
         raise Null(f"the pattern has {len(pattern)} characters, at most {MAX_PATTERN} are taken")
     for flag in flags:
@@ -31,9 +35,11 @@ def compile_pattern(pattern: str, flags: str = "") -> re.Pattern[str]:
     options = (re.IGNORECASE if "i" in flags else 0) | (re.MULTILINE if "m" in flags else 0)
     if "q" in flags:
         return re.compile(re.escape(pattern), options)
-    text = _Translator(pattern, flags).translate()
+    translator = _Translator(pattern, flags)
+    text = translator.translate()
+    whole = translator.built.whole()
     try:
-        return re.compile(text, options)
+        return Linear(whole, translator.groups, options) if may_explode(whole) else re.compile(text, options)
     except (re.error, RecursionError, OverflowError) as error:
         raise Null(f"the pattern is wrong: {error}") from None
 
@@ -43,10 +49,13 @@ def replace_all(text: str, pattern: str, replacement: str, flags: str) -> str:
     compiled = compile_pattern(pattern, flags)
     if compiled.search("") is not None:
         raise Null("the pattern matches nothing at all, which cannot be replaced")
-    if "q" in flags:
-        return compiled.sub(lambda _: replacement, text)
-    parts = _replacement(replacement, compiled.groups)
-    return compiled.sub(lambda m: "".join(p if isinstance(p, str) else (m.group(p) or "") for p in parts), text)
+    parts = [replacement] if "q" in flags else _replacement(replacement, compiled.groups)
+    made, last = [], 0
+    for found in compiled.finditer(text):
+        made.append(text[last : found.start()])
+        made.extend(part if isinstance(part, str) else (found.group(part) or "") for part in parts)
+        last = found.end()
+    return "".join((*made, text[last:]))
 
 
 def split_all(text: str, pattern: str) -> list[str]:
@@ -109,6 +118,7 @@ class _Translator(CharClasses):
         self.groups = 0  # opened so far
         self.closed: set[int] = set()  # groups that a back-reference may name
         self.stack: list[int] = []  # open groups, 0 for those that do not count
+        self.built = Builder()
 
     def translate(self) -> str:
         out: list[str] = []
@@ -137,36 +147,51 @@ class _Translator(CharClasses):
                 if number:
                     self.closed.add(number)
                 self.at += 1
+                self.built.leave()
                 return ")", True
             case "[":
-                return self.char_class(), True
+                return self.atom(self.char_class()), True
             case "]" | "}":
                 raise Null(f'the pattern is wrong: "{char}" stands alone')
             case "|":
                 self.at += 1
+                self.built.otherwise()
                 return "|", False
             case "^":
-                self.at += 1
-                return "^", True
+                return self.anchor("^"), True
             case "$":
-                self.at += 1
-                return ("$" if "m" in self.flags else r"\Z"), True
+                return self.anchor("$" if "m" in self.flags else r"\Z"), True
             case ".":
                 self.at += 1
-                return ("(?s:.)" if "s" in self.flags else r"[^\n\r]"), True
+                return self.atom("(?s:.)" if "s" in self.flags else r"[^\n\r]"), True
             case "\\":
                 return self.escape(), True
         self.at += 1
-        return re.escape(char), True
+        return self.atom(re.escape(char)), True
+
+    def atom(self, text: str) -> str:
+        """Note what matches one character."""
+        self.built.add("atom", text)
+        return text
+
+    def anchor(self, text: str) -> str:
+        """Take an anchor."""
+        self.at += 1
+        self.built.add("anchor", text)
+        return text
 
     def open_group(self) -> str:
         self.at += 1
+        if len(self.stack) >= MAX_NESTING:
+            raise Null(f"the pattern is wrong: groups are nested deeper than {MAX_NESTING}")
         if self.pattern.startswith("?:", self.at):
             self.at += 2
             self.stack.append(0)
+            self.built.enter(0)
             return "(?:"
         self.groups += 1
         self.stack.append(self.groups)
+        self.built.enter(self.groups)
         return "("
 
     def quantifier(self, *, can_repeat: bool) -> str:
@@ -181,20 +206,22 @@ class _Translator(CharClasses):
             if max(low, int(high or 0)) > MAX_REPEAT or (high and int(high) < low):
                 raise Null("the pattern is wrong: the numbers of a quantifier")
             text = found.group()
+            most = low if high is None else (int(high) if high else None)
             self.at = found.end()
         else:
-            text = char
+            text, low, most = char, *_TIMES[char]
             self.at += 1
-        if self.pattern.startswith("?", self.at):
-            self.at += 1
-            text += "?"
-        return text
+        is_lazy = self.pattern.startswith("?", self.at)
+        self.at += is_lazy
+        self.built.repeat(low, most, is_lazy=is_lazy)
+        return text + "?" * is_lazy
 
     def escape(self) -> str:
         following = self.pattern[self.at + 1 : self.at + 2]
         if following.isdigit():
+            self.built.add("back")
             return self.back_reference()
-        return self.set_escape()
+        return self.atom(self.set_escape())
 
     def back_reference(self) -> str:
         digits = re.match(r"[1-9]\d*", self.pattern[self.at + 1 :], re.ASCII)
