@@ -128,8 +128,8 @@ class Kernel:
             if not state.orphaned:
                 break
             children.on_fork_failed(state, events.ForkFailed(state.orphaned.pop(), "its zygote is gone"))
-        for pid in [pid for pid, process in state.processes.items() if process.status in ENDED and pid in state.pools]:
-            threads.drop_pool(state, state.processes[pid])
+        while state.just_ended:
+            threads.drop_pool(state, state.processes[state.just_ended.pop()])
         if len(state.processes) > state.settings.ended_kept:
             ended = [process for process in state.processes.values() if process.status in ENDED]
             for process in ended[: max(0, len(ended) - state.settings.ended_kept)]:

@@ -356,6 +356,7 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
     if process is None or not process.ending_as or process.status in ENDED:
         return
     process.status = process.ending_as
+    state.just_ended.append(process.pid)
     process.ended_at = state.wall
     process.memory_peak = max(process.memory_peak, event.memory_peak)
     process.cpu_seconds = max(process.cpu_seconds, event.cpu_seconds)

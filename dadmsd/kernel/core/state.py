@@ -85,6 +85,7 @@ class State:
         self.is_stopping = False
         self.stop_said = False
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
+        self.just_ended: list[int] = []  # processes whose threads are to be ended as well
         self.orphaned: list[str] = []  # children that were to be forked by a zygote that is gone
         self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in order of arrival
         self._timers: list[tuple[float, str, str]] = []

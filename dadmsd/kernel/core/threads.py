@@ -102,6 +102,8 @@ def _refusal(state: State, process: Process, request: port.Submit) -> str:
 
 def dispatch(state: State) -> None:
     """Send ready threads to workers with room, processes taking turns, as long as slots are free; grow pools that want to."""
+    if not state.ready_pools:
+        return
     free = state.settings.slots - running(state)
     for pid in list(state.ready_pools):
         pool = state.pools.get(pid)
