@@ -13,7 +13,7 @@ from typing import Any
 
 from dadms_ipc import port
 from dadms_ipc.channel import Channel
-from dadms_ipc.errors import ChannelClosed, PeerViolation
+from dadms_ipc.errors import ChannelClosed, HostFailure, PeerViolation, RequestRefused
 from dadmsd.kernel.core import events
 from dadmsd.worker import messages as worker
 from dadmsd.worker.page import Page, PageViolation
@@ -45,11 +45,11 @@ class Port:
         return self.channel.fileno()
 
     def send(self, message: Any) -> str:
-        """Send a message and give "", or why the child is in violation; to a child that is gone it is lost, and its exit is reported elsewhere."""
+        """Send a message and give "", or why the child cannot be served any more; to a child that is gone it is lost, and its exit is reported elsewhere."""
         try:
             self.channel.send(message)
-        except PeerViolation as violation:
-            return str(violation)
+        except (PeerViolation, RequestRefused, HostFailure) as error:
+            return str(error)
         except ChannelClosed:
             pass
         return ""

@@ -20,6 +20,7 @@ STATE_NUMBER = {name: number for number, name in enumerate(STATES)}
 BATCH_SECONDS = 0.002  # of measured run time that travel together: enough to hide the round trip, little to take back
 SHORT_SECONDS = 0.001  # threads that run longer travel alone: nobody waits behind them
 BATCH_MOST = 256
+BATCH_BYTES = 1 << 20  # of arguments that travel together, one thread's excepted: a frame has a limit, and what travels may be taken back
 IN_FLIGHT = 2  # batches a worker, when threads are short: one runs while the other travels
 NEWEST_WEIGHT = 0.2  # of a new run time in the moving average
 
@@ -125,10 +126,11 @@ class Pool:
                 self._dead += 1
 
     def take(self, most: int) -> list[int]:
-        """Hand out up to ``most`` ready threads of one entry, oldest first."""
+        """Hand out up to ``most`` ready threads of one entry, oldest first, and no more than BATCH_BYTES of arguments."""
         taken: list[int] = []
         entry = ""
-        while self._queue and len(taken) < most:
+        size = 0
+        while self._queue and len(taken) < most and size < BATCH_BYTES:
             first, last = self._queue.popleft()
             block = self._find(first)
             if block is None:
@@ -137,10 +139,11 @@ class Pool:
                 self._queue.appendleft((first, last))
                 break
             entry = block.chunk.entry
-            while first < last and len(taken) < most:
+            while first < last and len(taken) < most and size < BATCH_BYTES:
                 if block.states[first - block.first] == READY:  # one that was terminated stays in its span
                     self._set(first, SENT)
                     taken.append(first)
+                    size += len(block.chunk.arguments[first - block.first])
                 first += 1
             if first < last:
                 self._queue.appendleft((first, last))
