@@ -45,6 +45,7 @@ class SmallKernel:
         self.journal: dict[tuple[bytes, int], bytes] = {}
         self.bus_hellos: list[link.BusHello] = []
         self.gone: list[bytes] = []
+        self.wanted: list[int] = []
         self.roster: list[link.Enrolled] = []
         self.sends_roster = True
         self.is_mute = threading.Event()  # set: requests are taken, nothing is answered
@@ -113,8 +114,10 @@ class SmallKernel:
                     self._take(frame.body)
                 elif isinstance(frame.body, link.ClientGone):
                     self.gone.append(frame.body.client)
-                else:
+                elif isinstance(frame.body, link.BusHello):
                     self.bus_hellos.append(frame.body)
+                else:
+                    self.wanted.append(frame.body.pid)
         except ChannelClosed:
             return
 

@@ -177,6 +177,25 @@ def test_messages_wait_for_a_process_that_lives() -> None:
     assert room.bus.exchanges.open == {}
 
 
+def test_the_kernel_is_told_of_a_process_that_somebody_waits_for() -> None:
+    """Once, and again on each new link while messages wait; a client is nobody whom the kernel could tell."""
+    room = Room()
+    sender, client = room.member(), room.member()
+    identity = room.enroll(1001)
+    for _ in range(2):
+        sender.say(Kind.SEND, to="1001", topic="t")
+    room.do(Vanished(client.peer, is_gone=True))
+    sender.say(Kind.SEND, to=f"client/{client.client.hex()[:12]}", topic="t")
+    assert room.asked == [link.Wanted(1001)]
+    room.attach_kernel(room.entry(identity), epoch=2)
+    assert room.asked[-1] == link.Wanted(1001)
+    receiver = room.guest().hello(identity)
+    assert receiver.kinds() == [Kind.WELCOME, Kind.SEND, Kind.SEND]
+    room.asked.clear()
+    room.attach_kernel(room.entry(identity), epoch=3)
+    assert room.asked == [link.BusHello(3, 77)]
+
+
 def test_what_waits_for_whom_the_roster_does_not_name_is_refused() -> None:
     """While the roster is unknown, anybody may live."""
     room = Room(has_roster=False)
