@@ -64,6 +64,7 @@ class Port:
         """Read up to ``most`` frames: raw frames of zygotes, whose reports the caller sorts, and events of mains and workers."""
         frames: list[Any] = []
         found: list[events.Event] = []
+        has_rung = False
         while most > 0 and not self.is_closed and not self.is_unreadable:
             most -= 1
             try:
@@ -82,7 +83,13 @@ class Port:
                 continue
             for fd in frame.fds:
                 os.close(fd)
-            self._translate(frame.body, found)
+            if isinstance(frame.body, worker.Doorbell):
+                has_rung = True
+            else:
+                self._translate(frame.body, found)
+        if has_rung:  # however often: the page is read once
+            found.append(events.WorkerReady(self.name))  # after an adoption, the only sign of it; otherwise ignored by the table
+            found.extend(self.read_page())
         return frames, found
 
     def drain(self) -> list[events.Event]:
@@ -104,9 +111,6 @@ class Port:
     def _translate(self, body: Any, found: list[events.Event]) -> None:
         name = self.name
         match body:
-            case worker.Doorbell():
-                found.append(events.WorkerReady(name))  # after an adoption, the only sign of it; otherwise ignored by the table
-                found.extend(self.read_page())
             case worker.Ready():
                 found.append(events.WorkerReady(name))
             case worker.Progress():
