@@ -58,6 +58,13 @@ def of_process(process: ProcessInfo) -> RenderableType:
     return Group(facts(pairs), Text("outcome", style="bold"), view(process.outcome))
 
 
+def _machine(machine: dict[str, float]) -> str:
+    if not machine:
+        return ""
+    memory, available = int(machine["memory"]), int(machine["memory_available"])
+    return f"{machine['cores']:g} cores, {bytes_text(memory)} of memory, {bytes_text(available)} available, load {machine['load']:.2f}"
+
+
 def of_daemon(daemon: DaemonInfo) -> RenderableType:
     """Show the daemon: its servers, and what its processes hold of the budget."""
     pairs = [
@@ -70,6 +77,7 @@ def of_daemon(daemon: DaemonInfo) -> RenderableType:
         ("processes", str(daemon.processes)),
         ("threads", f"{daemon.threads_running} running in {daemon.slots} slots, {daemon.threads_ready} ready"),
         ("memory", f"{bytes_text(daemon.memory_reserved)} reserved of {bytes_text(daemon.memory_limit)}"),
+        ("machine", _machine(daemon.machine)),
     ]
     names = list(dict.fromkeys(key for server in daemon.servers.values() for key in server))
     rows = ([name, *(str(server.get(key, "-")) for key in names)] for name, server in daemon.servers.items())

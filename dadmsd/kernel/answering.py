@@ -26,12 +26,25 @@ def encode_answer(answer: object, state: State, confinement: Confinement) -> byt
 
 def _completed(answer: object, confinement: Confinement) -> object:
     if isinstance(answer, DaemonInfo):
-        return msgspec.structs.replace(answer, os_pid=os.getpid())
+        return msgspec.structs.replace(answer, os_pid=os.getpid(), machine=_machine())
     if isinstance(answer, ProcessInfo) and answer.status not in ENDED:
         usage = confinement.usage(answer.pid)
         if usage is not None:
             return msgspec.structs.replace(answer, memory=usage.memory, memory_peak=usage.memory_peak, cpu_seconds=usage.cpu_seconds)
     return answer
+
+
+def _machine() -> dict[str, float]:
+    """Read what the machine has and has left."""
+    import psutil  # when it is first asked for: a kernel that takes over has better things to import
+
+    memory = psutil.virtual_memory()
+    return {
+        "cores": float(len(os.sched_getaffinity(0))),
+        "memory": float(memory.total),
+        "memory_available": float(memory.available),
+        "load": psutil.getloadavg()[0],
+    }
 
 
 def _read_log(request: ReadLog, state: State) -> LogPiece:

@@ -217,3 +217,4 @@ class DaemonInfo(msgspec.Struct, frozen=True):
     slots: int
     memory_reserved: int
     memory_limit: int  # bytes
+    machine: dict[str, float] = {}  # cores, memory and memory_available in bytes, load over one minute
