@@ -13,6 +13,7 @@ The two take turns, so that a neighbour on the machine disturbs both.
 import argparse
 import contextlib
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -171,6 +172,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--repeats", type=int, default=REPEATS, help=f"of each measurement; medians are shown (default {REPEATS})")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that a run that is cut short leaves nothing either
     on = machine()
     with tempfile.TemporaryDirectory(prefix="dadms-bench-") as cache:
         os.environ["PYTHONPYCACHEPREFIX"] = cache  # whether or not this environment keeps byte code: nobody compiles on the clock
