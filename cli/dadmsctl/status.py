@@ -76,7 +76,7 @@ def of_daemon(daemon: DaemonInfo) -> RenderableType:
         ("limits", daemon.limits_backend),
         ("processes", str(daemon.processes)),
         ("threads", f"{daemon.threads_running} running in {daemon.slots} slots, {daemon.threads_ready} ready"),
-        ("memory", f"{bytes_text(daemon.memory_reserved)} reserved of {bytes_text(daemon.memory_limit)}"),
+        ("memory", f"{bytes_text(daemon.memory_reserved) if daemon.memory_reserved else 'nothing'} reserved of {bytes_text(daemon.memory_limit)}"),
         ("machine", _machine(daemon.machine)),
     ]
     names = list(dict.fromkeys(key for server in daemon.servers.values() for key in server))

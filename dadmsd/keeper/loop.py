@@ -11,6 +11,7 @@ import selectors
 import signal
 import time
 import traceback
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Keeper:
 
     def __init__(self, settings: Settings, store: Store, voice: Voice, notify: Notify) -> None:
         self._settings, self._store, self._voice, self._notify = settings, store, voice, notify
+        self._daemon = uuid.uuid4().hex
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         self._servers = {command.name: Server(command, self._lookup(command.name)) for command in settings.commands}
         self._kernel, self._bus, self._logger = (self._servers[name] for name in (KERNEL, BUS, LOGGER))
@@ -205,7 +207,12 @@ class Keeper:
         settings = self._settings
         paths = (str(settings.runtime_dir), str(settings.state_dir), settings.config)
         put = server.outgoing.put
-        put("", messages.Welcome(self._epoch, self._boot_id, *paths, settings.is_private, settings.config_dir, server.incarnation))
+        put(
+            "",
+            messages.Welcome(
+                self._epoch, self._boot_id, *paths, settings.is_private, settings.config_dir, server.incarnation, self._daemon
+            ),
+        )
         if server is not self._bus:
             for name in self._store.names():
                 if server is self._kernel or name.startswith(LOG):

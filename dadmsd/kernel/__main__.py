@@ -67,13 +67,13 @@ def _start(to_keeper: Channel[Any]) -> Loop:
     if welcome is None:
         raise PeerViolation("the keeper sent its store and no welcome")
     to_keeper.epoch = welcome.epoch
-    journal = Journal(Path(welcome.state_dir, "kernel.db"), boot_id=welcome.boot_id)
+    journal = Journal(Path(welcome.state_dir, "kernel.db"), boot_id=welcome.boot_id, daemon=welcome.daemon)
     instance = f"dadms-{hashlib.sha256(welcome.runtime_dir.encode()).hexdigest()[:8]}"
     backend = host.detect(instance, servers=host.servers_of(os.getppid()))
     settings = _settings(welcome, journal, backend.name)
     loop = Loop(to_keeper, settings, journal, Confinement(backend, memory_limit=settings.memory_limit))
     loop.early = early
-    loop.start(list(journal.rows()), list(stored.items()), same_boot=journal.written_under == welcome.boot_id)
+    loop.start(list(journal.rows()), list(stored.items()), interruption=journal.interruption)
     return loop
 
 

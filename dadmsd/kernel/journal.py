@@ -32,7 +32,14 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
     "answered": (Answered, "client BLOB, sequence INTEGER"),
     "event": (EventRow, "number INTEGER PRIMARY KEY"),
 }
-_META = "CREATE TABLE meta (boot_id TEXT NOT NULL, instance_key BLOB NOT NULL)"
+_META = "CREATE TABLE meta (boot_id TEXT NOT NULL, daemon TEXT NOT NULL, instance_key BLOB NOT NULL)"
+
+
+def _interruption(is_same_boot: bool, is_same_daemon: bool) -> str:
+    """Say what ended everything since the journal was written; "" when a kernel of this very daemon wrote it."""
+    if not is_same_boot:
+        return "the machine was restarted"
+    return "" if is_same_daemon else "the daemon was restarted"
 
 
 def _columns(table: str) -> list[str]:
@@ -57,7 +64,7 @@ def _delete(table: str) -> str:
 class Journal:
     """The file, opened for good."""
 
-    def __init__(self, path: Path, *, boot_id: str) -> None:
+    def __init__(self, path: Path, *, boot_id: str, daemon: str) -> None:
         self._encoder = msgspec.msgpack.Encoder()
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -69,18 +76,21 @@ class Journal:
             if version > SCHEMA_VERSION:
                 raise HostFailure(f'cannot read the journal "{path}": its schema is version {version}, this kernel knows {SCHEMA_VERSION}')
             if version == 0:
-                self._make(boot_id)
-            self.written_under, self.instance_key = self._connection.execute("SELECT boot_id, instance_key FROM meta").fetchone()
-            self._connection.execute("UPDATE meta SET boot_id = ?", (boot_id,))
+                self._make()
+            last_boot, last_daemon, self.instance_key = self._connection.execute(
+                "SELECT boot_id, daemon, instance_key FROM meta"
+            ).fetchone()
+            self._connection.execute("UPDATE meta SET boot_id = ?, daemon = ?", (boot_id, daemon))
+            self.interruption = _interruption(last_boot == boot_id, last_daemon == daemon)
         except (sqlite3.Error, OSError) as error:
             raise HostFailure(f'cannot open the journal "{path}": {error}') from error
         self._upserts = {table: _upsert(table) for table in _TABLES}
         self._deletes = {table: _delete(table) for table in _TABLES}
 
-    def _make(self, boot_id: str) -> None:
+    def _make(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(_META)
-        self._connection.execute("INSERT INTO meta VALUES (?, ?)", (boot_id, secrets.token_bytes(32)))
+        self._connection.execute("INSERT INTO meta VALUES ('', '', ?)", (secrets.token_bytes(32),))
         for table in _TABLES:
             self._connection.execute(_create(table))
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -16,7 +16,7 @@ from dadmsd.kernel.core.lifecycle import ALIVE
 from dadmsd.kernel.core.records import Child
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.hands import Hands
-from dadmsd.kernel.host.processes import look
+from dadmsd.kernel.host.processes import exists
 from dadmsd.kernel.ports import Port
 from dadmsd.zygote import messages
 
@@ -118,17 +118,9 @@ class Reports:
         return []
 
     def lost(self) -> list[events.Event]:
-        """Find children that have ended without anybody's report."""
+        """Find children that have ended without anybody's report: not even a zombie is left, which its parent would still report."""
         found: list[events.Event] = []
         for child in list(self._state.children.values()):
-            if child.phase not in ALIVE or self._is_zombie_of_living_parent(child):
-                continue
-            seen = look(child.os_pid)
-            if seen is None or seen.start != child.start_ticks:
+            if child.phase in ALIVE and not exists(child.os_pid, child.start_ticks):
                 found.extend(self._end(child, 0, 0))
         return found
-
-    def _is_zombie_of_living_parent(self, child: Child) -> bool:
-        """Tell whether its zygote lives: then its report is on its way."""
-        parent = self._hands.zygote_port(child.parent)
-        return parent is not None and not parent.is_closed

@@ -77,10 +77,10 @@ class Loop:
 
     # the start
 
-    def start(self, rows: Sequence[Record], stored: list[tuple[str, list[int]]], *, same_boot: bool) -> None:
+    def start(self, rows: Sequence[Record], stored: list[tuple[str, list[int]]], *, interruption: str) -> None:
         """Take over from an earlier kernel, or begin with nothing."""
         now, wall = time.monotonic(), time.time()
-        effects = self._kernel.adopt(rows, now=now, wall=wall, same_boot=same_boot)
+        effects = self._kernel.adopt(rows, now=now, wall=wall, interruption=interruption)
         adopt_children(self._kernel.state, self.hands, stored, self._watch)
         self._finish(effects)
         self._crash.reach("adopted")

@@ -153,10 +153,10 @@ class Kernel:
 
     # what an earlier kernel left
 
-    def adopt(self, rows: Iterable[Record], *, now: float, wall: float, same_boot: bool) -> list[effects.AnyEffect]:
+    def adopt(self, rows: Iterable[Record], *, now: float, wall: float, interruption: str = "") -> list[effects.AnyEffect]:
         """Rebuild the state from rows; give what must be done again because nobody knows whether it was done.
 
-        With ``same_boot`` false nothing that the rows call alive exists any more: it ends with a cause that says so.
+        With an ``interruption`` (a reboot, another daemon) nothing that the rows call alive exists any more: it ends with that for its reason.
         """
         state = self.state
         state.begin(now, wall)
@@ -183,11 +183,11 @@ class Kernel:
             if child.deadline is not None:
                 state.arm(child.deadline, "child", child.name)
         self._adopt_threads(by_kind.get(Chunk, []), by_kind.get(Batch, []), by_kind.get(Results, []))
-        if same_boot:
+        if not interruption:
             self._repeat()
         else:
             for child in list(state.children.values()):
-                child.failure = "the machine was restarted"
+                child.failure = interruption
                 children.on_exited(state, events.Exited(child.name, 0, 0))
         for process in state.live_processes():
             processes.advance(state, process)

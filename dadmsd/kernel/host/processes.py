@@ -54,6 +54,21 @@ def look(pid: int) -> Seen | None:
     )
 
 
+def exists(pid: int, start: int) -> bool:
+    """Tell whether this very process exists, be it as a zombie that waits to be reaped."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        text = os.read(fd, 4096).decode("utf-8", "replace")
+    except OSError:  # ESRCH: it was reaped between the two calls
+        return False
+    finally:
+        os.close(fd)
+    return int(text[text.rindex(")") + 2 :].split()[19]) == start
+
+
 def all_processes() -> dict[int, Seen]:
     """Read every living process."""
     with os.scandir("/proc") as entries:

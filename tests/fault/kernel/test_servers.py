@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,19 @@ def test_after_kill_9_of_the_keeper_nothing_lives(short_path: Path) -> None:
         until(door, lambda event: event.kind == "thread.started")
         made.process.kill()
         made.process.wait()
+
+
+def test_a_daemon_after_a_killed_keeper_takes_nothing_for_living(short_path: Path) -> None:
+    """Processes of the daemon before are shown as ended, with the reason; the new one serves, and stops at once."""
+    with daemon(short_path) as made, client(made) as door:
+        pid = spawn(door, short_path / "ledger", [[["hang", None, None]] * 2], workers=2)
+        until(door, lambda event: event.kind == "thread.started")
+        made.process.kill()
+        made.process.wait()
+    with daemon(short_path) as made, client(made) as door:
+        info = ended(door, pid)
+        assert (info.status, info.reason) == ("failed", "the daemon was restarted")
+        assert ended(door, spawn(door, short_path / "ledger", [[["work", 0.0, None]]])).status == "completed"
+        started = time.monotonic()
+        assert made.stop() == 0
+        assert time.monotonic() - started < 20.0  # seconds: far below the keeper's 30 for a kernel that waits for what is long gone

@@ -153,7 +153,7 @@ class World:
         self.disk: dict[tuple[str, object], Record] = {}
         self.settings = settings(**changes)
         self.kernel = Kernel(self.settings)
-        self.kernel.adopt([], now=0.0, wall=0.0, same_boot=True)
+        self.kernel.adopt([], now=0.0, wall=0.0)
         self.inbox: list[events.Event] = []
         self.zygotes: dict[str, Zygote] = {"base": Zygote()}
         self.parent: dict[str, str] = {}
@@ -214,7 +214,7 @@ class World:
         self.inbox = [event for event in self.inbox if not isinstance(event, OWN)]
         self.kernel = Kernel(msgspec.structs.replace(self.settings, epoch=self.crashes + 1))
         rows = [msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=type(record)) for record in self.disk.values()]
-        done = self.kernel.adopt(rows, now=self.now, wall=self.now, same_boot=True)
+        done = self.kernel.adopt(rows, now=self.now, wall=self.now)
         for address, record in self.kernel.take_rows().items():
             if record is None:
                 self.disk.pop(address, None)

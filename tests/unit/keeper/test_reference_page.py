@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "keeper.md").read_tex
 BOOT_ID = "2f1c9e6a-7b54-4c0e-9d0f-0a6d2b8c1e77"
 EPOCH, SEQUENCE = 3, 1
 EXAMPLES: tuple[messages.Message, ...] = (
-    messages.Welcome(3, BOOT_ID, "/run/dadms", "/var/lib/dadms", None, False, "", 3),
+    messages.Welcome(3, BOOT_ID, "/run/dadms", "/var/lib/dadms", None, False, "", 3, "5f0c"),
     messages.Stored("v1/port/1001.1"),
     messages.StoreSent(42),
     messages.Linked("bus", 1),

@@ -18,7 +18,7 @@ class Driver:
 
     def __init__(self, **changes: object) -> None:
         self.kernel = Kernel(settings(**changes))
-        self.kernel.adopt([], now=0.0, wall=1000.0, same_boot=True)
+        self.kernel.adopt([], now=0.0, wall=1000.0)
         self.now = 0.0
         self.sequence = 0
 
@@ -337,7 +337,7 @@ def test_after_a_reboot_everything_that_lived_has_ended() -> None:
         world.happen(may_kill=False)
         world.turn()
     kernel = Kernel(settings(epoch=2, boot_id="other"))
-    done = kernel.adopt(list(world.disk.values()), now=0.0, wall=0.0, same_boot=False)
+    done = kernel.adopt(list(world.disk.values()), now=0.0, wall=0.0, interruption="the machine was restarted")
     kernel.take_rows()
     cleared = [effect.pid for effect in done if isinstance(effect, effects.ClearGroup)]
     kernel.handle([events.GroupGone(pid) for pid in cleared], now=0.0, wall=0.0)
