@@ -47,7 +47,10 @@ from dadmsd.kernel import link
 
 TURN = {Door.CONTROL: 64, Door.DATA: 256}  # messages a turn
 LINK_TURN = 256  # messages of the kernel a turn
-UMASK = 0o177  # sockets are their owner's alone, until users have roles by configuration
+UMASK = 0o177  # sockets of mode 0600: this user alone
+UMASK_OF_A_SYSTEM_DAEMON = (
+    0o111  # mode 0666: its processes run as other users, prove who they are, and have to get as far as that; others are refused
+)
 
 
 class Program:
@@ -64,10 +67,11 @@ class Program:
         self._epoch = welcome.epoch
         self._is_stopping = False
         directory = Path(welcome.runtime_dir)
+        umask = UMASK if welcome.is_private or os.geteuid() != 0 else UMASK_OF_A_SYSTEM_DAEMON
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=2)
         self._routers = (
-            Router(self._context, Door.CONTROL, directory / CONTROL_SOCKET, body_limit=CONTROL_BODY_LIMIT, ceiling=ceiling, umask=UMASK),
-            Router(self._context, Door.DATA, directory / DATA_SOCKET, body_limit=BODY_LIMIT, ceiling=ceiling, umask=UMASK),
+            Router(self._context, Door.CONTROL, directory / CONTROL_SOCKET, body_limit=CONTROL_BODY_LIMIT, ceiling=ceiling, umask=umask),
+            Router(self._context, Door.DATA, directory / DATA_SOCKET, body_limit=BODY_LIMIT, ceiling=ceiling, umask=umask),
         )
         self._wake, wake = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         signal.set_wakeup_fd(wake.detach(), warn_on_full_buffer=False)

@@ -25,6 +25,7 @@ from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.processes import code_of
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
+from dadmsd.kernel.host import limits
 from dadmsd.kernel.ports import Port
 from dadmsd.worker import messages as worker
 from dadmsd.worker.page import Page
@@ -143,6 +144,7 @@ class Hands:
         process = self._state.processes.get(child.pid)
         try:
             confined = self.confinement.confine(child, process)
+            held.left = confined.left
             held.channel.send(self._gate(child, process, confined))
         except ChannelClosed:
             return  # it exited at its gate: its zygote reports it
@@ -150,6 +152,21 @@ class Hands:
             self.found.append(events.GateShut(child.name, str(error)))
             return
         self.found.append(events.GateOpened(child.name, confined.limits, confined.warnings))
+
+    def verified(self, event: events.Event) -> events.Event:
+        """Read back, of a child that says it is ready, the limits that it had to set on itself; without them it is ended."""
+        if not isinstance(event, events.MainReady | events.WorkerReady):
+            return event
+        held = self.ports.get(event.name)
+        child = self._state.children.get(event.name)
+        if held is None or child is None or not held.left:
+            return event
+        try:
+            enforced = limits.read_back(child.os_pid, held.left)
+        except HostFailure as error:
+            return events.PortViolated(event.name, str(error))
+        held.left = []
+        return msgspec.structs.replace(event, limits=enforced.limits) if isinstance(event, events.MainReady) else event
 
     def _gate(self, child: Child, process: Process | None, confined: Confined) -> msgspec.Struct:
         settings = self._settings
@@ -209,7 +226,11 @@ class Hands:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if process.uid != self._settings.uid:
-                path.parent.chmod(0o711)
+                for passed in (
+                    path.parent,
+                    path.parent.parent,
+                ):  # to be passed through, not to be listed: what is in them has modes of its own
+                    passed.chmod(0o711)
                 os.chown(path, process.uid, _user(process.uid)[1])
         except OSError as error:
             raise HostFailure(f'cannot make the working directory "{path}": {error.strerror}') from error

@@ -37,6 +37,7 @@ class Port:
         self.pidfd = -1
         self.page: Page | None = None
         self.page_fd = -1
+        self.left: list[zygote.Rlimit] = []  # limits that the child sets on itself, to be read back once it is ready
         self.is_closed = False  # its end was read; the exit follows by another way
         self.is_unreadable = False  # it broke the protocol: nothing more of it is read
 

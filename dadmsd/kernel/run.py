@@ -244,7 +244,7 @@ class Loop:
             found.extend(self.reports.zygote(port, frame))
         if port.is_closed or port.is_unreadable:
             self._unwatch(port)
-        return found
+        return [self.hands.verified(event) for event in found]
 
     # the end
 

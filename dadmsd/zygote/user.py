@@ -4,11 +4,15 @@ Limits and niceness first (raising them takes rights that go with the user), the
 user's daemon may keep what it has, and nothing else.
 """
 
+import ctypes
 import os
 import resource
 from collections.abc import Iterable
 
 from dadms_ipc.errors import HostFailure
+
+
+PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 def limit(rlimits: Iterable[tuple[str, int]], niceness: int) -> None:
@@ -44,6 +48,8 @@ def become(uid: int, gid: int, groups: list[int]) -> None:
             os.setresgid(gid, gid, gid)
         if os.getresuid() != (uid, uid, uid):
             os.setresuid(uid, uid, uid)
+            # What changed its user may not open its own files in /proc, until it says that it may be looked at (prctl(2)); an execve would say so too.
+            ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
     except OSError as error:
         raise HostFailure(f"cannot become user {uid} with group {gid}: {error.strerror}") from error
 

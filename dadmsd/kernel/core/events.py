@@ -68,6 +68,7 @@ class MainReady(Event, frozen=True):
     name: str
     entries: list[str]
     warnings: list[str]
+    limits: dict[str, str] = {}  # that it had to set on itself, as read back
 
 
 class WorkerReady(Event, frozen=True):

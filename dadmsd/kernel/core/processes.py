@@ -210,6 +210,7 @@ def main_ready(state: State, child: Child, event: events.MainReady) -> None:
     process.status = "running"
     process.ready_at = state.wall
     process.entries = event.entries
+    process.limits = {**process.limits, **event.limits}
     process.warnings = process.warnings + event.warnings
     state.changed(process)
     state.pools[process.pid] = Pool(process.pid, process.incarnation, most=process.spec.limits.workers)
