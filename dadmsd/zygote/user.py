@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 from dadms_ipc.errors import HostFailure
 
-
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
