@@ -232,11 +232,15 @@ class Client:
             pass
 
     def _pump_once(self, deadline: float | None) -> bool:
-        """Do what can be done now, else wait for it; False when the deadline passed."""
+        """Do what can be done now, or else wait for something to do; False when the deadline passed.
+
+        Sending is doing something: the caller looks at what it waits for before this waits.
+        """
         now = monotonic()
         if deadline is not None and now >= deadline:
             return False
-        self._flush()
+        if self._flush():
+            return True
         session = self._session
         own = session.next_deadline()
         ends = [moment for moment in (deadline, own) if moment is not None]
@@ -254,17 +258,19 @@ class Client:
         return True
 
     def _read(self, door: Door, socket: zmq.Socket[bytes]) -> None:
-        while True:
-            try:
-                frames = socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            except BaseException:
-                self._reconnect(door)
-                raise
-            self._session.handle(door, frames, monotonic())
+        """Take one message: it is most often the one that was waited for, and looking for a second costs more than the next poll."""
+        try:
+            frames = socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        except BaseException:
+            self._reconnect(door)
+            raise
+        self._session.handle(door, frames, monotonic())
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Send all that the sockets take; tell whether that was anything."""
+        has_sent = False
         for door, socket in list(self._sockets.items()):
             while (frames := self._session.frames_to_send(door, monotonic())) is not None:
                 try:
@@ -275,6 +281,8 @@ class Client:
                     self._reconnect(door)
                     raise
                 self._session.sent(door)
+                has_sent = True
+        return has_sent
 
     def _reconnect(self, door: Door) -> None:
         """Replace a socket that an interrupt (Ctrl-C) may have left between two frames of a message."""

@@ -223,8 +223,10 @@ def test_a_slow_subscriber_loses_publications_and_is_told(daemon: Daemon) -> Non
         slow.say(Kind.SUBSCRIBE, topic="flood/#")
         assert slow.hear()[0].kind == Kind.ACK
         quick.subscribe("flood/last")
+        before = time.monotonic()
         for number in range(count):
             speaker.publish("flood/one", str(number).encode())
+        assert time.monotonic() - before < 25.0, "a publisher waited for something other than room (a PING would wake it at 30 s)"
         speaker.publish("flood/last")
         assert quick.receive().topic == "flood/last"
         await_true(lambda: speaker.bus_status()["counters"]["published"] == count + 1, "all were published")
