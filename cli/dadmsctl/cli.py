@@ -15,6 +15,7 @@ from dadmsctl.quantities import seconds
 
 COMMANDS = {
     "run": "run:run",
+    "decision": "decision:decision",
     "ps": "processes:ps",
     "status": "processes:status",
     "spawn": "processes:spawn",

@@ -1,6 +1,6 @@
 """A model file on its way to an orchestrator: read, checked, and put together with everything that it needs, before anything is spawned.
 
-1. The BPMN engine's own check judges a model; its findings are shown as they are, a line each (``file:line: reason``).
+1. The engine's own check judges a model (of a decision: decisions.py); its findings are shown as they are, a line each (``file:line: reason``).
 2. A decision that a business-rule task refers to must be in a ``.dmn`` file that was given, or in one beside the model.
 3. Values that forms demand and that nobody gave are asked for here, all of them at once, in the words that would give them.
 """
@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from dadms_ipc.errors import RequestRefused
+from dadmsctl.decisions import prepared
+from dadmsctl.job import Job, ModelUnfit, packed
 from dadmsctl.reading import read_file
 from dadmsctl.siblings import ask
-
-CONFIG_LIMIT = 15 * 1024 * 1024  # bytes; a request to the kernel has at most 16 MiB (dadms_ipc.envelope.CONTROL_BODY_LIMIT)
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -84,51 +84,13 @@ class Refusal(msgspec.Struct, frozen=True):
     refused: list[Finding] = []
 
 
-class Job(msgspec.Struct, frozen=True):
-    """What is to be spawned, and what to say about it."""
-
-    name: str
-    orchestrator: str
-    config: bytes  # msgpack
-    headline: str
-    warnings: list[str]
-
-
-class ModelUnfit(RequestRefused):
-    """The model, or what was given with it, will not do; ``lines`` are all the reasons."""
-
-    def __init__(self, what: str, lines: Sequence[str]) -> None:
-        super().__init__(what)
-        self.lines = list(lines)
-
-
 def prepare(path: Path, given: Mapping[str, Any], decisions: Sequence[Path], decision: str | None) -> Job:
     """Put a job together; raises RequestRefused, ModelUnfit with every reason."""
     if path.suffix.lower() == ".dmn":
-        return _decision_job(path, given, decisions, decision)
+        return prepared(path, given, decisions, decision)[0]
     if decision is not None:
         raise RequestRefused(f'cannot evaluate "{decision}": {path.name} is no .dmn file')
     return _bpmn_job(path, given, decisions)
-
-
-def _decision_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path], decision: str | None) -> Job:
-    source = read_file(path, "the model")
-    siblings = {other.name: read_file(other, "the decisions") for other in decisions} | imported_files(path, source)
-    config = {"model": {"name": path.name, "source": source}, "decision": decision, "inputs": dict(given), "siblings": siblings}
-    return Job(path.stem, "decision", _packed(config), f"{path.name}: decision {decision}" if decision else path.name, [])
-
-
-def imported_files(path: Path, source: bytes) -> dict[str, bytes]:
-    """Give the files beside a DMN model that it imports, and those that they import; one that is absent is the engine's to name."""
-    found: dict[str, bytes] = {}
-    todo = [source]
-    while todo:
-        for location in re.findall(rb"<(?:[\w.-]+:)?import\b[^>]*\blocationURI\s*=\s*[\"']([^\"']+)[\"']", todo.pop()):
-            name = Path(location.decode(errors="replace")).name
-            if name not in found and name != path.name and (path.parent / name).is_file():
-                found[name] = read_file(path.parent / name, "the imported model")
-                todo.append(found[name])
-    return found
 
 
 def _bpmn_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path]) -> Job:
@@ -148,7 +110,7 @@ def _bpmn_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path]) -
     work = [task for task in checked.tasks if task.kind not in ("user", "manual")]
     headline = f"{path.name}: {checked.name or path.stem}, {_count(len(work), 'task')}"
     headline += f" of {_count(len(checked.topics), 'topic')}" if checked.topics else ""
-    return Job(path.stem, "bpmn", _packed(config), headline, [str(warning) for warning in checked.warnings])
+    return Job(path.stem, "bpmn", packed(config), headline, [str(warning) for warning in checked.warnings])
 
 
 def check(path: Path) -> Checked:
@@ -210,10 +172,3 @@ def _count(number: int, thing: str) -> str:
 
 def _names(paths: Iterable[Path]) -> str:
     return ", ".join(dict.fromkeys(path.name for path in paths)) or "no .dmn file was given or stands beside it"
-
-
-def _packed(config: Mapping[str, Any]) -> bytes:
-    packed = msgspec.msgpack.encode(config)
-    if len(packed) > CONFIG_LIMIT:
-        raise RequestRefused(f"cannot start it: model and variables together have {len(packed)} bytes, at most {CONFIG_LIMIT} are carried")
-    return packed

@@ -14,8 +14,8 @@ from dadms_ipc.errors import DadmsError
 from dadmsctl import ending, pursuit
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit
+from dadmsctl.job import Job
 from dadmsctl.limits import limits_from
-from dadmsctl.model import Job
 from dadmsctl.narrator import Narrator
 from dadmsctl.story import Spent, Story, spent
 from dadmsctl.terminal import console, write_json
@@ -53,8 +53,8 @@ def run(door: Door, asked: Asked) -> Exit:
     screen = console(stderr=asked.as_json, pipe_width=PAGE_WIDTH)
     with Narrator(screen, is_quiet=asked.is_quiet, began=asked.began) as narrator:
         _introduce(narrator, asked)
-        with _daemon(door, narrator, is_private=asked.is_private) as (place, private):
-            story, process, log = _pursue(place, asked, narrator, is_private=private is not None)
+        with daemon(door, narrator, is_private=asked.is_private) as (place, private):
+            story, process, log = pursue(place, asked, narrator, is_private=private is not None)
             ended = time.time()
             narrator.stop()
             if asked.as_json:
@@ -72,7 +72,7 @@ def run(door: Door, asked: Asked) -> Exit:
 def detach(door: Door, asked: Asked) -> int:
     """Spawn what was asked for on the daemon that runs, and give its pid."""
     with door.connect() as client:
-        return pursuit.spawn(client, _spec(asked, is_best_effort=False))
+        return pursuit.spawn(client, spec_of(asked, is_best_effort=False))
 
 
 def _introduce(narrator: Narrator, asked: Asked) -> None:
@@ -81,12 +81,12 @@ def _introduce(narrator: Narrator, asked: Asked) -> None:
         narrator.warn(warning)
 
 
-def _pursue(place: Door, asked: Asked, narrator: Narrator, *, is_private: bool) -> tuple[Story, requests.ProcessInfo, list[str]]:
+def pursue(place: Door, asked: Asked, narrator: Narrator, *, is_private: bool) -> tuple[Story, requests.ProcessInfo, list[str]]:
     """Spawn the job and follow it; give its story, how it ended, and the end of its log when it did not end well."""
     with place.connect() as client:
-        story = Story(pursuit.spawn(client, _spec(asked, is_best_effort=is_private and os.geteuid() != 0)))
+        story = Story(pursuit.spawn(client, spec_of(asked, is_best_effort=is_private and os.geteuid() != 0)))
         process = pursuit.follow(client, story, narrator, sees_servers=is_private)
-        return story, process, _log_of(client, process) if process.status != "completed" else []
+        return story, process, log_of(client, process) if process.status != "completed" else []
 
 
 def _spent(asked: Asked, story: Story, private: "PrivateDaemon | None", ended: float) -> Spent:
@@ -95,7 +95,7 @@ def _spent(asked: Asked, story: Story, private: "PrivateDaemon | None", ended: f
 
 
 @contextlib.contextmanager
-def _daemon(door: Door, narrator: Narrator, *, is_private: bool | None) -> "Iterator[tuple[Door, PrivateDaemon | None]]":
+def daemon(door: Door, narrator: Narrator, *, is_private: bool | None) -> "Iterator[tuple[Door, PrivateDaemon | None]]":
     """Give the daemon to run on: the one that runs, unless one of its own is asked for or none runs."""
     if is_private is False or (is_private is None and door.is_running()):
         yield door, None
@@ -107,7 +107,8 @@ def _daemon(door: Door, narrator: Narrator, *, is_private: bool | None) -> "Iter
         yield private.door, private
 
 
-def _spec(asked: Asked, *, is_best_effort: bool) -> requests.Spec:
+def spec_of(asked: Asked, *, is_best_effort: bool) -> requests.Spec:
+    """Give what the kernel is asked to start."""
     return requests.Spec(
         name=asked.job.name,
         orchestrator=asked.job.orchestrator,
@@ -120,7 +121,7 @@ def _spec(asked: Asked, *, is_best_effort: bool) -> requests.Spec:
     )
 
 
-def _log_of(client: "Client", process: requests.ProcessInfo) -> list[str]:
+def log_of(client: "Client", process: requests.ProcessInfo) -> list[str]:
     """Give the last lines of a process's log; none where there is none."""
     try:
         piece: requests.LogPiece = client.call(requests.ReadLog(process.pid, -LOG_BYTES))

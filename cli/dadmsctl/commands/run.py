@@ -8,7 +8,8 @@ import click
 
 from dadmsctl.door import Door
 from dadmsctl.exits import Finished
-from dadmsctl.model import ModelUnfit, prepare
+from dadmsctl.job import ModelUnfit
+from dadmsctl.model import prepare
 from dadmsctl.options import as_json, limits, pass_door
 from dadmsctl.reading import read_file, read_variables
 from dadmsctl.terminal import printable

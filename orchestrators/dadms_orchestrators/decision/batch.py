@@ -9,7 +9,7 @@ a number or boolean is taken for what it looks like and anything else for a stri
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -73,32 +73,49 @@ def read_json_lines(lines: Iterable[str | bytes]) -> Iterator[Row]:
             yield DecisionError(what, f"{len(line)} characters, at most {MAX_LINE} are read")
             continue
         try:
-            found = _EXACT.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            yield DecisionError(what, f"it is no JSON: {error}")
-            continue
-        yield found if isinstance(found, dict) else DecisionError(what, "it is no JSON object")
+            yield inputs_of_line(line)
+        except ValueError as error:
+            yield DecisionError(what, str(error))
+
+
+def inputs_of_line(line: str | bytes) -> dict[str, Any]:
+    """Return the inputs that a line of JSON holds; raise ``ValueError`` where it holds none."""
+    try:
+        found = _EXACT.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"it is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
 
 
 def read_csv(lines: Iterable[str], model: Model) -> Iterator[Row]:
     """Iterate over the rows of a CSV file whose first line names the inputs."""
     types = model.inputs()
     reader = csv.reader(lines, strict=True)
-    try:
-        names = next(reader, [])
-        for cells in reader:
-            if not cells:
-                continue
-            what = f"cannot read line {reader.line_num}"
-            if len(cells) != len(names):
-                yield DecisionError(what, f"{len(cells)} cells, {len(names)} columns are named")
-                continue
+    names: list[str] | None = None
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # the next call begins at the next line
+            yield DecisionError(f"cannot read line {reader.line_num}", f"it is no CSV: {error}")
+            continue
+        if names is None:
+            names = cells
+        elif cells:
             try:
-                yield {name: cell(text, types.get(name, "Any")) for name, text in zip(names, cells, strict=True)}
+                yield inputs_of_cells(names, cells, types)
             except ValueError as error:
-                yield DecisionError(what, str(error))
-    except csv.Error as error:
-        yield DecisionError(f"cannot read line {reader.line_num}", f"it is no CSV: {error}")
+                yield DecisionError(f"cannot read line {reader.line_num}", str(error))
+
+
+def inputs_of_cells(names: Sequence[str], cells: Sequence[str], types: Mapping[str, str]) -> dict[str, object]:
+    """Return the inputs of one row of a table of text; raise ``ValueError`` where a cell means nothing."""
+    if len(cells) != len(names):
+        raise ValueError(f"{len(cells)} cells, {len(names)} columns are named")
+    return {name: cell(text, types.get(name, "Any")) for name, text in zip(names, cells, strict=True)}
 
 
 def cell(text: str, declared: str) -> object:

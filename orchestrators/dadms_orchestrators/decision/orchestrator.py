@@ -1,7 +1,8 @@
-"""The decision orchestrator: a process that evaluates decisions of DMN models.
+"""The decision orchestrator: a process that evaluates decisions of DMN models, and of JDM models where zen-engine is installed.
 
 1. Started with a model, it evaluates one decision in a worker and ends with its value and the story of it: which rules matched on what.
-2. Started without one, it becomes ready and stays: other processes and clients ask it over the bus, until it is stopped.
+2. Started without one, or told to serve, it becomes ready and stays: other processes and clients ask it over the bus, until it is stopped, told that
+   the work is done, or left alone for as long as it was told.
 3. An evaluation never runs in the main: an expression without end costs a thread its time-out, and nobody else anything.
 """
 
@@ -16,12 +17,17 @@ from dadms_ipc.envelope import Kind
 from dadms_ipc.errors import RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_orchestrators.contract import Orchestrator, Thread
-from dadms_orchestrators.decision import DecisionError, Model, evaluate, load_model, to_json_value
+from dadms_orchestrators.decision.chunks import evaluate_chunk
+from dadms_orchestrators.decision.runnable import Answer, Runnable, load_runnable
 from dadms_orchestrators.sdk.process import MessageArrived, Process
 from dadms_orchestrators.sdk.session import Refused, StopRequested, ThreadEnded
 
 VERSION = "0.1.0"
 MODELS_KEPT = 64  # compiled models that a worker keeps between evaluations
+ROWS_TOPIC = "ROWS"  # of a request for rows
+STORY_ROOM = (
+    128 * 1024
+)  # bytes of rules, errors and reasons in an answer: half of what a thread's result may take (docs/reference/page.md), the rest is the value's
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -38,59 +44,75 @@ class Config(msgspec.Struct, frozen=True):
     decision: str | None = None  # id or name; None: the one that no other requires
     inputs: dict[str, Any] = {}
     siblings: dict[str, bytes] = {}  # models that the model imports
+    serves: bool = False  # with a model: it is the one that requests without a model mean
+    idle_timeout: float | None = None  # seconds without a request, after which a process that serves ends; None: never
 
 
 CONFIG = msgspec.msgpack.Decoder(Config)
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a serving process is asked."""
+    """What a serving process is asked: a decision for one set of inputs, or for rows (chunks.py); or told that the work is done."""
 
-    model: Source
+    model: Source | None = None  # None: the process's own
     decision: str | None = None
     inputs: dict[str, Any] = {}
     siblings: dict[str, bytes] = {}
+    rows: msgspec.Raw = msgspec.Raw(b"\xc0")
+    done: dict[str, Any] | None = None  # what the process came to, in the words of who asked it
+
+
+NO_ROWS = Request().rows
 
 
 @lru_cache(maxsize=MODELS_KEPT)
-def compiled(name: str, source: bytes, siblings: tuple[tuple[str, bytes], ...] = ()) -> Model:
+def compiled(name: str, source: bytes, siblings: tuple[tuple[str, bytes], ...] = ()) -> Runnable:
     """Compile a model, once a worker."""
-    by_name = {other.rpartition("/")[2]: content for other, content in siblings}
-    return load_model(source, name=name, resolve=lambda where: by_name[where.rpartition("/")[2]])
+    return load_runnable(source, name, dict(siblings))
 
 
-def top_decision(model: Model) -> str:
-    """Give the decision that no other decision requires; raises DecisionError when there is not exactly one."""
-    decisions = [node for node in model.nodes.values() if node.kind == "decision"]
-    required = {id(requirement.node) for node in decisions for requirement in node.requires}
-    tops = [node.name for node in decisions if id(node) not in required]
-    if len(tops) == 1:
-        return tops[0]
-    raise DecisionError(
-        f'cannot choose a decision of "{model.name}"',
-        f"name one of {', '.join(tops)}" if tops else "it has no decision that nothing requires",
-    )
-
-
-def evaluate_entry(arguments: Mapping[str, Any], thread: Thread) -> dict[str, Any]:
-    """Entry: evaluate a decision. ``arguments`` may hold a model of its own; else it is the process's.
-
-    Gives ``decision``, ``value``, ``rules`` (those that matched, with the values that they matched on) and ``errors`` (why something in it is null).
-    """
+def _meant(arguments: Mapping[str, Any], thread: Thread) -> tuple[Runnable, str]:
+    """Give the model and the decision that arguments mean: their own, or the process's."""
     given = arguments.get("model") or thread.config.get("model")
     if not given:
         raise RequestRefused("cannot evaluate: neither the request nor the process has a model")
     siblings = arguments.get("siblings") or thread.config.get("siblings") or {}
     source = given["source"]
     model = compiled(given["name"], source.encode() if isinstance(source, str) else source, tuple(sorted(siblings.items())))
-    decision = arguments.get("decision") or top_decision(model)
-    result = evaluate(model, decision, arguments.get("inputs") or {})
-    return {
-        "decision": decision,
-        "value": to_json_value(result.value),
-        "rules": to_json_value(result.trace.rows()),
-        "errors": [str(error) for error in result.errors],
-    }
+    return model, model.choose(arguments.get("decision") or (None if arguments.get("model") else thread.config.get("decision")))
+
+
+def evaluate_entry(arguments: Mapping[str, Any], thread: Thread) -> dict[str, Any]:
+    """Entry: evaluate a decision. ``arguments`` may hold a model of its own; else it is the process's.
+
+    Gives ``decision``, ``value``, ``rules`` (those that matched, with the values that they matched on), ``errors`` (what went wrong), ``nulls`` (why values
+    on the way were null) and ``left_out`` (how many of these found no room).
+    """
+    model, decision = _meant(arguments, thread)
+    answer = model.answer(decision, arguments.get("inputs") or {})
+    return {"decision": decision, "value": answer.value, **_story(answer)}
+
+
+def _story(answer: Answer) -> dict[str, Any]:
+    """Give as much of the story of an answer as fits, errors first, and say how much of it does not."""
+    parts: dict[str, list[Any]] = {"errors": answer.errors, "rules": answer.rules, "nulls": answer.nulls}
+    kept: dict[str, Any] = {"rules": [], "errors": [], "nulls": []}
+    left_out = {}
+    room = STORY_ROOM
+    for name, items in parts.items():
+        for item in items:
+            room -= len(msgspec.msgpack.encode(item))
+            if room < 0:
+                left_out[name] = len(items) - len(kept[name])
+                break
+            kept[name].append(item)
+    return {**kept, "left_out": left_out}
+
+
+def rows_entry(arguments: Mapping[str, Any], thread: Thread) -> dict[str, Any]:
+    """Entry: evaluate a decision for rows. Gives ``results`` of the first of them; the others are to be asked for again (chunks.py)."""
+    model, decision = _meant(arguments, thread)
+    return {"results": evaluate_chunk(model, decision, arguments["rows"])}
 
 
 def decide(process: Process, config: Config) -> None:
@@ -129,44 +151,68 @@ def run(process: Process) -> None:
         config = CONFIG.decode(process.gate.config)
     except msgspec.ValidationError as error:
         raise RequestRefused(f'cannot start "{process.name}": its configuration is not a decision process\'s: {error}') from None
-    if config.model is not None:
+    if config.model is not None and not config.serves:
         decide(process, config)
     else:
-        serve(process)
+        serve(process, config)
 
 
-def serve(process: Process) -> None:
-    """Evaluate what others ask for, each request in a thread of its own, until stopped."""
+def serve(process: Process, config: Config) -> None:
+    """Evaluate what others ask for, each request in a thread of its own, until stopped or done."""
     process.ready(ORCHESTRATOR.entries)  # the line to the bus is opened when somebody asks for us
     asked: dict[int, Message] = {}  # ticket -> request
     while True:
-        match process.next_event():
+        match process.next_event(config.idle_timeout):
             case StopRequested():
                 return
+            case None if not asked:
+                process.outcome("failed", {}, f"nobody asked for {config.idle_timeout:g} s")
+                return
             case MessageArrived(message=message):
-                _begin(process, message, asked)
+                done = _begin(process, message, asked, config)
+                if done is not None:
+                    process.outcome("completed", done)
+                    return
             case Refused(ticket=ticket, reason=reason):
                 process.refuse(asked.pop(ticket), f"cannot evaluate: {reason}")
-            case ThreadEnded() as end if end.is_completed:
-                process.reply(asked.pop(end.ticket), end.value)
             case ThreadEnded() as end:
-                process.refuse(asked.pop(end.ticket), end.result.message or f"its thread ended: {end.result.cause or end.result.status}")
+                _answer(process, asked.pop(end.ticket), end)
 
 
-def _begin(process: Process, message: Message, asked: dict[int, Message]) -> None:
-    """Submit the evaluation that a request asks for, or refuse it."""
+def _answer(process: Process, message: Message, end: ThreadEnded) -> None:
+    """Give what a thread came to. Of rows, a failure is an answer too: who asked sends them one by one to find the one that is to blame."""
+    reason = end.result.message or f"its thread ended: {end.result.cause or end.result.status}"
+    if end.is_completed:
+        process.reply(message, end.result.value)
+    elif message.topic == ROWS_TOPIC:
+        process.reply(message, {"failed": reason})
+    else:
+        process.refuse(message, reason)
+
+
+def _begin(process: Process, message: Message, asked: dict[int, Message], config: Config) -> dict[str, Any] | None:
+    """Submit the evaluation that a request asks for, or refuse it; give what the process came to when the request says so."""
     if message.kind != Kind.REQUEST:
         if message.kind == Kind.SEND:
             process.refuse(message, "a decision process answers requests, and takes no other messages")
-        return
+        return None
     try:
         request = msgspec.msgpack.decode(message.body, type=Request)
     except (msgspec.DecodeError, ValueError) as error:
         process.refuse(message, f"cannot evaluate: the request is no msgpack map of model, decision and inputs: {error}")
-        return
-    asked[process.submit("evaluate", [msgspec.to_builtins(request, builtin_types=(bytes,))], labels=[request.decision or "decision"])] = (
-        message
-    )
+        return None
+    if request.done is not None:
+        if config.idle_timeout is None:  # it was started to stay: for whom else, who asks cannot know
+            process.refuse(message, "cannot end: this process serves until it is stopped")
+            return None
+        process.reply(message, {})
+        return request.done
+    entry, labels = ("evaluate", [request.decision or "decision"]) if request.rows == NO_ROWS else ("evaluate_rows", ["rows"])
+    try:
+        asked[process.submit(entry, [request], labels=labels)] = message
+    except RequestRefused as refused:
+        process.refuse(message, str(refused))
+    return None
 
 
-ORCHESTRATOR = Orchestrator(name="decision", version=VERSION, run=run, entries={"evaluate": evaluate_entry})
+ORCHESTRATOR = Orchestrator(name="decision", version=VERSION, run=run, entries={"evaluate": evaluate_entry, "evaluate_rows": rows_entry})

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from dadms_ipc.errors import RequestRefused
-from dadmsctl.model import Checked, Field, ModelUnfit, Task, UserTask, decision_files, holds, prepare, values_missing
+from dadmsctl.decisions import model_config
+from dadmsctl.job import ModelUnfit
+from dadmsctl.model import Checked, Field, Task, UserTask, decision_files, holds, prepare, values_missing
 
 HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <bpmn:definitions xmlns:bpmn="http://www.omg.org/spec/BPMN/20100524/MODEL" xmlns:camunda="http://camunda.org/schema/1.0/bpmn" targetNamespace="test">
@@ -159,8 +161,7 @@ def test_models_that_a_dmn_file_imports_go_with_it_and_a_circle_of_them_ends(tmp
 
     for name, others in {"a": ("b.dmn", "absent.dmn"), "b": ("sub/c.dmn", "a.dmn"), "c": ("b.dmn",), "d": ()}.items():
         (tmp_path / f"{name}.dmn").write_text(importing(*others))
-    config = msgspec.msgpack.decode(prepare(tmp_path / "a.dmn", {}, [], None).config)
-    assert set(config["siblings"]) == {"b.dmn", "c.dmn"}
+    assert set(model_config(tmp_path / "a.dmn")["siblings"]) == {"b.dmn", "c.dmn"}
 
 
 def test_a_decision_of_a_bpmn_model_is_refused(tmp_path: Path) -> None:
