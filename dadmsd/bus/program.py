@@ -6,6 +6,7 @@
 3. A descriptor of the kernel's link is used only as long as it is the newest.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -88,7 +89,8 @@ class Program:
     def run(self) -> None:
         """Serve until the keeper says stop, or is gone."""
         try:
-            self._keeper.send(keeper.Ready())
+            with contextlib.suppress(ChannelClosed):  # a keeper that is gone is seen below, as the end of its channel
+                self._keeper.send(keeper.Ready())
             while not self._is_stopping:
                 self._turn()
         finally:

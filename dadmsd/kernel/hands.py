@@ -60,6 +60,7 @@ class Hands:
         self.ports: dict[str, Port] = {}
         self.base: Port | None = None
         self.link: Channel[Any] | None = None
+        self.events_wanted = False  # by anybody on the bus
         self.logs: dict[str, tuple[int, int]] = {}  # name -> read and write end of the pipe
         self.reported_by: dict[str, str] = {}  # children that nobody knows any more -> the zygote that waits to reap them
         self.orphans: dict[str, int] = {}  # child -> OS pid of those whose exit the keeper holds
@@ -368,6 +369,8 @@ class Hands:
         self.tell_bus(link.Enrolled(effect.pid, effect.incarnation, effect.name, effect.uid, digest, effect.group))
 
     def _publish(self, effect: effects.Publish) -> None:
+        if not self.events_wanted:
+            return
         body = msgspec.msgpack.encode(
             {"number": effect.number, "at": effect.at, "pid": effect.pid, "kind": effect.kind, "text": effect.text, "data": effect.data}
         )

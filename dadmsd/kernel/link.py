@@ -96,5 +96,11 @@ class Wanted(Message, tag="wanted", frozen=True):
     pid: int
 
 
+class EventsWanted(Message, tag="events-wanted", frozen=True):
+    """Whether anybody subscribes to ``events/…``: while nobody does, the kernel says none. Until the first of these on a link, nobody does."""
+
+    is_wanted: bool
+
+
 FromKernel = KernelHello | Enrolled | Discharged | RosterSent | Reply | Event
-FromBus = BusHello | Request | ClientGone | Wanted
+FromBus = BusHello | Request | ClientGone | Wanted | EventsWanted

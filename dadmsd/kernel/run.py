@@ -191,6 +191,7 @@ class Loop:
         if self.hands.link is not None:
             self._selector.unregister(self.hands.link)
             self.hands.link.close()
+        self.hands.events_wanted = False
         self.hands.link = Channel(adopt(fds[0]), link.FromBus, epoch=self._settings.epoch)
         self._selector.register(self.hands.link, selectors.EVENT_READ, "bus")
         self.hands.tell_bus(link.KernelHello(self._settings.boot_id, self._settings.version))
@@ -221,6 +222,8 @@ class Loop:
                     found.extend(self._request(body))
                 case link.ClientGone():
                     found.append(events.ClientLeft(body.client))
+                case link.EventsWanted():
+                    self.hands.events_wanted = body.is_wanted
                 case link.Wanted():
                     found.append(events.LineWanted(body.pid))
         return found

@@ -106,8 +106,10 @@ class Bus:
             self._linked(event, now)
         elif type(event) is LinkOpened:
             self.outbox.effects.append(ToKernel(self._hello))
+            self.publications.relink()
             self.calls.relink()
         elif type(event) is LinkRecovered:
+            self.publications.relink()
             self.calls.relink()
         elif type(event) is LinkLost:
             self.calls.is_linked = False

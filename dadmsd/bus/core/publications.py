@@ -5,7 +5,7 @@ Publications are handed out at most once; every drop is counted and told to the 
 
 from dadms_ipc.envelope import VERSION, Header, Kind, message_id
 from dadmsd.bus.core.deliveries import Deliveries
-from dadmsd.bus.core.events import Body
+from dadmsd.bus.core.events import Body, ToKernel
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.state import Bounds, Delivery, Session
 from dadmsd.bus.core.topics import Subscriptions, check_pattern, check_topic
@@ -24,6 +24,7 @@ class Publications:
         self._bounds = bounds
         self._deliveries = deliveries
         self._subscriptions = Subscriptions()
+        self._wanted = False  # as the kernel was told on this link
 
     def subscribe(self, session: Session, pattern: str) -> str | None:
         """Take a subscription; gives the reason when it is refused."""
@@ -36,6 +37,7 @@ class Publications:
             return f'cannot subscribe to "{pattern}": {len(session.patterns)} subscriptions already, at most {self._bounds.patterns}'
         session.patterns.add(name)
         self._subscriptions.add(parts, session)
+        self._tell_kernel()
         return None
 
     def unsubscribe(self, session: Session, pattern: str) -> str | None:
@@ -46,6 +48,7 @@ class Publications:
             return f"cannot unsubscribe: {error}"
         session.patterns.discard("/".join(parts))
         self._subscriptions.remove(parts, session)
+        self._tell_kernel()
         return None
 
     def remove(self, session: Session) -> None:
@@ -53,6 +56,19 @@ class Publications:
         for name in session.patterns:
             self._subscriptions.remove(tuple(name.split("/")), session)
         session.patterns.clear()
+        self._tell_kernel()
+
+    def relink(self) -> None:
+        """Tell a kernel that knows nothing yet."""
+        self._wanted = False
+        self._tell_kernel()
+
+    def _tell_kernel(self) -> None:
+        """Ask the kernel for its events when the first wants them, and no more when the last has gone."""
+        is_wanted = self._subscriptions.may_match(EVENTS)
+        if is_wanted != self._wanted:
+            self._wanted = is_wanted
+            self._outbox.effects.append(ToKernel(link.EventsWanted(is_wanted)))
 
     def publish(self, header: Header, sender: str, body: Body, now: float) -> str | None:
         """Hand a client's publication to its subscribers; gives the reason when it is refused."""

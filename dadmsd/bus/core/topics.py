@@ -73,6 +73,10 @@ class Subscriptions:
             del path[depth - 1].children[pattern[depth - 1]]
         self._cache.clear()
 
+    def may_match(self, first: str) -> bool:
+        """Tell whether any pattern could match a topic whose first segment is this."""
+        return not self._root.children.keys().isdisjoint((first, "*", "#"))
+
     def match(self, topic: tuple[str, ...]) -> list[Session]:
         """Give each subscriber of a topic once."""
         found = self._cache.get(topic)

@@ -163,6 +163,7 @@ def test_events_of_the_kernel_reach_subscribers_with_their_numbers(daemon: Daemo
     """And nobody else may publish there."""
     with Client(daemon.directory) as client:
         client.subscribe("events/#")
+        await_true(lambda: daemon.kernel.events_wanted == [True], "the word that events are wanted")
         for number in (7, 8):
             daemon.kernel.say(link.Event(number, "process/1001/running", msgspec.Raw(b"\x01")))
         first, second = client.receive(), client.receive()
@@ -174,6 +175,8 @@ def test_events_of_the_kernel_reach_subscribers_with_their_numbers(daemon: Daemo
         with pytest.raises(DeadlinePassed):
             client.receive(timeout=0.1)
         assert client.bus_status()["counters"]["refused"] == 1
+        client.unsubscribe("events/#")
+        await_true(lambda: daemon.kernel.events_wanted == [True, False], "the word that they are not")
 
 
 def test_a_message_to_nobody_is_refused_at_once(daemon: Daemon) -> None:

@@ -30,5 +30,6 @@ EXAMPLES: dict[str, list[bytes]] = {
     "event": [_frame(5, link.Event(42, "events/process/running", _raw({"pid": 1001})))],
     "discharged": [_frame(6, link.Discharged(1001, 1))],
     "client-gone": [_frame(3, link.ClientGone(CLIENT))],
+    "events-wanted": [_frame(5, link.EventsWanted(True))],
     "wanted": [_frame(4, link.Wanted(1001))],
 }
