@@ -12,7 +12,7 @@ from typing import Any
 
 import dadmsd
 from dadms_ipc.channel import Channel, Frame, adopt
-from dadms_ipc.errors import ChannelClosed, DadmsError, PeerViolation
+from dadms_ipc.errors import ChannelClosed, DadmsError, HostFailure, PeerViolation
 from dadmsd import config
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import host
@@ -70,14 +70,20 @@ def _start(to_keeper: Channel[Any]) -> Loop:
     journal = Journal(Path(welcome.state_dir, "kernel.db"), boot_id=welcome.boot_id, daemon=welcome.daemon)
     instance = f"dadms-{hashlib.sha256(welcome.runtime_dir.encode()).hexdigest()[:8]}"
     backend = host.detect(instance, servers=host.servers_of(os.getppid()))
-    settings = _settings(welcome, journal, backend.name)
-    loop = Loop(to_keeper, settings, journal, Confinement(backend, memory_limit=settings.memory_limit))
+    settings = _settings(welcome, journal, backend)
+    confinement = Confinement(backend, memory_limit=settings.memory_limit)
+    if backend.holds:
+        try:
+            confinement.limit_all(cpu=settings.cpu_limit)
+        except HostFailure as error:
+            sys.stderr.write(f"kernel: all processes together are not held to the budget: {error}\n")
+    loop = Loop(to_keeper, settings, journal, confinement)
     loop.early = early
     loop.start(list(journal.rows()), list(stored.items()), interruption=journal.interruption)
     return loop
 
 
-def _settings(welcome: keeper.Welcome, journal: Journal, backend: str) -> Settings:
+def _settings(welcome: keeper.Welcome, journal: Journal, backend: host.Backend) -> Settings:
     options = config.load(welcome.config)
     cores = len(os.sched_getaffinity(0))
     return Settings(
@@ -89,7 +95,9 @@ def _settings(welcome: keeper.Welcome, journal: Journal, backend: str) -> Settin
         runtime_dir=welcome.runtime_dir,
         state_dir=welcome.state_dir,
         is_private=welcome.is_private,
-        limits_backend=backend,
+        limits_backend=backend.name,
+        holds=backend.holds,
+        incarnation=welcome.incarnation,
         max_processes=options.process_kernel.max_processes,
         slots=options.thread_scheduler.max_concurrent_threads,
         ready_timeout=options.process_kernel.process_timeout_ms / 1000,

@@ -16,17 +16,20 @@ PIECE_MOST = 60_000  # bytes of a log in one answer
 def encode_answer(answer: object, state: State, confinement: Confinement) -> bytes:
     """Encode an answer as msgpack."""
     if isinstance(answer, list):
-        answer = [_completed(each, confinement) for each in answer]
+        answer = [_completed(each, state, confinement) for each in answer]
     elif isinstance(answer, ReadLog):
         answer = _read_log(answer, state)
     else:
-        answer = _completed(answer, confinement)
+        answer = _completed(answer, state, confinement)
     return msgspec.msgpack.encode(answer)
 
 
-def _completed(answer: object, confinement: Confinement) -> object:
+def _completed(answer: object, state: State, confinement: Confinement) -> object:
     if isinstance(answer, DaemonInfo):
-        return msgspec.structs.replace(answer, os_pid=os.getpid(), machine=_machine())
+        servers = {"kernel": {"os_pid": os.getpid(), "restarts": state.settings.incarnation - 1, "running": True}, **answer.servers}
+        return msgspec.structs.replace(answer, os_pid=os.getpid(), machine=_machine(), servers=servers)
+    if isinstance(answer, ProcessInfo) and not Path(answer.log).exists():
+        answer = msgspec.structs.replace(answer, log="")  # it has said nothing
     if isinstance(answer, ProcessInfo) and answer.status not in ENDED:
         usage = confinement.usage(answer.pid)
         if usage is not None:

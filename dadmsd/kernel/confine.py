@@ -10,10 +10,11 @@ import msgspec
 from dadms_ipc.errors import HostFailure
 from dadms_ipc.requests import Limits
 from dadmsd.kernel.core.records import Child, Process
-from dadmsd.kernel.host import Backend, Usage, limits, oom
+from dadmsd.kernel.host import Backend, Caps, Usage, limits, oom
 from dadmsd.zygote.messages import Rlimit
 
 BUS = "bus"  # the group that holds it to a memory cap
+BUS_MEMORY = 512 * 1024 * 1024  # bytes: the cap of the bus, which hostile clients may fill
 _SHARED_ZYGOTE = Limits(memory=1 << 30, files=None)  # an orchestrator's own code; a gigabyte is room enough to import it
 
 
@@ -42,6 +43,12 @@ class Confinement:
         self._held: dict[int, dict[str, str]] = {}  # caps of each process's group, as read back
         self._warned: dict[int, list[str]] = {}
 
+    def limit_all(self, *, cpu: float) -> None:
+        """Hold all processes together to the daemon's budget, as far as the host can; the bus has its own on top. Raises HostFailure."""
+        holds = self.backend.holds
+        memory = self._memory_limit + BUS_MEMORY if "memory" in holds else None
+        self.backend.change("", Caps(memory=memory, cpu=cpu if "cpu" in holds else None))
+
     def confine(self, child: Child, process: Process | None) -> Confined:
         """Move a child to its leaf, set what is set on it, and read all of it back. Raises HostFailure or RequestRefused where a limit does not hold."""
         asked, enforcement = (process.spec.limits, process.spec.enforcement) if process is not None else (_SHARED_ZYGOTE, "best-effort")
@@ -69,10 +76,10 @@ class Confinement:
             self._warned[process.pid] = list(plan.warnings)
         return self._held[process.pid], self._warned[process.pid]
 
-    def enclose_bus(self, os_pid: int, memory: int) -> None:
+    def enclose_bus(self, os_pid: int) -> None:
         """Hold the bus to a memory cap of its own where the host can: hostile clients cost a restart of the bus at most."""
         if "memory" in self.backend.holds:
-            plan = limits.plan(Limits(memory=memory, files=None, core=None), self.backend, "server", enforcement="best-effort")
+            plan = limits.plan(Limits(memory=BUS_MEMORY, files=None, core=None), self.backend, "server", enforcement="best-effort")
             self.backend.create(BUS, plan.caps)
             self.backend.attach(BUS, os_pid)
 

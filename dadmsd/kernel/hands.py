@@ -309,6 +309,8 @@ class Hands:
             self.retries[pid] = (self._state.now + pause, min(RETRY_MOST, pause * 2))
             return
         self.retries.pop(pid, None)
+        with contextlib.suppress(OSError):  # what it left in its working directory stays; an empty one goes
+            Path(self._settings.state_dir, "work", str(pid)).rmdir()
         self._close_log(f"{pid}.{process.incarnation}")
         peak, cpu = (usage.memory_peak, usage.cpu_seconds) if usage is not None else (0, 0.0)
         self.found.append(events.GroupGone(pid, peak, cpu))

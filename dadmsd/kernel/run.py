@@ -35,7 +35,6 @@ from dadmsd.kernel.ports import Port
 from dadmsd.kernel.reports import Reports
 from dadmsd.zygote import messages as zygote
 
-BUS_MEMORY = 512 * 1024 * 1024  # bytes: the cap of the bus, which hostile clients may fill
 FRAMES_A_TURN = 256  # of keeper and bus, so that neither keeps the children waiting
 END_SECONDS = 5.0  # for everything to die after SIGKILL, when the keeper is gone
 LOST_LOOK_SECONDS = 1.0  # after an adoption: by then every zygote and the keeper have said which children ended
@@ -168,7 +167,7 @@ class Loop:
 
     def _enclose_bus(self, os_pid: int) -> None:
         try:
-            self.hands.confinement.enclose_bus(os_pid, BUS_MEMORY)
+            self.hands.confinement.enclose_bus(os_pid)
         except Exception as error:  # the bus runs on without its cap; people are told
             sys.stderr.write(f"kernel: the bus runs without a memory cap: {error}\n")
 

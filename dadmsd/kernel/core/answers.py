@@ -52,7 +52,7 @@ def daemon_info(state: State) -> DaemonInfo:
         epoch=settings.epoch,
         boot_id=settings.boot_id,
         os_pid=0,  # the shell knows
-        started_at=state.started_at,
+        started_at=state.counters.started_at,
         runtime_dir=settings.runtime_dir,
         state_dir=settings.state_dir,
         is_private=settings.is_private,

@@ -160,12 +160,14 @@ class Kernel:
         """
         state = self.state
         state.begin(now, wall)
-        state.started_at = wall
         by_kind: dict[type[Record], list[Any]] = {}
         for row in rows:
             by_kind.setdefault(type(row), []).append(row)
         for counters in by_kind.get(Counters, []):
             state.counters = counters
+        if interruption or not state.counters.started_at:
+            state.counters.started_at = wall
+            state.changed(state.counters)
         for process in sorted(by_kind.get(Process, []), key=lambda each: each.pid):
             state.processes[process.pid] = process
             if process.status not in ENDED:

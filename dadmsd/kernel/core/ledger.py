@@ -31,7 +31,7 @@ class Ledger:
         if len(self.grants) >= self.processes:
             return f'cannot start "{name}": {len(self.grants)} processes live, at most {self.processes} may (max_processes)'
         if asked.memory > self.memory - self.memory_reserved:
-            return f'cannot start "{name}": {_size(asked.memory)} asked, {_size(self.memory - self.memory_reserved)} free of {_size(self.memory)}'
+            return f'cannot start "{name}": {size_text(asked.memory)} asked, {size_text(self.memory - self.memory_reserved)} free of {size_text(self.memory)}'
         if asked.cpu > self.cpu - self.cpu_reserved + 1e-9:
             return f'cannot start "{name}": {asked.cpu:g} cores asked, {self.cpu - self.cpu_reserved:g} free of {self.cpu:g}'
         return ""
@@ -56,7 +56,8 @@ class Ledger:
         assert self.memory_reserved <= self.memory, "memory: more granted than there is"
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
+    """Write bytes for people: 64 MiB, 1.5 GiB."""
     for unit, name in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
         if size >= unit:
             return f"{size / unit:.4g} {name}"

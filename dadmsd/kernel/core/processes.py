@@ -1,7 +1,8 @@
 """Processes: admission, the zygote that they need, their main, and their end.
 
 1. A process is admitted (journal, ledger), then gets a zygote, then a main. Without handlers it is forked by the zygote that all processes of its orchestrator
-   and user share; with handlers or an environment by one of its own, forked from the shared one, which imports under the process's limits.
+   and user share; with handlers by one of its own, forked from the shared one, and with an environment by one of its own from the base zygote: what is the
+   process's own is imported under its limits.
 2. Its end begins when its main is gone or its end was asked for, and is over when nothing is left: no worker, no zygote of its own, no cgroup. Only then is the
    status final and are its resources free.
 3. The cause of death is what was seen, in this order: out of memory, our doing, what the child said, how it exited.
@@ -14,7 +15,7 @@ import msgspec
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.ledger import Grant
+from dadmsd.kernel.core.ledger import Grant, size_text
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.moves import end, make
 from dadmsd.kernel.core.records import Child, Process
@@ -62,6 +63,17 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
     ):
         if value is not None and not value >= least:
             return f'cannot start "{name}": {field} is {value}, at least {least} is needed'
+    if spec.enforcement == "strict":
+        for field, value, cap in (
+            ("memory", limits.memory, "memory"),
+            ("worker_memory", limits.worker_memory, "memory"),
+            ("cpu", limits.cpu, "cpu"),
+            ("pids", limits.pids, "pids"),
+        ):
+            if value is not None and cap not in state.settings.holds:
+                return f'cannot start "{name}": {field} = {value} cannot be enforced here ({state.settings.limits_backend}); best-effort enforcement would go without'
+    if limits.memory is not None and limits.memory > state.ledger.memory:
+        return f'cannot start "{name}": a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)'
     if limits.workers > MOST_WORKERS:
         return f'cannot start "{name}": {limits.workers} workers asked, at most {MOST_WORKERS} a process'
     if uid != state.settings.uid and state.settings.uid != 0:
@@ -106,8 +118,10 @@ def code_of(spec: Spec) -> str:
 def zygote_for(state: State, process: Process) -> Child | None:
     """Give the zygote that forks for a process, or None while it is being made."""
     shared_key = f"{code_of(process.spec)}|{process.uid}"
+    if process.spec.environment:  # its code is imported under it, which nobody shares
+        return _zygote(state, f"{shared_key}|{process.pid}", "base", process.pid, process.uid)
     shared = _zygote(state, shared_key, "base", 0, process.uid)
-    if shared is None or not (process.spec.handlers or process.spec.environment):
+    if shared is None or not process.spec.handlers:
         return shared
     return _zygote(state, f"{shared_key}|{process.pid}", shared.name, process.pid, process.uid)
 
@@ -272,7 +286,7 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     elif child.intent == "violation":
         _begin_end(state, process, "failed", "violation", child.failure)
     elif process.desired == "down":
-        _begin_end(state, process, "killed", f"{_exit_words(child)}, by {process.stop_reason}", process.stop_reason)
+        _begin_end(state, process, "killed", f"{_exit_words(child)}, by {process.stop_reason}", "")
     elif child.failure:
         _begin_end(state, process, "failed", "failed" if child.ready_at else "start failed", child.failure)
     elif said == "failed":
@@ -320,7 +334,7 @@ def stop(state: State, process: Process, reason: str, *, force: bool) -> None:
         if force:
             state.do(effects.KillGroup(process.pid))
     elif not process.ending_as:
-        _begin_end(state, process, "killed", f"killed before its start, by {reason}", reason)
+        _begin_end(state, process, "killed", f"killed before its start, by {reason}", "")
 
 
 def _begin_end(state: State, process: Process, status: str, cause: str, reason: str) -> None:

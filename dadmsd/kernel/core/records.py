@@ -127,3 +127,4 @@ class Counters(Record):
     next_tid: int = 1
     next_event: int = 1
     next_zygote: int = 1
+    started_at: float = 0.0  # of the daemon, wall clock

@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str
     is_private: bool
     limits_backend: str
+    holds: frozenset[str] = frozenset({"memory", "cpu", "pids"})  # caps that the backend enforces for a whole process
+    incarnation: int = 1  # of this kernel under its keeper
     max_processes: int
     slots: int  # max_concurrent_threads
     ready_timeout: float  # seconds
@@ -81,7 +83,6 @@ class State:
         self.threads: deque[ThreadInfo] = deque(maxlen=THREADS_KEPT)
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.servers: dict[str, dict[str, object]] = {}
-        self.started_at = 0.0
         self.is_stopping = False
         self.stop_said = False
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
@@ -183,8 +184,8 @@ class State:
         return hashlib.sha256(self.secret(pid, incarnation)).digest()
 
     def log_name(self, child: Child) -> str:
-        """Name the pipe that a child's output goes into: one for each incarnation, one for each zygote."""
-        return child.name.replace("/", "-") if child.role == "zygote" else f"{child.pid}.{child.incarnation}"
+        """Name the pipe that a child's output goes into: one for each incarnation, its own zygote's included, one for each shared zygote."""
+        return child.name.replace("/", "-") if not child.pid else f"{child.pid}.{child.incarnation or 1}"
 
     def live_processes(self) -> list[Process]:
         """Give the processes that have not ended."""
