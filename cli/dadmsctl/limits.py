@@ -1,14 +1,62 @@
-"""What the options that cap a process come to: a Limits that names only what was asked for, so that the kernel's defaults stay the kernel's."""
+"""What the options that cap a process come to: the limits that the kernel is asked for, and how strictly.
 
+1. A limit that was asked for holds or the process is refused ("strict"), unless ``--best-effort`` was given.
+2. A limit that nobody asked for holds where it can, and is said aloud where it cannot: nobody's first run fails for a limit that they have not heard of.
+3. The kernel knows one enforcement for all limits of a process. So beside limits that were asked for, a default that the host cannot hold is left out here.
+"""
+
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from dadms_ipc.requests import Limits
+from dadmsctl.quantities import bytes_text
+
+# What a run may use unless it is told otherwise: enough for work, little enough that a model that grows without end is ended before the machine suffers.
+DEFAULTS = {"memory": 2 * 1024**3, "worker_memory": 1024**3, "pids": 256}
+CONTROLLERS = {
+    "memory": "memory",
+    "worker_memory": "memory",
+    "cpu": "cpu",
+    "pids": "pids",
+}  # limit -> what has to hold it, for a whole group
+
+
+class Demand(NamedTuple):
+    """What a process is started with, and the defaults that it goes without."""
+
+    limits: Limits
+    enforcement: str
+    warnings: list[str]
 
 
 def limits_from(caps: Mapping[str, Any], **defaults: Any) -> Limits:
-    """Build Limits from options; ``defaults`` hold where an option was not given."""
+    """Build Limits from options, naming only what was asked for, so that the kernel's defaults stay the kernel's; ``defaults`` hold where an option was not given."""
     given = {name: value for name, value in caps.items() if value is not None and name in Limits.__struct_fields__}
     return msgspec.convert(defaults | given, Limits)
+
+
+def is_strict(caps: Mapping[str, Any]) -> bool:
+    """Tell whether a limit that the host cannot hold refuses the process: when one was asked for, and not as a mere wish."""
+    return not caps.get("best_effort") and any(caps.get(name) is not None for name in CONTROLLERS)
+
+
+def demand(caps: Mapping[str, Any], backend: str) -> Demand:
+    """Give what a run asks for; ``backend`` is the daemon's name of what holds limits, and matters only where ``is_strict``."""
+    if not is_strict(caps):
+        return Demand(limits_from(caps, **DEFAULTS), "best-effort", [])  # the kernel says what it does not enforce
+    held = held_by(backend)
+    kept = {name: value for name, value in DEFAULTS.items() if CONTROLLERS[name] in held}
+    absent = [name for name in DEFAULTS if name not in kept and caps.get(name) is None]
+    texts = [f"{name} = {DEFAULTS[name] if name == 'pids' else bytes_text(DEFAULTS[name])}" for name in absent]
+    warnings = [f"not enforced: {', '.join(texts)}, which a run has by default: limits are held by {backend}"] if texts else []
+    return Demand(limits_from(caps, **kept), "strict", warnings)
+
+
+def held_by(backend: str) -> set[str]:
+    """Give the controllers that a backend has, by the name that people are shown: ``cgroup v2 (no cpu, no pids)``."""
+    if backend.startswith("rlimits"):
+        return set()
+    return set(CONTROLLERS.values()) - set(re.findall(r"\bno (\w+)", backend))

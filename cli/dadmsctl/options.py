@@ -15,7 +15,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a
 
 
 def limits(command: Command) -> Command:
-    """Add the options that cap a process; their names are those of ``dadms_ipc.requests.Limits``."""
+    """Add the options that cap a process; their names are those of ``dadms_ipc.requests.Limits``, and ``best_effort`` (limits.py)."""
     for option in reversed(
         (
             click.option("--memory", type=size, help="Bytes that the process and its workers may use together, such as 1G; a hard cap."),
@@ -23,6 +23,7 @@ def limits(command: Command) -> Command:
             click.option("--cpu", type=cores, help="Cores that they may use together; 0.5 is half of one."),
             click.option("--pids", type=click.IntRange(min=1), help="OS processes and their threads that there may be."),
             click.option("--workers", type=click.IntRange(1, 256), help="OS processes that run its threads, at most. [4]"),
+            click.option("--best-effort", is_flag=True, help="A limit that cannot be enforced is a warning and no error."),
             click.option("--thread-timeout", type=seconds, help="Seconds that a thread may run. [the daemon's configuration]"),
             click.option(
                 "--ready-timeout", type=seconds, help="Seconds that the process has to become ready. [the daemon's configuration]"

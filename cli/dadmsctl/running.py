@@ -1,7 +1,6 @@
 """One run of a model: on the daemon that runs or on one of its own, told as it happens, and ended with its outcome."""
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from dadmsctl import ending, pursuit
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit
 from dadmsctl.job import Job
-from dadmsctl.limits import limits_from
+from dadmsctl.limits import demand, is_strict
 from dadmsctl.narrator import Narrator
 from dadmsctl.story import Spent, Story, spent
 from dadmsctl.terminal import console, write_json
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 LOG_LINES = 20  # of a failed process's log that are shown before a private daemon takes it away
 PAGE_WIDTH = 120  # columns of an outcome on a pipe, which is read and not cut into fields; lines of the story are never broken
 LOG_BYTES = 16_384  # that are read for them
-
-# What a run may use unless it is told otherwise: enough for work, little enough that a model that grows without end is ended before the machine suffers.
-DEFAULT_CAPS = {"memory": 2 * 1024**3, "worker_memory": 1024**3}
-CGROUP_CAPS = {"pids": 256}  # asked for only where they can be enforced: nobody wants a warning about a limit that they did not ask for
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -71,8 +66,8 @@ def run(door: Door, asked: Asked) -> Exit:
 
 def detach(door: Door, asked: Asked) -> int:
     """Spawn what was asked for on the daemon that runs, and give its pid."""
-    with door.connect() as client:
-        return pursuit.spawn(client, spec_of(asked, is_best_effort=False))
+    with door.connect() as client, Narrator(console(stderr=True), is_quiet=True, began=asked.began) as narrator:
+        return pursuit.spawn(client, spec_of(client, asked, narrator))
 
 
 def _introduce(narrator: Narrator, asked: Asked) -> None:
@@ -84,7 +79,7 @@ def _introduce(narrator: Narrator, asked: Asked) -> None:
 def pursue(place: Door, asked: Asked, narrator: Narrator, *, is_private: bool) -> tuple[Story, requests.ProcessInfo, list[str]]:
     """Spawn the job and follow it; give its story, how it ended, and the end of its log when it did not end well."""
     with place.connect() as client:
-        story = Story(pursuit.spawn(client, spec_of(asked, is_best_effort=is_private and os.geteuid() != 0)))
+        story = Story(pursuit.spawn(client, spec_of(client, asked, narrator)))
         process = pursuit.follow(client, story, narrator, sees_servers=is_private)
         return story, process, log_of(client, process) if process.status != "completed" else []
 
@@ -107,17 +102,20 @@ def daemon(door: Door, narrator: Narrator, *, is_private: bool | None) -> "Itera
         yield private.door, private
 
 
-def spec_of(asked: Asked, *, is_best_effort: bool) -> requests.Spec:
-    """Give what the kernel is asked to start."""
+def spec_of(client: "Client", asked: Asked, narrator: Narrator) -> requests.Spec:
+    """Give what the kernel is asked to start; says which default limits it goes without."""
+    wanted = demand(asked.caps, client.call(requests.Status()).limits_backend if is_strict(asked.caps) else "")
+    for warning in wanted.warnings:
+        narrator.warn(warning)
     return requests.Spec(
         name=asked.job.name,
         orchestrator=asked.job.orchestrator,
         config=msgspec.Raw(asked.job.config),
         handlers=str(asked.handlers.resolve()) if asked.handlers else None,
-        limits=limits_from(asked.caps, **DEFAULT_CAPS, **({} if is_best_effort else CGROUP_CAPS)),
+        limits=wanted.limits,
         thread_timeout=asked.caps["thread_timeout"],
         ready_timeout=asked.caps["ready_timeout"],
-        enforcement="best-effort" if is_best_effort else "strict",
+        enforcement=wanted.enforcement,
     )
 
 

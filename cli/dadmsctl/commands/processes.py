@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -75,7 +76,6 @@ def status(door: Door, pid: int | None, as_json: bool) -> None:
 )
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="An environment variable, beside a minimal set.")
 @limits
-@click.option("--best-effort", is_flag=True, help="A limit that cannot be enforced is a warning and no error.")
 @click.option("--wait", "is_awaited", is_flag=True, help="Return when it is ready, not when it is admitted.")
 @as_json
 @pass_door
@@ -87,10 +87,9 @@ def spawn(
     config: str,
     handlers: Path | None,
     variables: tuple[str, ...],
-    best_effort: bool,
     is_awaited: bool,
     as_json: bool,
-    **caps: float | None,
+    **caps: Any,
 ) -> None:
     """Start a process of ORCHESTRATOR ("bpmn", "decision" or "module:attribute") and print its pid."""
     spec = requests.Spec(
@@ -102,7 +101,7 @@ def spawn(
         thread_timeout=caps["thread_timeout"],
         ready_timeout=caps["ready_timeout"],
         environment=read_environment(variables),
-        enforcement="best-effort" if best_effort else "strict",
+        enforcement="best-effort" if caps["best_effort"] else "strict",
     )
     with door.connect() as client:
         pid = client.call(requests.Spawn(spec))["pid"]
