@@ -7,7 +7,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from dadms_ipc import requests
 from dadms_ipc.errors import DadmsError, RequestRefused
 from dadmsctl import ending, pursuit, running
 from dadmsctl.batching import TOPIC, Batch
-from dadmsctl.decisions import Checked, Decision
+from dadmsctl.decisions import Decision
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit
 from dadmsctl.narrator import Narrator
@@ -88,11 +87,11 @@ def output_of(path: Path | None, rows: Path) -> Iterator[TextIO]:
         yield file
 
 
-def writer_of(file: TextIO, output: Path | None, rows: RowFile, checked: Checked, decision: Decision) -> Writer:
+def writer_of(file: TextIO, output: Path | None, rows: RowFile, decision: Decision) -> Writer:
     """Give what writes the results: in the form that the output's name says, else in that of the rows."""
     if (form_of(output) if output is not None else rows.form) == "jsonl":
         return JsonLines(file)
-    return Csv(file, rows.names or decision.inputs or [known.names[0] for known in checked.inputs], decision.outputs)
+    return Csv(file, rows.names or list(dict.fromkeys([*rows.first_names, *decision.inputs])), decision.outputs)
 
 
 def run(door: Door, asked: Asked, rows: RowFile, writer: Writer) -> Exit:
@@ -102,7 +101,7 @@ def run(door: Door, asked: Asked, rows: RowFile, writer: Writer) -> Exit:
         running.daemon(door, narrator, is_private=asked.is_private) as (place, private),
         place.connect() as client,
     ):
-        pid = pursuit.spawn(client, running.spec_of(asked, is_best_effort=private is not None and os.geteuid() != 0))
+        pid = pursuit.spawn(client, running.spec_of(client, asked, narrator))
         tally = Tally()
         try:
             process = await_end(client, pid, until="ready")

@@ -44,7 +44,10 @@ def run(door: Door, asked: Asked, checked: Checked, decision: Decision) -> Exit:
     ):
         _, process, log = running.pursue(place, asked, narrator, is_private=private is not None)
     if not isinstance(process.outcome, dict) or "decision" not in process.outcome:
-        ending.tell_failure(process, log, keeps_log=private is None)
+        if process.status == "failed" and process.reason and not log:
+            click.echo(printable(f'dadmsctl: cannot evaluate "{decision.name}": {process.reason}'), err=True)
+        else:
+            ending.tell_failure(process, log, keeps_log=private is None)
         return Exit.FAILED
     answer = msgspec.convert(process.outcome, Answer)
     missing = [known.names[0] for known in missing_inputs(checked, decision, asked.given)]

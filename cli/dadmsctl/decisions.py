@@ -113,7 +113,8 @@ def choose(checked: Checked, decision: str | None) -> Decision:
             return known
     if "." in decision:  # of an imported model: the engine knows
         return Decision(decision, decision, "decision", [])
-    raise RequestRefused(f'cannot evaluate "{decision}": {_nearest(decision, [known.name for known in checked.decisions], "decision")}')
+    names = [known.name for known in checked.decisions]
+    raise RequestRefused(f'cannot evaluate "{decision}": {_nearest(decision, names, "decision", names)}')
 
 
 def warnings_of(checked: Checked, decision: Decision, given: Collection[str]) -> list[str]:
@@ -124,7 +125,8 @@ def warnings_of(checked: Checked, decision: Decision, given: Collection[str]) ->
     if not checked.is_open:
         known_names = {name for known in checked.inputs for name in known.names}
         candidates = absent + sorted(known_names - set(absent))  # of two that are as near, the one that is missing is meant
-        lines += [f'the model knows no input "{name}": {_nearest(name, candidates, "input")}' for name in given if name not in known_names]
+        own = [known.names[0] for known in checked.inputs]
+        lines += [f'the model knows no input "{name}": {_nearest(name, candidates, "input", own)}' for name in given if name not in known_names]
     lines += [f'the input "{known.names[0]}" ({known.type}) was not given, and is null' for known in missing]
     return lines
 
@@ -164,12 +166,13 @@ def imported_files(path: Path, source: bytes) -> dict[str, bytes]:
     return found
 
 
-def _nearest(name: str, known: Sequence[str], what: str) -> str:
+def _nearest(name: str, known: Sequence[str], what: str, listed: Sequence[str]) -> str:
+    """Give the known name that was most likely meant, or those to list."""
     near = difflib.get_close_matches(name.casefold(), [other.casefold() for other in known], n=1)
     if near:
         meant = next(other for other in known if other.casefold() == near[0])
         return f'did you mean "{meant}"?'
-    return f"its {what}s are {_listed(known)}" if known else f"it has no {what}s"
+    return f"its {what}s are {_listed(listed)}" if listed else f"it has no {what}s"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -5,12 +5,16 @@
 3. What is read at once is bounded: a line, and of CSV a row, by ROW_LIMIT.
 """
 
+import contextlib
 import csv
 import re
 from collections.abc import Iterator
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from dadms_ipc.errors import RequestRefused
 
@@ -64,10 +68,13 @@ class RowFile:
         self.size = path.stat().st_size  # bytes; 0 for a pipe
         self._read_bytes = 0
         self._lines = self._read()
-        if self.form == "csv":
-            self._begin_csv()
-        elif self._file.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-            raise RequestRefused(f'cannot read the rows "{path}": it holds a list, and one JSON object a line is needed')
+        self._rows: Iterator[Row] = self._csv() if self.form == "csv" else self._json_lines()
+        self.first_names: list[str] = []  # of the first row
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def position(self) -> int:
@@ -79,7 +86,7 @@ class RowFile:
         self._file.close()
 
     def __iter__(self) -> Iterator[Row]:
-        return self._csv() if self.form == "csv" else self._json_lines()
+        return self._rows
 
     def _read(self) -> Iterator[str]:
         """Iterate over lines as text; what is wrong with one is kept for the row that it belongs to."""
@@ -118,6 +125,24 @@ class RowFile:
                 problem, body = f"it has {len(body)} characters, at most {ROW_LIMIT} are read", ""
             yield Row(number, self.line, body, problem)
 
+    def _begin(self) -> None:
+        """Learn the names from the beginning of the file."""
+        if self.form == "csv":
+            self._begin_csv()
+        elif self._file.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+            raise RequestRefused(f'cannot read the rows "{self.path}": it holds a list, and one JSON object a line is needed')
+        else:
+            self._begin_json_lines()
+
+    def _begin_json_lines(self) -> None:
+        """Look which names the first row has, where it can be read."""
+        first = next(self._rows, None)
+        if first is None:
+            return
+        with contextlib.suppress(msgspec.DecodeError):
+            self.first_names = list(msgspec.json.decode(first.body, type=dict[str, msgspec.Raw]) if isinstance(first.body, str) else [])
+        self._rows = chain([first], self._rows)
+
     def _begin_csv(self) -> None:
         """Read the head, which names the columns."""
         head = next(self._lines, "")
@@ -138,6 +163,7 @@ class RowFile:
         if not any(self.names):
             raise RequestRefused(f'cannot read the rows "{self.path}": its first line names no columns')
         twice = [name for name in self.names if self.names.count(name) > 1]
+        self.first_names = self.names
         if twice:
             raise RequestRefused(f'cannot read the rows "{self.path}": {self.names.count(twice[0])} columns are named "{twice[0]}"')
 

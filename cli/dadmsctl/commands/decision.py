@@ -37,6 +37,7 @@ def place(command: Command) -> Command:
             ),
             click.option("--memory", type=size, help="Bytes that the evaluation may use, with all its workers; a hard cap. [2G]"),
             click.option("--worker-memory", type=size, help="Bytes that each worker may use; a hard cap. [1G]"),
+            click.option("--best-effort", is_flag=True, help="A limit that cannot be enforced is a warning and no error."),
             click.option("--thread-timeout", type=seconds, help="Seconds that an evaluation may take. [the daemon's configuration]"),
         )
     ):
@@ -141,15 +142,15 @@ def batch(
         chosen = choose(checked, decision)
         config = packed({**model_config(model, others), "decision": decision or chosen.name, **SERVES})
     with contextlib.closing(RowFile(rows)) as file:
-        if file.names:
-            _warn(warnings_of(checked, chosen, file.names))
+        if file.first_names:
+            _warn(warnings_of(checked, chosen, file.first_names))
         from dadmsctl import batchrun, running  # brings rich, which a refusal need not wait for
 
         caps = {"ready_timeout": None, **caps, "workers": workers or len(os.sched_getaffinity(0))}
         job = Job(model.stem, "decision", config, "", [])
         asked = running.Asked(job, {}, None, caps, is_private, True, False, False, began, time.time())
         with batchrun.output_of(output, rows) as text:
-            raise Finished(batchrun.run(door, asked, file, batchrun.writer_of(text, output, file, checked, chosen)))
+            raise Finished(batchrun.run(door, asked, file, batchrun.writer_of(text, output, file, chosen)))
 
 
 @contextlib.contextmanager

@@ -25,9 +25,9 @@ from dadms_orchestrators.sdk.session import Refused, StopRequested, ThreadEnded
 VERSION = "0.1.0"
 MODELS_KEPT = 64  # compiled models that a worker keeps between evaluations
 ROWS_TOPIC = "ROWS"  # of a request for rows
-STORY_ROOM = (
-    128 * 1024
-)  # bytes of rules, errors and reasons in an answer: half of what a thread's result may take (docs/reference/page.md), the rest is the value's
+# Bytes of an answer: its value, and its rules, errors and reasons. Together less than a thread's result may take, 256 KiB (docs/reference/page.md).
+VALUE_ROOM = 160 * 1024
+STORY_ROOM = 80 * 1024
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -90,6 +90,9 @@ def evaluate_entry(arguments: Mapping[str, Any], thread: Thread) -> dict[str, An
     """
     model, decision = _meant(arguments, thread)
     answer = model.answer(decision, arguments.get("inputs") or {})
+    size = len(msgspec.msgpack.encode(answer.value))
+    if size > VALUE_ROOM:
+        raise RequestRefused(f"its value takes {size} bytes, and at most {VALUE_ROOM} travel between processes")
     return {"decision": decision, "value": answer.value, **_story(answer)}
 
 
