@@ -37,7 +37,8 @@ def of_process(process: ProcessInfo) -> RenderableType:
         ("OS pid", str(process.os_pid or "")),
         ("user", f"uid {process.uid}"),
         ("group", process.group),
-        ("age", ago_text(process.created_at, until)),
+        ("lived" if process.ended_at else "age", ago_text(process.created_at, until)),
+        ("ended", f"{ago_text(process.ended_at)} ago" if process.ended_at else ""),
         ("ready after", ago_text(process.created_at, process.ready_at) if process.ready_at else ""),
         (
             "memory",
@@ -76,7 +77,10 @@ def of_daemon(daemon: DaemonInfo) -> RenderableType:
         ("limits", daemon.limits_backend),
         ("processes", str(daemon.processes)),
         ("threads", f"{daemon.threads_running} running in {daemon.slots} slots, {daemon.threads_ready} ready"),
-        ("memory", f"{bytes_text(daemon.memory_reserved) if daemon.memory_reserved else 'nothing'} reserved of {bytes_text(daemon.memory_limit)}"),
+        (
+            "memory",
+            f"{bytes_text(daemon.memory_reserved) if daemon.memory_reserved else 'nothing'} reserved of {bytes_text(daemon.memory_limit)}",
+        ),
         ("machine", _machine(daemon.machine)),
     ]
     names = list(dict.fromkeys(key for server in daemon.servers.values() for key in server))

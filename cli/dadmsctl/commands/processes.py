@@ -8,16 +8,18 @@ import click
 import msgspec
 
 from dadms_ipc import requests
+from dadmsctl.attempts import Several, attempt
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
 from dadmsctl.limits import limits_from
 from dadmsctl.options import as_json, limits, pass_door
 from dadmsctl.quantities import ago_text, bytes_text, seconds
 from dadmsctl.reading import read_config, read_environment
-from dadmsctl.terminal import console, table, write_json
+from dadmsctl.terminal import console, write_json
 from dadmsctl.waiting import await_end, exit_of, sentence_of
 
-PS_COLUMNS = (">PID", "NAME", "ORCHESTRATOR", "STATUS", ">OS PID", ">AGE", ">MEMORY", ">CPU s", ">WORKERS", "THREADS", "CAUSE")
+PS_COLUMNS = (">PID", "NAME", "ORCHESTRATOR", "STATUS", ">OS PID", ">LIVED", ">MEMORY", ">CPU s", ">WORKERS", "THREADS", "CAUSE")
+PS_IMPORTANCE = ("PID", "NAME", "STATUS", "LIVED", "MEMORY", "CPU s", "CAUSE", "WORKERS", "OS PID", "ORCHESTRATOR", "THREADS")
 
 
 @click.command()
@@ -31,7 +33,9 @@ def ps(door: Door, include_ended: bool, as_json: bool) -> None:
     if as_json:
         write_json(found)
     else:
-        console().print(table(PS_COLUMNS, (_row(process) for process in found)))
+        from dadmsctl.listing import show
+
+        show(PS_COLUMNS, PS_IMPORTANCE, map(_row, found))
 
 
 def _row(process: requests.ProcessInfo) -> tuple[str, ...]:
@@ -59,7 +63,7 @@ def status(door: Door, pid: int | None, as_json: bool) -> None:
     """Show a process with its limits, or the daemon with its servers."""
     from dadmsctl.status import of_daemon, of_process
 
-    with door.connect() as client:
+    with door.connect() as client, attempt(f"show {pid}"):
         answer = client.call(requests.Status(pid))
     if as_json:
         write_json(answer)
@@ -123,13 +127,21 @@ def spawn(
 @click.option("--timeout", type=seconds, default=30.0, show_default=True, help="Seconds that they have to end.")
 @pass_door
 def kill(door: Door, pids: tuple[int, ...], force: bool, reason: str, no_wait: bool, timeout: float) -> None:
-    """End processes, each with everything that it started."""
+    """End processes, each with everything that it started.
+
+    Of several, all are tried; exits with 4 when one of them cannot be killed.
+    """
+    several, told = Several(), []
     with door.connect() as client:
-        for pid in pids:
-            client.call(requests.Kill(pid, force=force, reason=reason))
+        for pid in dict.fromkeys(pids):
+            with several.attempt(f"kill {pid}"):
+                client.call(requests.Kill(pid, force=force, reason=reason))
+                told.append(pid)
         deadline = time.monotonic() + timeout
-        for pid in () if no_wait else pids:
-            await_end(client, pid, timeout=max(0.0, deadline - time.monotonic()))
+        for pid in () if no_wait else told:
+            with several.attempt(f"wait for {pid}"):
+                await_end(client, pid, timeout=max(0.0, deadline - time.monotonic()))
+    several.finish()
 
 
 @click.command()
@@ -141,13 +153,16 @@ def kill(door: Door, pids: tuple[int, ...], force: bool, reason: str, no_wait: b
 def wait(door: Door, pids: tuple[int, ...], until: str, timeout: float | None, as_json: bool) -> None:
     """Wait until processes have ended; exits with 1 when one of them failed."""
     deadline = None if timeout is None else time.monotonic() + timeout
+    several, answers = Several(), []
     with door.connect() as client:
-        answers = [
-            await_end(client, pid, until=until, timeout=None if deadline is None else max(0.0, deadline - time.monotonic())) for pid in pids
-        ]
+        for pid in pids:
+            with several.attempt(f"wait for {pid}"):
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                answers.append(await_end(client, pid, until=until, timeout=left))
     if as_json:
-        write_json(answers)
+        if answers:
+            write_json(answers)
     else:
         for answer in answers:
             click.echo(sentence_of(answer))
-    raise Finished(max(exit_of(answer) for answer in answers))
+    several.finish(max(map(exit_of, answers), default=Exit.DONE))

@@ -1,7 +1,7 @@
 """Watching: logs and events, once or as they come."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,8 @@ import click
 
 from dadms_ipc import requests
 from dadms_ipc.requests import EventInfo
+from dadmsctl import loglines
+from dadmsctl.attempts import attempt
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.terminal import printable, write_json_line
@@ -24,27 +26,30 @@ LOOK = 0.5  # seconds between looks at a log that is followed; a file says nothi
 @click.argument("pid", type=int)
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Go on until the process has ended.")
 @click.option("--lines", "-n", type=click.IntRange(min=0), help="Only the last so many lines of what there is.")
+@as_json
 @pass_door
-def logs(door: Door, pid: int, is_followed: bool, lines: int | None) -> None:
-    """Print what a process and its workers wrote to stdout and stderr."""
-    with door.connect() as client:
+def logs(door: Door, pid: int, is_followed: bool, lines: int | None, as_json: bool) -> None:
+    """Print what a process and its workers wrote to stdout and stderr; with --json, one object a line."""
+    reader = loglines.LineReader()
+
+    def show(lines: Iterable[str]) -> None:
+        for line in lines:
+            if as_json:
+                write_json_line(loglines.read(line))
+            else:
+                click.echo(printable(line))
+
+    with door.connect() as client, attempt(f"read the log of {pid}"):
         offset = 0 if lines is None else last_lines(client, pid, lines)
         while True:
             is_over = not is_followed or client.call(requests.Wait(pid, timeout=LOOK)).status in ENDED
-            offset = show_from(client, pid, offset)
+            while (piece := client.call(requests.ReadLog(pid, offset))).data:
+                show(reader.take(piece.data))
+                offset = piece.offset + len(piece.data)
+            sys.stdout.flush()
             if is_over:
+                show(reader.end())
                 return
-
-
-def show_from(client: "Client", pid: int, offset: int) -> int:
-    """Print a log from an offset to its end, and give that."""
-    while True:
-        piece: requests.LogPiece = client.call(requests.ReadLog(pid, offset))
-        if not piece.data:
-            return offset
-        sys.stdout.write(printable(piece.data.decode(errors="replace")))
-        sys.stdout.flush()
-        offset = piece.offset + len(piece.data)
 
 
 def last_lines(client: "Client", pid: int, count: int) -> int:

@@ -73,6 +73,48 @@ def test_thread_ls_shows_the_running_thread(at: tuple[str, str], ctl: Ctl, sleep
     assert "Do sleep" in ctl(*at, "thread", "ls").stdout
 
 
+def test_thread_kill_ends_a_running_thread_and_refuses_those_that_are_none(at: tuple[str, str], ctl: Ctl, sleeper: int) -> None:
+    [thread] = json.loads(ctl(*at, "thread", "ls", str(sleeper), "--json").stdout)
+    done = ctl(*at, "thread", "kill", "999999", str(thread["tid"]))
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "dadmsctl: cannot kill thread 999999: there is none\n"
+    [process] = json.loads(ctl(*at, "wait", str(sleeper), "--json").stdout)
+    assert process["status"] == "failed"
+    assert "Do sleep" in process["reason"]
+    [thread] = json.loads(ctl(*at, "thread", "ls", str(sleeper), "--json").stdout)
+    assert (thread["state"], thread["cause"]) == ("terminated", "terminated")
+    done = ctl(*at, "thread", "kill", str(thread["tid"]))
+    assert (done.returncode, done.stderr) == (4, f"dadmsctl: cannot kill thread {thread['tid']}: it has ended (terminated)\n")
+
+
+def test_of_several_processes_those_are_killed_that_can_be(
+    at: tuple[str, str], ctl: Ctl, linear: Linear, handlers: Handlers, sleeper: int
+) -> None:
+    other = int(ctl(*at, "run", linear("sleep"), "--handlers", handlers(SLEEPS), "--detach").stdout)
+    done = ctl(*at, "kill", str(sleeper), "999999", str(other))
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith("dadmsctl: cannot kill 999999: no process 999999")
+    assert done.stderr.count("\n") == 1
+    assert json.loads(ctl(*at, "ps", "--json").stdout) == []
+    waited = ctl(*at, "wait", "999999", str(sleeper), str(other), "--json")
+    assert waited.returncode == 4
+    assert [process["pid"] for process in json.loads(waited.stdout)] == [sleeper, other]
+    assert waited.stderr.startswith("dadmsctl: cannot wait for 999999: no process 999999")
+
+
+def test_a_log_for_programs_has_an_object_a_line(at: tuple[str, str], ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
+    source = "@handler('quick')\ndef quick(task):\n    print('two\\nlines')\n"
+    pid = ctl(*at, "run", linear("quick"), "--handlers", handlers(source), "--detach").stdout.strip()
+    ctl(*at, "wait", pid)
+    text = ctl(*at, "logs", pid).stdout.splitlines()
+    lines = [json.loads(line) for line in ctl(*at, "logs", pid, "--json").stdout.splitlines()]
+    assert [line["text"] for line in lines] == ["two", "lines"]
+    for line, written in zip(lines, text, strict=True):
+        assert set(line) == {"time", "incarnation", "text"}
+        assert line["incarnation"] == 1
+        assert written == f"{line['time']} {pid}.1 {line['text']}"
+
+
 def test_logs_show_what_tasks_wrote_without_sending_it_to_the_terminal(at: tuple[str, str], start: Start, ctl: Ctl, sleeper: int) -> None:
     watch = start(*at, "logs", "-f", str(sleeper))
     lines = await_line(watch, "the task speaks")
@@ -119,12 +161,20 @@ def test_a_detached_run_is_waited_for_like_any_process(at: tuple[str, str], ctl:
 
 
 @pytest.mark.parametrize(
-    "command", [["status", "999999"], ["kill", "999999"], ["wait", "999999"], ["logs", "999999"], ["spawn", "no_such_orchestrator"]]
+    "command",
+    [
+        ["status", "999999"],
+        ["kill", "999999"],
+        ["thread", "ls", "999999"],
+        ["wait", "999999"],
+        ["logs", "999999"],
+        ["spawn", "no_such_orchestrator"],
+    ],
 )
 def test_what_does_not_exist_is_refused_by_name(command: list[str], at: tuple[str, str], ctl: Ctl) -> None:
     done = ctl(*at, *command)
     assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr.startswith("dadmsctl: ")
+    assert done.stderr.startswith("dadmsctl: cannot ")
     assert command[-1] in done.stderr
     assert done.stderr.count("\n") == 1
 

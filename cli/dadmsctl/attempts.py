@@ -1,0 +1,47 @@
+"""What a command attempts, one thing or several: a refusal says what could not be done, and of several the others are done all the same.
+
+The kernel says ``no process 99``; what it was to be done to is known here: ``cannot kill 99: no process 99``.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from dadms_ipc.errors import DadmsError, RequestRefused, Unreachable
+from dadmsctl.exits import Exit, Finished, code_of
+from dadmsctl.terminal import printable
+
+
+@contextmanager
+def attempt(what: str) -> Iterator[None]:
+    """Begin a refusal with what was attempted: ``kill 99``."""
+    try:
+        yield
+    except RequestRefused as error:
+        if str(error).startswith("cannot "):
+            raise
+        raise RequestRefused(f"cannot {what}: {error}") from error
+
+
+class Several:
+    """Attempts one thing after the other; each failure is a line at once, and the first one's code is that of the command."""
+
+    def __init__(self) -> None:
+        self._code = Exit.DONE
+
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """Go on after a failure, unless nobody is there to ask."""
+        try:
+            with attempt(what):
+                yield
+        except Unreachable:
+            raise
+        except DadmsError as error:
+            click.echo(printable(f"dadmsctl: {' '.join(str(error).split())}"), err=True)
+            self._code = self._code or code_of(error)
+
+    def finish(self, code: Exit = Exit.DONE) -> None:
+        """End the command with the code of the first failure, else with ``code``."""
+        raise Finished(self._code or code)

@@ -1,0 +1,32 @@
+"""A log in pieces is the same lines as a log at once, and each line says when, by which incarnation, and what."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dadmsctl.loglines import LineReader, LogLine, read
+from dadmsd.logger.lines import Lines
+
+
+@given(st.text(), st.data())
+def test_lines_do_not_depend_on_where_the_pieces_end(text: str, data: st.DataObject) -> None:
+    content = text.encode(errors="surrogatepass")
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=5)))
+    reader = LineReader()
+    pieces = [content[begin:end] for begin, end in itertools.pairwise([0, *cuts, len(content)])]
+    lines = [line for piece in pieces for line in reader.take(piece)]
+    lines += reader.end()
+    whole = content.decode(errors="replace").split("\n")
+    assert lines == (whole if whole[-1] else whole[:-1])
+
+
+def test_a_line_of_the_logger_is_taken_apart() -> None:
+    writer = Lines("1001.2")
+    [line] = LineReader().take(writer.take(b"two words  {}\n", 1.25))
+    assert read(line) == LogLine("1970-01-01T00:00:01.250Z", 2, "two words  {}")
+
+
+def test_what_the_logger_says_about_the_file_is_text_alone() -> None:
+    assert read("[logger: 3 bytes were lost here: the disk is full]").time is None
+    assert read("").text == ""
