@@ -1,6 +1,7 @@
 """A batch on a daemon: a decision process that serves it alone, the rows, how far they are, and the end of all of it.
 
-1. The process ends with the batch, with a summary as its outcome. Whatever else ends the command, it is killed; when the command itself is killed, it ends after IDLE.
+1. The process ends with the batch, with a summary as its outcome. Whatever else ends the command, it is killed; when the command itself is killed, it ends after the
+   idle time-out that it was started with.
 2. Results go to the output as they come. A batch that is broken off leaves those that were written.
 3. Progress and summary are for stderr, as stdout may be the output.
 """
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from dadms_ipc.client import Client
 
-IDLE = 900.0  # seconds without a chunk, after which the process takes its asker for dead; whoever reads the output may be slow
 CHUNK_PATIENCE = 3000.0  # seconds for an answer; every thread has a time-out, and the bus keeps a message for an hour
 PROGRESS_EVERY = 0.1  # seconds between two looks at the screen
 
@@ -112,10 +112,8 @@ def run(door: Door, asked: Asked, rows: RowFile, writer: Writer) -> Exit:
                 asyncio.run(_exchange(place, pid, rows, _Teller(rows, writer, tally), asked.caps["workers"]))
                 process = await_end(client, pid, timeout=place.timeout)
         except BaseException as error:
-            process = _broken_off(client, pid, error)  # raises it again, unless the process itself had ended
+            process = _broken_off(client, pid, tally, error)  # raises it again, unless the process itself had ended
         if process.status != "completed":
-            if tally.rows:
-                click.echo(f"broken off after {tally}", err=True)
             ending.tell_failure(process, running.log_of(client, process), keeps_log=private is None)
             return Exit.FAILED
     for name in getattr(writer, "dropped", ()):
@@ -139,12 +137,13 @@ async def _exchange(place: Door, pid: int, rows: RowFile, teller: "_Teller", wor
         await client.request(str(pid), msgspec.msgpack.encode({"done": teller.tally.summary()}), topic=TOPIC)
 
 
-def _broken_off(client: "Client", pid: int, error: BaseException) -> requests.ProcessInfo:
+def _broken_off(client: "Client", pid: int, tally: Tally, error: BaseException) -> requests.ProcessInfo:
     """Give the process when it was its end that broke the batch off; else end it, and raise the error again."""
+    if tally.rows:
+        click.echo(f"broken off after {tally}", err=True)
     if isinstance(error, RequestRefused):
-        process: requests.ProcessInfo = client.call(requests.Status(pid))
-        if process.ended_at:
-            return process
+        with contextlib.suppress(DadmsError):
+            return await_end(client, pid, timeout=client.timeout)  # the bus refuses before the last of it has ended
     with contextlib.suppress(DadmsError):
         client.call(requests.Kill(pid, reason="its batch was broken off"))
     raise error

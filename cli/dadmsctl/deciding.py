@@ -66,7 +66,7 @@ def show(answer: Answer, name: str) -> None:
 
     screen = console(pipe_width=running.PAGE_WIDTH)
     screen.print(Text(printable(name), style="bold"))
-    screen.print(Text("null", style="yellow") if answer.value is None else view(answer.value))
+    screen.print(Text("null", style="yellow") if answer.value is None else view(exact(answer.value)))
     if answer.rules:
         screen.print(Text("\nRULES THAT MATCHED", style="bold"))
         screen.print(_rules(answer.rules[:RULES_SHOWN]))
@@ -77,6 +77,18 @@ def show(answer: Answer, name: str) -> None:
         screen.print(Text("\nWHY IT IS NULL", style="bold"))
         for line in _nulls(answer):
             screen.print(Text(printable(line)), soft_wrap=True)
+
+
+def exact(value: Any) -> Any:
+    """Give a value with its scalars as FEEL writes them: a decision's digits are not for rounding."""
+    match value:
+        case dict():
+            return {name: exact(item) for name, item in value.items()}
+        case list():
+            return [exact(item) for item in value]
+        case str():
+            return value
+    return msgspec.json.encode(value).decode()
 
 
 def _rules(rules: list[dict[str, Any]]) -> "RenderableType":

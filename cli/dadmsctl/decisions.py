@@ -126,7 +126,9 @@ def warnings_of(checked: Checked, decision: Decision, given: Collection[str]) ->
         known_names = {name for known in checked.inputs for name in known.names}
         candidates = absent + sorted(known_names - set(absent))  # of two that are as near, the one that is missing is meant
         own = [known.names[0] for known in checked.inputs]
-        lines += [f'the model knows no input "{name}": {_nearest(name, candidates, "input", own)}' for name in given if name not in known_names]
+        lines += [
+            f'the model knows no input "{name}": {_nearest(name, candidates, "input", own)}' for name in given if name not in known_names
+        ]
     lines += [f'the input "{known.names[0]}" ({known.type}) was not given, and is null' for known in missing]
     return lines
 

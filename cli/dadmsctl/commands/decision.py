@@ -20,7 +20,8 @@ from dadmsctl.terminal import printable, write_json
 
 FILE = click.Path(path_type=Path)
 SEVERITIES = ("error", "warning")  # as they are shown, the worst first
-SERVES = {"serves": True, "idle_timeout": 900.0}  # the process of a batch: for rows that come, and gone when nobody sends any (batchrun.py)
+# The process of a batch: for rows that come, and gone when for so many seconds none do; whoever reads the output may be slow (batchrun.py).
+SERVES = {"serves": True, "idle_timeout": 900.0}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -82,6 +82,10 @@ def test_every_command_that_needs_a_daemon_says_so_in_one_line(run: Run, argumen
         (["run", "x.bpmn", "--set", "a"], "--set needs name=value"),
         (["--timeout", "-1", "ps"], "seconds above zero"),
         (["wait", "1", "--until", "tomorrow"], "tomorrow"),
+        (["decision", "eval"], "MODEL"),
+        (["decision", "eval", "x.dmn", "--set", "a"], "--set needs name=value"),
+        (["decision", "batch", "x.dmn"], "--rows"),
+        (["decision", "batch", "x.dmn", "--rows", "r.csv", "--workers", "0"], "0"),
     ],
 )
 def test_a_mistake_in_the_command_is_one_line_and_code_2(run: Run, arguments: list[str], hint: str) -> None:
@@ -94,7 +98,14 @@ def test_a_mistake_in_the_command_is_one_line_and_code_2(run: Run, arguments: li
 
 @pytest.mark.parametrize(
     "arguments",
-    [[name, "--help"] for name in COMMANDS] + [["--help"], ["thread", "ls", "--help"], ["config", "check", "-h"], ["--version"]],
+    [[name, "--help"] for name in COMMANDS]
+    + [
+        ["--help"],
+        ["thread", "ls", "--help"],
+        *(["decision", name, "--help"] for name in ("eval", "validate", "batch")),
+        ["config", "check", "-h"],
+        ["--version"],
+    ],
 )
 def test_every_command_has_help(run: Run, arguments: list[str]) -> None:
     code, output, errors = run(*arguments)
@@ -108,6 +119,9 @@ def test_every_command_has_help(run: Run, arguments: list[str]) -> None:
         (["run", "{}/absent.bpmn"], "No such file or directory"),
         (["run", "{}"], "Is a directory"),
         (["run", "{}/absent.dmn"], "No such file or directory"),
+        (["decision", "eval", "{}/absent.dmn"], "No such file or directory"),
+        (["decision", "validate", "{}"], "Is a directory"),
+        (["decision", "batch", "{}/absent.dmn", "--rows", "{}/r.csv"], "No such file or directory"),
         (["run", "{}/x.bpmn", "--input", "{}/absent.json"], "cannot read the input"),
         (["run", "{}/x.bpmn", "--handlers", "{}/absent.py"], "cannot read the handlers module"),
         (["run", "{}/x.bpmn", "--set", "a=NaN"], "NaN is not JSON"),
