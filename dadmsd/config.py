@@ -1,7 +1,7 @@
 """The configuration file: which keys there are, their defaults and ranges, and what is wrong with one that is refused.
 
 One TOML file, a table for each server's concern. Rule 1: a key that is not here is an error, with the nearest name that is. Rule 2: every error is found in
-one reading, each with its line. Rule 3: the keeper checks the file once, at its start, and every server reads the keeper's copy of it (docs/reference/keeper.md),
+one reading, each with its line. Rule 3: a key that is understood and that nothing obeys yet is in NOT_IN_FORCE, and whoever sets it is told. Rule 4: the keeper checks the file once, at its start, and every server reads the keeper's copy of it (docs/reference/keeper.md),
 so that a half-edited file never stops a server from being restarted.
 """
 
@@ -70,6 +70,29 @@ class Config(Table, frozen=True):
     message_bus: MessageBus = MessageBus()
     resource_manager: ResourceManager = ResourceManager()
     daemon: Daemon = Daemon()
+
+
+# "table.key" of what is read and obeyed by nothing yet -> what happens instead
+NOT_IN_FORCE = {
+    "process_kernel.cleanup_interval_ms": "processes that ended stay in the table",
+    "thread_scheduler.scheduling_interval_ms": "a thread is dispatched by the event that makes it ready, and nothing looks at intervals",
+    "thread_scheduler.policy": "processes take turns, and the threads of one start in the order in which they were submitted",
+    "message_bus.message_timeout_ms": "a message is delivered once, and its own deadline alone ends it",
+    "message_bus.retry_attempts": "a message is delivered once, or its sender is told that it was not",
+    "resource_manager.disk_limit_mb": "nothing counts what is written to disk",
+}
+
+
+def warnings(config: Config, text: str) -> list[str]:
+    """Say which keys of a file are set to what will not happen; one that repeats its default promises nothing."""
+    lines = []
+    for name, instead in NOT_IN_FORCE.items():
+        table, _, key = name.partition(".")
+        value = getattr(getattr(config, table), key)
+        if value != getattr(getattr(Config(), table), key):
+            written = f'"{value}"' if isinstance(value, str) else value
+            lines.append(f"line {line_of(text, table, key)}: [{table}] {key} = {written} is not in force yet: {instead}")
+    return lines
 
 
 def load(path: Path | str | None) -> Config:

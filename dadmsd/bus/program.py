@@ -23,6 +23,7 @@ from dadms_ipc.codec import BATCH_BYTES, BATCH_HEADER, BATCHED_BODY, encode_batc
 from dadms_ipc.envelope import BATCH_LIMIT, BODY_LIMIT, CONTROL_BODY_LIMIT, Door, Header
 from dadms_ipc.errors import ChannelClosed, PeerViolation
 from dadms_ipc.paths import CONTROL_SOCKET, DATA_SOCKET
+from dadmsd import config
 from dadmsd.bus.core.bus import Bus
 from dadmsd.bus.core.events import (
     Audit,
@@ -59,9 +60,8 @@ class Program:
 
     def __init__(self, keeper_channel: "Channel[keeper.FromKeeper]", welcome: keeper.Welcome, *, ceiling: int) -> None:
         roles = {0: "admin", os.geteuid(): "admin"}
-        self._bus = Bus(
-            os.urandom(16), roles=roles, bounds=Bounds(connections=2 * ceiling), incarnation=welcome.incarnation, os_pid=os.getpid()
-        )
+        bounds = Bounds(connections=2 * ceiling, queue=config.load(welcome.config).message_bus.max_queue_size)
+        self._bus = Bus(os.urandom(16), roles=roles, bounds=bounds, incarnation=welcome.incarnation, os_pid=os.getpid())
         self._keeper = keeper_channel
         self._link: Channel[link.FromKernel] | None = None
         self._has_overflowed = False

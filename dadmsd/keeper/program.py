@@ -39,6 +39,8 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
     is_private = lease_fd is not None
     text = None if config is None else configuration.read(config)
     checked = configuration.Config() if text is None else configuration.parse(text, str(config))
+    for warning in configuration.warnings(checked, text or ""):
+        print(f"dadmsd: warning: {config} {warning}", file=sys.stderr)  # noqa: T201 - no voice yet
     mode = 0o755 if os.geteuid() == 0 and not is_private else 0o700
     directories.check_length(runtime_dir)
     is_made = directories.prepare(runtime_dir, mode)

@@ -98,3 +98,37 @@ def test_the_example_of_the_reference_page_is_accepted() -> None:
     example = page.partition("```toml\n")[2].partition("```")[0]
     assert example
     assert config.parse(example, "configuration.md") != config.Config()
+
+
+def keys() -> list[str]:
+    tables = config.Config()
+    return [f"{table}.{key}" for table in tables.__struct_fields__ for key in getattr(tables, table).__struct_fields__]
+
+
+@pytest.mark.parametrize("name", keys())
+def test_a_key_is_read_by_the_daemon_or_known_to_be_not_in_force(name: str) -> None:
+    sources = [path for path in (Path(__file__).parents[2] / "dadmsd").rglob("*.py") if path.name != "config.py"]
+    is_read = any(f".{name}" in path.read_text() for path in sources)
+    assert is_read != (name in config.NOT_IN_FORCE)
+
+
+def test_what_is_not_in_force_is_a_known_key() -> None:
+    assert set(config.NOT_IN_FORCE) <= set(keys())
+
+
+def test_a_key_that_nothing_obeys_is_a_warning_with_its_line_when_it_is_not_its_default() -> None:
+    text = '[thread_scheduler]\npolicy = "fair"\nthread_timeout_ms = 5\n[message_bus]\nretry_attempts = 3\nmessage_timeout_ms = 1\n'
+    assert config.warnings(config.parse(text, "x.toml"), text) == [
+        f'line 2: [thread_scheduler] policy = "fair" is not in force yet: {config.NOT_IN_FORCE["thread_scheduler.policy"]}',
+        f"line 6: [message_bus] message_timeout_ms = 1 is not in force yet: {config.NOT_IN_FORCE['message_bus.message_timeout_ms']}",
+    ]
+    assert config.warnings(config.Config(), "") == []
+
+
+def test_the_reference_page_says_of_each_key_whether_it_is_in_force() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
+    for name in keys():
+        table, _, key = name.partition(".")
+        section = page.partition(f"## `[{table}]`")[2].partition("\n## ")[0]
+        [row] = [line for line in section.splitlines() if line.startswith(f"| `{key}`")]
+        assert row.endswith("| **not yet:** " + config.NOT_IN_FORCE[name] + " |" if name in config.NOT_IN_FORCE else "| yes |"), row

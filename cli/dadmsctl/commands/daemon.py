@@ -14,15 +14,19 @@ from dadmsctl.exits import Exit, Finished
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import seconds
 from dadmsctl.siblings import ask
-from dadmsctl.terminal import write_json
+from dadmsctl.terminal import printable, write_json
 
-# Asked as a program, as only the daemon's own code knows its keys: prints the configuration with its defaults, or one line for each mistake.
+# Asked as a program, as only the daemon's own code knows its keys: prints the configuration with its defaults, and one line for each warning or mistake.
 _CHECK = """
 import sys, msgspec
 from dadms_ipc.errors import DadmsError
-from dadmsd.config import load
+from dadmsd.config import parse, read, warnings
 try:
-    sys.stdout.buffer.write(msgspec.json.encode(load(sys.argv[1])))
+    text = read(sys.argv[1])
+    config = parse(text, sys.argv[1])
+    for line in warnings(config, text):
+        print(f"warning: {sys.argv[1]} {line}", file=sys.stderr)
+    sys.stdout.buffer.write(msgspec.json.encode(config))
 except DadmsError as error:
     sys.exit(str(error))
 """
@@ -57,10 +61,10 @@ def config() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @as_json
 def check(file: Path, as_json: bool) -> None:
-    """Check a configuration file without a daemon: every mistake with its line."""
+    """Check a configuration file without a daemon: every mistake with its line, and what is not in force yet."""
     answer = ask(f'check "{file}"', ["-c", _CHECK, str(file)])
     for line in answer.complaints:
-        click.echo(f"dadmsctl: {line}", err=True)
+        click.echo(printable(f"dadmsctl: {line}"), err=True)
     if not answer.is_yes:
         raise Finished(Exit.REFUSED)
     if as_json:
