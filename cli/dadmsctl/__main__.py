@@ -11,6 +11,9 @@ from dadmsctl.cli import cli
 from dadmsctl.exits import Exit, Finished, code_of
 from dadmsctl.terminal import printable
 
+# A group without a command: its message is the whole help. Click before 8.2 prints that itself, and has no such error.
+HELP_ASKED: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
 
 def run(arguments: list[str] | None = None) -> int:
     """Run a command and give its exit code."""
@@ -23,6 +26,9 @@ def run(arguments: list[str] | None = None) -> int:
     except Finished as finished:
         return finished.code
     except click.UsageError as error:
+        if isinstance(error, HELP_ASKED):
+            sys.stderr.write(f"{error.format_message()}\n")
+            return Exit.USAGE
         hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
         return say(f"{error.format_message()}{hint}", Exit.USAGE)
     except click.ClickException as error:

@@ -2,6 +2,9 @@
 
 A daemon runs where its control socket takes a connection. While its bus is being restarted nobody listens, but the keeper still holds the lock of the runtime
 directory, which ``/proc/locks`` tells without touching it (to try the lock would make a daemon that starts at that moment believe that another one runs).
+
+``dadmsd &`` gives the prompt back before the lock is taken. So where nobody holds it, a dadmsd that was started a moment ago and means this directory is waited for
+(starting.py).
 """
 
 import socket
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dadms_ipc import paths
 from dadms_ipc.errors import Unreachable
+from dadmsctl.starting import await_start
 
 if TYPE_CHECKING:
     from dadms_ipc.client import Client
@@ -24,7 +28,7 @@ class Door:
     timeout: float
 
     def connect(self) -> "Client":
-        """Give a client of the daemon that runs here; raises Unreachable at once where none does."""
+        """Give a client of the daemon that runs here; raises Unreachable at once where none does or is about to."""
         if not self.is_running():
             raise Unreachable(f'cannot reach a daemon: none runs on "{self.runtime_dir}"; dadmsd starts one, dadmsctl run brings its own')
         from dadms_ipc.client import Client  # brings pyzmq, which --help and mistakes need not wait for
@@ -33,6 +37,9 @@ class Door:
 
     def is_running(self) -> bool:
         """Tell whether a daemon runs here, without asking it anything."""
+        return self._runs_now() or await_start(self.runtime_dir, self._runs_now, self.timeout)
+
+    def _runs_now(self) -> bool:
         return _is_listening(self.runtime_dir / paths.CONTROL_SOCKET) or self.keeper_pid() is not None
 
     def keeper_pid(self) -> int | None:

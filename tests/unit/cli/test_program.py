@@ -113,6 +113,15 @@ def test_every_command_has_help(run: Run, arguments: list[str]) -> None:
     assert output
 
 
+@pytest.mark.parametrize("arguments", [[], ["thread"], ["config"], ["decision"]])
+def test_a_group_without_a_command_shows_its_help_in_lines(run: Run, arguments: list[str]) -> None:
+    code, output, errors = run(*arguments)
+    _, helped, _ = run(*arguments, "--help")
+    assert code in (Exit.DONE, Exit.USAGE)
+    assert (output + errors).strip() == helped.strip()
+    assert helped.count("\n") > 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
