@@ -3,8 +3,10 @@
 1. The engine's own check judges a model (of a decision: decisions.py); its findings are shown as they are, a line each (``file:line: reason``).
 2. A decision that a business-rule task refers to must be in a ``.dmn`` file that was given, or in one beside the model.
 3. Values that forms demand and that nobody gave are asked for here, all of them at once, in the words that would give them.
+4. A value whose name stands nowhere in what is run, but nearly so in a form or a condition, is a warning: it may be meant for a task that makes up its names.
 """
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from dadmsctl.decisions import prepared
 from dadmsctl.job import Job, ModelUnfit, packed
 from dadmsctl.reading import read_file
 from dadmsctl.siblings import ask
+
+NEAR = 0.7  # of difflib's likeness: one slip in a word of four letters, or two letters the wrong way round in one of five
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -74,6 +78,7 @@ class Checked(msgspec.Struct, frozen=True):
     topics: list[str] = []
     user_tasks: list[UserTask] = []
     start_fields: list[Field] = []
+    condition_variables: list[str] = []
     calls: list[Call] = []
     warnings: list[Finding] = []
 
@@ -84,33 +89,36 @@ class Refusal(msgspec.Struct, frozen=True):
     refused: list[Finding] = []
 
 
-def prepare(path: Path, given: Mapping[str, Any], decisions: Sequence[Path], decision: str | None) -> Job:
-    """Put a job together; raises RequestRefused, ModelUnfit with every reason."""
+def prepare(path: Path, given: Mapping[str, Any], decisions: Sequence[Path], decision: str | None, handlers: bytes = b"") -> Job:
+    """Put a job together, where ``handlers`` is the text of a handlers module; raises RequestRefused, ModelUnfit with every reason."""
     if path.suffix.lower() == ".dmn":
         return prepared(path, given, decisions, decision)[0]
     if decision is not None:
         raise RequestRefused(f'cannot evaluate "{decision}": {path.name} is no .dmn file')
-    return _bpmn_job(path, given, decisions)
+    return _bpmn_job(path, given, decisions, handlers)
 
 
-def _bpmn_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path]) -> Job:
+def _bpmn_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path], handlers: bytes) -> Job:
     source = read_file(path, "the model")
     checked = check(path)
     missing = values_missing(checked, given)
     if missing:
         raise ModelUnfit(f'cannot run "{path.name}": values are missing; --input FILE with a JSON object gives many at once', missing)
     called = dict.fromkeys(call.file for call in checked.calls if Path(call.file).name != path.name)
+    siblings = {Path(file).name: read_file(Path(file), "the called model") for file in called}
+    tables = decision_files(path, checked, decisions)
     config = {
         "model": {"name": path.name, "source": source},
-        "siblings": {Path(file).name: read_file(Path(file), "the called model") for file in called},
-        "decisions": decision_files(path, checked, decisions),
+        "siblings": siblings,
+        "decisions": tables,
         "variables": dict(given),
         "answers": dict(given),
     }
+    texts = [source, *siblings.values(), *tables.values(), handlers]
     work = [task for task in checked.tasks if task.kind not in ("user", "manual")]
     headline = f"{path.name}: {checked.name or path.stem}, {_count(len(work), 'task')}"
     headline += f" of {_count(len(checked.topics), 'topic')}" if checked.topics else ""
-    return Job(path.stem, "bpmn", packed(config), headline, [str(warning) for warning in checked.warnings])
+    return Job(path.stem, "bpmn", packed(config), headline, [*map(str, checked.warnings), *misspelt(checked, given, texts)])
 
 
 def check(path: Path) -> Checked:
@@ -133,6 +141,19 @@ def values_missing(checked: Checked, given: Mapping[str, Any]) -> list[str]:
         absent = [field.name for field in fields if _is_demanded(field) and not any(field.name in source for source in sources)]
         if absent:
             lines.append(f"{who} needs: {' '.join(f'--set {name}=…' for name in absent)}")
+    return lines
+
+
+def misspelt(checked: Checked, given: Iterable[str], texts: Iterable[bytes]) -> list[str]:
+    """Say which names were given that stand in none of the texts of a run (models, decisions, handlers) and look like one that is read."""
+    forms = [*checked.start_fields, *(field for task in checked.user_tasks for field in task.fields)]
+    read = list(dict.fromkeys([*(field.name for field in forms), *checked.condition_variables]))
+    words = {word for text in texts for word in re.findall(r"\w+", text.decode(errors="replace"))}
+    lines = []
+    for name in given:
+        near = difflib.get_close_matches(name, read, n=1, cutoff=NEAR) if not words.issuperset(re.findall(r"\w+", name)) else []
+        if near:
+            lines.append(f'nothing in the model reads "{name}"; did you mean "{near[0]}"?')
     return lines
 
 

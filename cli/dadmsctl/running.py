@@ -72,8 +72,6 @@ def detach(door: Door, asked: Asked) -> int:
 
 def _introduce(narrator: Narrator, asked: Asked) -> None:
     narrator.say(asked.job.headline + (f", handlers {asked.handlers.name}" if asked.handlers else ""))
-    for warning in asked.job.warnings:
-        narrator.warn(warning)
 
 
 def pursue(place: Door, asked: Asked, narrator: Narrator, *, is_private: bool) -> tuple[Story, requests.ProcessInfo, list[str]]:

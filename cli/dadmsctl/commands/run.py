@@ -59,14 +59,15 @@ def run(
         raise click.UsageError("--detach needs a daemon that stays, and a private one ends with its run")
     began = time.time()
     given = read_variables(inputs, settings)
-    if handlers is not None:
-        read_file(handlers, "the handlers module")
+    module = read_file(handlers, "the handlers module") if handlers is not None else b""
     try:
-        job = prepare(model, given, decisions, decision)
+        job = prepare(model, given, decisions, decision, module)
     except ModelUnfit as unfit:
         for line in unfit.lines:
             click.echo(printable(line), err=True)
         raise
+    for warning in job.warnings:
+        click.echo(printable(f"dadmsctl: warning: {warning}"), err=True)
     from dadmsctl import running  # brings rich, which a refusal need not wait for
 
     asked = running.Asked(job, given, handlers, caps, is_private, quiet, full, as_json, began, time.time())

@@ -8,7 +8,7 @@ import pytest
 from dadms_ipc.errors import RequestRefused
 from dadmsctl.decisions import model_config
 from dadmsctl.job import ModelUnfit
-from dadmsctl.model import Checked, Field, Task, UserTask, decision_files, holds, prepare, values_missing
+from dadmsctl.model import Checked, Field, Task, UserTask, decision_files, holds, misspelt, prepare, values_missing
 
 HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <bpmn:definitions xmlns:bpmn="http://www.omg.org/spec/BPMN/20100524/MODEL" xmlns:camunda="http://camunda.org/schema/1.0/bpmn" targetNamespace="test">
@@ -167,3 +167,30 @@ def test_models_that_a_dmn_file_imports_go_with_it_and_a_circle_of_them_ends(tmp
 def test_a_decision_of_a_bpmn_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestRefused, match=r"order.bpmn is no .dmn file"):
         prepare(written(tmp_path, SERVICE), {}, [], "Discount")
+
+
+def test_a_slip_in_a_name_is_a_warning_with_the_name_that_was_meant(tmp_path: Path) -> None:
+    path = written(tmp_path, FORM)
+    assert prepare(path, {"approved": True, "aproved": False}, [], None).warnings == [
+        'nothing in the model reads "aproved"; did you mean "approved"?'
+    ]
+    assert prepare(path, {"approved": True, "aproved": False}, [], None, b'task.variables["aproved"]').warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "meant"),
+    [
+        ("yaers", b"", "years"),
+        ("year", b"", "years"),
+        ("Years", b"", "years"),
+        ("eligable", b"", "eligible"),
+        ("years", b"", ""),
+        ("month", b"", ""),
+        ("yaers", b"<inputParameter>${yaers + 1}</inputParameter>", ""),
+        ("yaers", b"all_yaers = yaers2", "years"),
+    ],
+)
+def test_a_name_is_misspelt_when_nothing_has_it_and_something_read_is_like_it(name: str, text: bytes, meant: str) -> None:
+    checked = Checked("m.bpmn", user_tasks=[UserTask("t", "T", [Field("years")])], condition_variables=["eligible"])
+    lines = misspelt(checked, [name], [b"${eligible} years", text])
+    assert lines == ([f'nothing in the model reads "{name}"; did you mean "{meant}"?'] if meant else [])
