@@ -47,9 +47,11 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
     if is_private:
         directories.check_removable(runtime_dir)
     lock = Lock(runtime_dir)
+    state_lock = None
     try:
         for directory in (state_dir, state_dir / "logs"):
             directories.prepare(directory, 0o700)
+        state_lock = Lock(state_dir)  # another daemon may have another runtime directory and the same journal
         if killed := predecessors.await_end(runtime_dir):
             print(f"dadmsd: killed what an earlier daemon had left: {', '.join(killed)}", file=sys.stderr)  # noqa: T201 - no voice yet
         directories.sweep(runtime_dir, is_over=False)
@@ -72,6 +74,8 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
     except OSError as error:
         raise HostFailure(f"cannot start dadmsd: {error}") from error
     finally:
+        if state_lock is not None:
+            state_lock.release()
         directories.sweep(runtime_dir, is_over=True)
         lock.release()
         directories.remove(runtime_dir, is_private=is_private, is_made=is_made)

@@ -10,6 +10,7 @@
 import contextlib
 import os
 import selectors
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -258,4 +259,6 @@ class Loop:
         while not self.hands.confinement.end_all() and time.monotonic() < deadline:
             time.sleep(0.01)  # nobody is left who would tell us
         self._journal.close()
+        if self._settings.is_private:  # whoever would have removed it is gone, or removes it as well
+            shutil.rmtree(self._settings.runtime_dir, ignore_errors=True)
         return 0

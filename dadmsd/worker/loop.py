@@ -55,6 +55,7 @@ class Worker:
         self._sending = threading.Lock()  # entries may report progress from threads of their own
         self._next_progress = 0.0  # monotonic, seconds
         self._cpu = 0.0  # of this process when the last thread ended, seconds
+        self._os_pid = os.getpid()
 
     def run(self) -> None:
         """Run batches until ``Finish``, or until the port closes."""
@@ -157,6 +158,8 @@ class Worker:
 
     def _settle(self) -> tuple[float, float]:
         """Go home; give the time, and the CPU time that this process used since the last thread."""
+        if os.getpid() != self._os_pid:
+            os._exit(0)  # a child that the entry forked came back from it: it is no worker, and has nothing to say in its parent's page
         os.fchdir(self._home)
         before = self._cpu
         self._cpu = time.process_time()

@@ -108,13 +108,15 @@ def _be_zygote(gated: Gated) -> Birth | None:
 
 
 def _import(gate: ZygoteGate, surroundings: Surroundings) -> Imported:
-    started = time.monotonic()
+    started, os_pid = time.monotonic(), os.getpid()
     orchestrator = code.import_orchestrator(gate.orchestrator)
     warnings = surroundings.restore(f'orchestrator "{gate.orchestrator}"')
     topics: list[str] = []
     if gate.handlers is not None:
         topics = code.load_handlers(orchestrator, gate.handlers)
         warnings += surroundings.restore(f'handlers "{gate.handlers}"')
+    if os.getpid() != os_pid:
+        os._exit(exits.DONE)  # a child that the code forked came back from its import: there is one zygote
     _orchestrator[:] = [orchestrator]
     return Imported(time.monotonic() - started, count_threads(), orchestrator.version, topics, warnings)
 

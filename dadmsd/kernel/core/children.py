@@ -142,7 +142,9 @@ def on_deadline(state: State, name: str) -> None:
     if child.phase == "forking":
         on_fork_failed(state, events.ForkFailed(name, f"its zygote did not fork it within {state.settings.gate_timeout:g} s"))
         return
-    if child.phase in ("opened", "gated"):
+    if child.role == "main" and state.processes[child.pid].outcome_status:
+        child.intent = child.intent or "lingering"  # its outcome stands; what keeps it from exiting is its own affair
+    elif child.phase in ("opened", "gated"):
         child.intent = child.intent or "not ready"
     step(state, child, "deadline")
     if child.role == "main" and child.phase == "killing":

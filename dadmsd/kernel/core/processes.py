@@ -17,7 +17,7 @@ from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.ledger import Grant, size_text
 from dadmsd.kernel.core.lifecycle import ENDED
-from dadmsd.kernel.core.moves import end, make
+from dadmsd.kernel.core.moves import end, give, make
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.state import MEBIBYTE, State
@@ -246,6 +246,9 @@ def on_outcome(state: State, event: events.OutcomeGiven) -> None:
         process.reason = event.outcome.reason
         state.changed(process)
     if process is not None:
+        child = state.children[event.name]
+        if child.phase in ("opened", "ready"):
+            give(state, child, state.settings.exit_timeout)
         state.do(effects.Tell(event.name, port.Recorded()))
 
 
@@ -276,7 +279,7 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     state.do(effects.Discharge(process.pid, process.incarnation))
     clean = child.exit_how == CLD_EXITED and child.exit_status == 0
     said = process.outcome_status
-    if clean and said == "completed":
+    if said == "completed" and (clean or child.intent == "lingering"):
         _begin_end(state, process, "completed", "completed", "")
     elif oom:
         _begin_end(state, process, "failed", "oom", f"out of memory: {oom}")

@@ -108,6 +108,7 @@ class Results(Record):
     last_sequence: int
     facts: bytes  # msgpack: a list of ThreadInfo
     payload: bytes | None  # msgpack: a list of port.Result
+    newest_tid: int = 0
 
 
 class Answered(Record):

@@ -182,6 +182,10 @@ class Pool:
             self._dead = 0
         return gone
 
+    def oldest_open(self) -> int:
+        """Give the first thread of the oldest chunk that has any left to end; above all threads when there is none."""
+        return next((block.first for block in self._blocks if block.open), 1 << 62)
+
     def waiting(self) -> list[int]:
         """Give the threads that have not ended, by number."""
         return [block.first + index for block in self._blocks for index, state in enumerate(block.states) if state <= SENT]

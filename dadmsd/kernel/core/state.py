@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_limit: float  # cores, all processes together
     import_timeout: float = 30.0  # seconds: reading code takes seconds, not minutes; `ready_timeout` of a spec lowers it
     gate_timeout: float = 60.0  # seconds a child waits at its gate: longer than a kernel needs to come back
+    exit_timeout: float = 10.0  # seconds a main has to exit once its outcome is recorded: exit functions of the user's code run then
     idle_timeout: float = 30.0  # seconds after which an idle worker is retired
     ended_kept: int = PROCESSES_KEPT
 

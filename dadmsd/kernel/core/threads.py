@@ -20,6 +20,7 @@ from dadmsd.kernel.core.state import State
 from dadmsd.worker.messages import Item, Outcome
 
 QUEUE_MOST = 1_000_000  # threads of one process that may wait: a byte of state and their arguments each
+RESULTS_KEPT = 200  # deliveries of a living process whose facts stay in the journal, for people
 SUBMIT_MOST = 10_000  # threads in one submission
 WORKER_FAILURES = 5  # workers in a row that may end before they are ready; then waiting threads fail instead of being tried for ever
 TOLD_ONE_BY_ONE = 16  # threads that end together up to which each has an event of its own
@@ -329,6 +330,7 @@ def _record(state: State, pool: Pool, ended: list[tuple[ThreadInfo, port.Result]
         last_sequence=process.results + len(ended),
         facts=msgspec.msgpack.encode([info for info, _ in ended]),
         payload=msgspec.msgpack.encode([result for _, result in ended]),
+        newest_tid=max(info.tid for info, _ in ended),
     )
     process.results = results.last_sequence
     process.threads_done += len(ended)
@@ -376,6 +378,21 @@ def on_results_seen(state: State, event: events.ResultsSeen) -> None:
         if results.payload is not None and results.last_sequence <= event.sequence:
             results.payload = None
             state.changed(results)
+    _forget_results(state, process)
+
+
+def _forget_results(state: State, process: Process) -> None:
+    """Drop the oldest facts of a process that runs for long: those that it has handled, and that no chunk needs to tell its ended threads from the others."""
+    rows = state.results.get(process.pid, [])
+    pool = state.pools.get(process.pid)
+    if len(rows) < 2 * RESULTS_KEPT or pool is None:
+        return
+    oldest = pool.oldest_open()
+    gone = 0
+    while gone < len(rows) - RESULTS_KEPT and rows[gone].payload is None and rows[gone].newest_tid < oldest:
+        state.deleted(rows[gone])
+        gone += 1
+    del rows[:gone]
 
 
 def on_progress(state: State, event: events.ProgressMade) -> None:

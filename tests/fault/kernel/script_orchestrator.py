@@ -1,5 +1,6 @@
 """An orchestrator for tests: it submits what its configuration says, in steps, and gives what came of every thread as its outcome."""
 
+import atexit
 import ctypes
 import os
 import sys
@@ -74,14 +75,24 @@ def big(arguments: Any, thread: Thread) -> object:
     return b"x" * int(arguments)
 
 
+def fork(arguments: Any, thread: Thread) -> object:
+    """Fork, and let the child return as well."""
+    os.fork()
+    _note(thread, "begun")
+    return None
+
+
 def run(process: Process) -> None:
     """Run ``steps``: each a list of [entry, argument, time-out]; a step begins when the one before has ended."""
     process.ready(ORCHESTRATOR.entries)
     results: list[list[object]] = []
     for step in process.config["steps"]:
         for entry, argument, timeout in step:
+            if entry == "linger-in-main":
+                atexit.register(time.sleep, 300)  # the outcome is recorded, and the process does not exit
+                continue
             process.submit(entry, [argument], labels=[entry], timeout=timeout)
-        open_threads = len(step)
+        open_threads = sum(entry != "linger-in-main" for entry, _, _ in step)
         while open_threads:
             match process.next_event():
                 case StopRequested():
@@ -99,5 +110,5 @@ ORCHESTRATOR = Orchestrator(
     name="script",
     version="1",
     run=run,
-    entries={"work": work, "die": die, "leave": leave, "grow": grow, "hang": hang, "fail": fail, "say": say, "big": big},
+    entries={"work": work, "die": die, "leave": leave, "grow": grow, "hang": hang, "fail": fail, "say": say, "big": big, "fork": fork},
 )

@@ -11,7 +11,7 @@ from tests.fault.kernel.test_workers import has_memory_groups
 
 def test_a_limit_above_the_budget_is_refused_with_both_numbers(short_path: Path) -> None:
     """Nothing is started."""
-    with daemon(short_path) as made, client(made) as door, pytest.raises(RequestRefused, match="a memory limit of 100 GiB asked.* 4 GiB"):
+    with daemon(short_path) as made, client(made) as door, pytest.raises(RequestRefused, match=r"a memory limit of 100 GiB asked.* 4 GiB"):
         spawn(door, short_path / "ledger", [], memory=100 * 1024 * MEBIBYTE)
 
 
