@@ -27,6 +27,8 @@ __all__ = ["Client", "Identity", "Message"]
 
 START_TIMEOUT = 0.1  # seconds that a missing socket may take to appear: a restarted bus binds it anew
 CLOSE_TIMEOUT = 0.2  # seconds that close may take to hand over what waits
+SLICE = 1000  # milliseconds of one poll. Signal handlers of Python run between polls only, and libzmq may poll again by itself after a wake-up for nothing, or another
+# thread may take the signal: neither is seen in here, and SIGINT or SIGCHLD would wait for the request's own deadline
 WAITING_LIMIT = 1024  # publications that may wait for the socket before `publish` waits too
 
 
@@ -249,7 +251,7 @@ class Client:
         for door, socket in self._sockets.items():
             is_stuck = session.frames_to_send(door, now) is not None  # what waits for WELCOME is not the socket's concern
             events.append((socket, zmq.POLLIN | (zmq.POLLOUT if is_stuck else 0)))
-        happened = dict(zmq.zmq_poll(events, -1 if wait is None else int(wait) + 1))
+        happened = dict(zmq.zmq_poll(events, SLICE if wait is None else min(int(wait) + 1, SLICE)))
         for door, socket in list(self._sockets.items()):
             if happened.get(socket, 0) & zmq.POLLIN:
                 self._read(door, socket)

@@ -1,10 +1,13 @@
 """Messages between processes and clients, through a real bus; a second client stands for the other side, on its own thread."""
 
+import signal
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
 import pytest
+import zmq
 
 from dadms_ipc.client import Client
 from dadms_ipc.envelope import Identity, Kind
@@ -271,3 +274,39 @@ def test_replying_to_a_send_or_acknowledging_a_request_is_a_mistake(daemon: Daem
     with Client(daemon.directory) as client:
         client.send("1001", "TASK_REQUEST")
     other.join()
+
+
+def test_a_signal_that_the_poll_does_not_notice_is_answered_before_the_deadline(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel gives it to another thread, so that no system call of the waiting one is interrupted."""
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    polls = threading.Event()
+    real_poll = zmq.zmq_poll
+
+    def poll(sockets: list[tuple[zmq.Socket[bytes], int]], timeout: int) -> list[tuple[object, int]]:
+        polls.set()
+        return real_poll(sockets, timeout)
+
+    def give() -> None:
+        if polls.wait(10):
+            signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    giver = threading.Thread(target=give)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with Client(daemon.directory) as client:
+            client.subscribe("nobody/says/this")
+            monkeypatch.setattr(zmq, "zmq_poll", poll)
+            began = time.monotonic()
+            giver.start()
+            with pytest.raises(Interrupted):
+                client.receive(timeout=30.0)
+        assert time.monotonic() - began < 10.0
+    finally:
+        giver.join()
+        signal.signal(signal.SIGUSR1, before)
