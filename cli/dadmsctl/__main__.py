@@ -54,8 +54,25 @@ def say(line: str, code: Exit) -> Exit:
     return code
 
 
+def open_streams() -> bool:
+    """Give the null device to standard streams that are closed, lest the next file that is opened becomes one; False when stdout was."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(number, True)
+    is_open = sys.stdout is not None
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - for all the program's life
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - as above
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - as above
+    return is_open
+
+
 def main() -> NoReturn:
     """Be the program: whatever is left in a buffer that nobody reads is dropped, without a word."""
+    if not open_streams():
+        sys.exit(say("cannot write: the standard output is closed; nothing was done", Exit.FAILED))
     code = run()
     try:
         sys.stdout.flush()

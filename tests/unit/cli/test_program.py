@@ -178,6 +178,25 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of() -> None:
     assert (done.returncode, done.stderr) == (Exit.PIPE_CLOSED, b"")
 
 
+@pytest.mark.parametrize(
+    ("closed", "code", "said"),
+    [
+        (">&-", Exit.FAILED, "dadmsctl: cannot write: the standard output is closed; nothing was done\n"),
+        ("<&- >&- 2>&-", Exit.FAILED, ""),
+        ("2>&-", Exit.NO_DAEMON, ""),
+        (
+            "<&-",
+            Exit.NO_DAEMON,
+            'dadmsctl: cannot reach a daemon: none runs on "/nowhere"; dadmsd starts one, dadmsctl run brings its own\n',
+        ),
+    ],
+)
+def test_closed_standard_streams_are_no_bug(closed: str, code: Exit, said: str) -> None:
+    command = f'exec "$0" -m dadmsctl --runtime-dir /nowhere ps {closed}'
+    done = subprocess.run(["/bin/sh", "-c", command, sys.executable], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
 def test_an_output_that_cannot_show_a_letter_is_no_error() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(
