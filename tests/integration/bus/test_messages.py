@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -288,7 +288,7 @@ def test_a_signal_that_the_poll_does_not_notice_is_answered_before_the_deadline(
     polls = threading.Event()
     real_poll = zmq.zmq_poll
 
-    def poll(sockets: list[tuple[zmq.Socket[bytes], int]], timeout: int) -> list[tuple[object, int]]:
+    def poll(sockets: list[tuple[zmq.Socket[bytes], int]], timeout: int) -> Sequence[tuple[object, int]]:
         polls.set()
         return real_poll(sockets, timeout)
 
