@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from dadmsctl.door import Door
-from dadmsctl.quantities import cores, seconds, size
+from dadmsctl.quantities import LARGEST, cores, seconds, size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,7 +21,7 @@ def limits(command: Command) -> Command:
             click.option("--memory", type=size, help="Bytes that the process and its workers may use together, such as 1G; a hard cap."),
             click.option("--worker-memory", type=size, help="Bytes that each worker may use, such as 256M; a hard cap."),
             click.option("--cpu", type=cores, help="Cores that they may use together; 0.5 is half of one."),
-            click.option("--pids", type=click.IntRange(min=1), help="OS processes and their threads that there may be."),
+            click.option("--pids", type=click.IntRange(1, LARGEST), help="OS processes and their threads that there may be."),
             click.option("--workers", type=click.IntRange(1, 256), help="OS processes that run its threads, at most. [4]"),
             click.option("--best-effort", is_flag=True, help="A limit that cannot be enforced is a warning and no error."),
             click.option("--thread-timeout", type=seconds, help="Seconds that a thread may run. [the daemon's configuration]"),

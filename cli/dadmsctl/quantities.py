@@ -5,6 +5,11 @@ import time
 
 import click
 
+LARGEST = 2**63 - 1  # of a number in a message; the daemon counts processes, threads and events with as many bits
+NUMBER = click.IntRange(0, LARGEST)  # of a process, a thread or an event
+SIZE_LIMIT = 1024**5  # bytes: 1 PiB, as for the daemon's configuration
+CORES_LIMIT = 1_000_000
+SECONDS_LIMIT = 30 * 24 * 3600  # thirty days, as for the daemon's configuration: longer is a unit mistaken
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE)
 
@@ -12,29 +17,33 @@ _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNO
 def size(text: str) -> int:
     """Read bytes: ``1048576``, ``64M``, ``1.5G``, ``512MiB``; a unit is a power of 1024."""
     found = _SIZE.fullmatch(text.strip())
-    count = int(float(found["number"]) * _UNITS[found["unit"].lower()]) if found else 0
-    if count <= 0:
+    amount = float(found["number"]) * _UNITS[found["unit"].lower()] if found else 0.0
+    if amount < 1.0:
         raise click.BadParameter(f"{text!r} is no size: write bytes, or a number and K, M, G or T, such as 64M")
-    return count
+    if amount > SIZE_LIMIT:
+        raise click.BadParameter(f"{text!r} is too large a size: {bytes_text(SIZE_LIMIT)} at most")
+    return int(amount)
 
 
 def cores(text: str) -> float:
     """Read a number of cores; 0.5 is half of one."""
-    return _above_zero(text, "cores")
+    return _above_zero(text, "cores", CORES_LIMIT)
 
 
 def seconds(text: str) -> float:
     """Read a duration in seconds."""
-    return _above_zero(text, "seconds")
+    return _above_zero(text, "seconds", SECONDS_LIMIT)
 
 
-def _above_zero(text: str, unit: str) -> float:
+def _above_zero(text: str, unit: str, limit: int) -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0.0 < number < float("inf"):
         raise click.BadParameter(f"{text!r} is no number of {unit} above zero")
+    if number > limit:
+        raise click.BadParameter(f"{text!r} are too many {unit}: {limit} at most")
     return number
 
 

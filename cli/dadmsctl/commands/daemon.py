@@ -44,9 +44,7 @@ def shutdown(door: Door, no_wait: bool, timeout: float) -> None:
         client.call(requests.Shutdown())
     if watch is None or no_wait:
         return
-    poll = select.poll()
-    poll.register(watch, select.POLLIN)
-    if not poll.poll(timeout * 1000):
+    if not select.select([watch], [], [], timeout)[0]:  # poll(2) counts milliseconds, up to 24 days of them
         raise DeadlinePassed(
             f"cannot wait longer for the daemon on {door.runtime_dir}: process {keeper} is still there after {timeout:g} s"
         )

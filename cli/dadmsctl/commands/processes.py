@@ -13,7 +13,7 @@ from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
 from dadmsctl.limits import limits_from
 from dadmsctl.options import as_json, limits, pass_door
-from dadmsctl.quantities import ago_text, bytes_text, seconds
+from dadmsctl.quantities import NUMBER, ago_text, bytes_text, seconds
 from dadmsctl.reading import read_config, read_environment
 from dadmsctl.terminal import console, write_json
 from dadmsctl.waiting import await_end, exit_of, sentence_of
@@ -56,7 +56,7 @@ def _row(process: requests.ProcessInfo) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("pid", type=int, required=False)
+@click.argument("pid", type=NUMBER, required=False)
 @as_json
 @pass_door
 def status(door: Door, pid: int | None, as_json: bool) -> None:
@@ -120,7 +120,7 @@ def spawn(
 
 
 @click.command()
-@click.argument("pids", type=int, nargs=-1, required=True, metavar="PID...")
+@click.argument("pids", type=NUMBER, nargs=-1, required=True, metavar="PID...")
 @click.option("--force", is_flag=True, help="SIGKILL at once, without the chance to end well.")
 @click.option("--reason", default="", help="One sentence for the record.")
 @click.option("--no-wait", is_flag=True, help="Return when the demand is recorded, not when all is ended.")
@@ -145,7 +145,7 @@ def kill(door: Door, pids: tuple[int, ...], force: bool, reason: str, no_wait: b
 
 
 @click.command()
-@click.argument("pids", type=int, nargs=-1, required=True, metavar="PID...")
+@click.argument("pids", type=NUMBER, nargs=-1, required=True, metavar="PID...")
 @click.option("--until", type=click.Choice(["ready", "ended"]), default="ended", show_default=True)
 @click.option("--timeout", type=seconds, help="Seconds to wait in all. [for ever]")
 @as_json

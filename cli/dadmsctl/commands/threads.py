@@ -6,7 +6,7 @@ from dadms_ipc import requests
 from dadmsctl.attempts import Several, attempt
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
-from dadmsctl.quantities import seconds_text
+from dadmsctl.quantities import NUMBER, seconds_text
 from dadmsctl.terminal import write_json
 
 LS_COLUMNS = (">TID", ">PID", "LABEL", "ENTRY", "STATE", "WORKER", ">RAN", "CAUSE", "MESSAGE")
@@ -19,7 +19,7 @@ def thread() -> None:
 
 
 @thread.command("ls")
-@click.argument("pid", type=int, required=False)
+@click.argument("pid", type=NUMBER, required=False)
 @click.option("--limit", type=click.IntRange(1, 1000), default=200, show_default=True, help="The newest so many.")
 @as_json
 @pass_door
@@ -50,7 +50,7 @@ def _row(thread: requests.ThreadInfo) -> tuple[str, ...]:
 
 
 @thread.command("kill")
-@click.argument("tids", type=int, nargs=-1, required=True, metavar="TID...")
+@click.argument("tids", type=NUMBER, nargs=-1, required=True, metavar="TID...")
 @pass_door
 def kill(door: Door, tids: tuple[int, ...]) -> None:
     """Terminate threads, whatever they are doing; their processes are told, and go on.

@@ -13,6 +13,7 @@ from dadmsctl import loglines
 from dadmsctl.attempts import attempt
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
+from dadmsctl.quantities import NUMBER
 from dadmsctl.terminal import printable, write_json_line
 from dadmsctl.waiting import ENDED, PARKED
 
@@ -23,9 +24,9 @@ LOOK = 0.5  # seconds between looks at a log that is followed; a file says nothi
 
 
 @click.command()
-@click.argument("pid", type=int)
+@click.argument("pid", type=NUMBER)
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Go on until the process has ended.")
-@click.option("--lines", "-n", type=click.IntRange(min=0), help="Only the last so many lines of what there is.")
+@click.option("--lines", "-n", type=NUMBER, help="Only the last so many lines of what there is.")
 @as_json
 @pass_door
 def logs(door: Door, pid: int, is_followed: bool, lines: int | None, as_json: bool) -> None:
@@ -67,8 +68,8 @@ def last_lines(client: "Client", pid: int, count: int) -> int:
 
 @click.command()
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Go on as events come.")
-@click.option("--pid", type=int, help="Only those of one process.")
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Only those with higher numbers.")
+@click.option("--pid", type=NUMBER, help="Only those of one process.")
+@click.option("--after", type=NUMBER, default=0, help="Only those with higher numbers.")
 @as_json
 @pass_door
 def events(door: Door, is_followed: bool, pid: int | None, after: int, as_json: bool) -> None:

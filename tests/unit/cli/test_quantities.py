@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from dadmsctl.quantities import ago_text, bytes_text, cores, seconds, seconds_text, size
+from dadmsctl.quantities import SECONDS_LIMIT, SIZE_LIMIT, ago_text, bytes_text, cores, seconds, seconds_text, size
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,15 @@ def test_sizes_are_read_with_units_of_1024(text: str, count: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no size"):
         size(text)
+
+
+def test_what_no_daemon_takes_is_refused_and_the_largest_is_not() -> None:
+    assert size("1024T") == SIZE_LIMIT
+    with pytest.raises(click.BadParameter, match="too large"):
+        size("1025T")
+    assert seconds(str(SECONDS_LIMIT)) == SECONDS_LIMIT
+    with pytest.raises(click.BadParameter, match="too many seconds"):
+        seconds(str(SECONDS_LIMIT + 1))
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "x"])
