@@ -47,5 +47,6 @@ clean: ## remove the environment and every cache
 
 environment environment-dev: environment%:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "cannot set up: Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing); PYTHON=PATH takes another" >&2; exit 1; }
+		found="$$($(PYTHON) --version 2>/dev/null)" || found="no Python"; \
+		echo "cannot set up: Python 3.11 or newer is needed, and $(PYTHON) is $$found; PYTHON=PATH takes another" >&2; exit 1; }
 	@$(PYTHON) tools/environment.py '$(VENV)' $(subst -,,$*)

@@ -139,14 +139,14 @@ def _panel(name: str, value: Mapping[str, Any]) -> "RenderableType":
 
 
 def tell_failure(process: ProcessInfo, log: list[str], *, keeps_log: bool) -> None:
-    """Say on stderr what failed and why, and where more of it is: the log's path, or its last lines where a private daemon takes it away."""
+    """Say on stderr what failed and why, then where more of it is: the log's path, or its end where a private daemon takes it away."""
+    click.echo(f"dadmsctl: {printable(sentence_of(process))}", err=True)
     if keeps_log and process.log:
         click.echo(f"its log: {process.log}", err=True)
     elif log:
         click.echo("the end of its log:", err=True)
         for line in log:
             click.echo(f"  {printable(line)}", err=True)
-    click.echo(f"dadmsctl: {printable(sentence_of(process))}", err=True)
 
 
 def show_time(console: "Console", process: ProcessInfo, story: Story, spent: Spent) -> None:
@@ -175,7 +175,7 @@ def show_time(console: "Console", process: ProcessInfo, story: Story, spent: Spe
             else "",
         ),
         ("between tasks, and overhead", spent.other, ""),
-        ("all", spent.total, f"process used {process.cpu_seconds:.2f} s of CPU, {bytes_text(process.memory_peak)} of memory at most"),
+        ("all", spent.total, _used(process, spent)),
     ]
     for name, seconds, remark in rows:
         if seconds:
@@ -185,3 +185,10 @@ def show_time(console: "Console", process: ProcessInfo, story: Story, spent: Spe
     if len(slowest) > 1:
         words = ", ".join(f"{task.label} {seconds_text(task.run_seconds)}" for task in slowest[:3])
         console.print(Text(printable(f"longest: {words}"), style="dim"), soft_wrap=True)
+
+
+def _used(process: ProcessInfo, spent: Spent) -> str:
+    """Say what the process used; without groups nobody counted it as a whole, and what the tasks told of their CPU is all that is known."""
+    if process.memory_peak:
+        return f"process used {process.cpu_seconds:.2f} s of CPU, {bytes_text(process.memory_peak)} of memory at most"
+    return f"tasks used {spent.cpu:.2f} s of CPU" if spent.cpu > process.cpu_seconds else f"process used {process.cpu_seconds:.2f} s of CPU"

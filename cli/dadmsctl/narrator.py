@@ -51,15 +51,17 @@ LOOKS = {
     "note": Look("◆", "magenta"),
 }
 UNTOLD = {"process.ended", "worker.started", "worker.ready"}  # the ending is told by its outcome; workers are named by their tasks
+VERBOSE = {"process.importing", "zygote.ready"}  # which zygotes were made; how long the code took is said when it is there
 OTHER = Look("·", "dim")
 
 
 class Narrator:
     """Writes the story of one run; a context manager that leaves the terminal as it was."""
 
-    def __init__(self, console: "Console", *, is_quiet: bool, began: float) -> None:
+    def __init__(self, console: "Console", *, is_quiet: bool, began: float, is_verbose: bool = False) -> None:
         self._console = console
         self._is_quiet = is_quiet
+        self._is_verbose = is_verbose
         self._began = began  # wall clock, as events have it
         self._live: Live | None = None
         self._story: Story | None = None
@@ -97,7 +99,11 @@ class Narrator:
         data = event.data if isinstance(event.data, dict) else {}
         if event.kind in UNTOLD or (event.kind == "note" and data.get("kind") in UNTOLD_NOTES):
             return
-        self._line(event.at, LOOKS.get(event.kind, OTHER), _words(event, data))
+        if event.kind == "process.starting" and not self._is_verbose:
+            if "process.importing" in story.marks:
+                self._line(event.at, LOOKS[event.kind], f"code imported in {event.at - story.marks['process.importing']:.2f} s")
+        elif self._is_verbose or event.kind not in VERBOSE:
+            self._line(event.at, LOOKS.get(event.kind, OTHER), _words(event, data))
         if event.kind == "limits":
             for warning in data.get("warnings") or []:
                 self.warn(str(warning))

@@ -12,6 +12,7 @@ from dadms_ipc import requests
 from dadms_ipc.errors import DadmsError
 from dadmsctl import ending, pursuit
 from dadmsctl.door import Door
+from dadmsctl.excerpt import excerpt
 from dadmsctl.exits import Exit
 from dadmsctl.job import Job
 from dadmsctl.limits import demand, is_strict
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from dadms_ipc.client import Client
     from dadmsctl.private import PrivateDaemon
 
-LOG_LINES = 20  # of a failed process's log that are shown before a private daemon takes it away
 PAGE_WIDTH = 120  # columns of an outcome on a pipe, which is read and not cut into fields; lines of the story are never broken
-LOG_BYTES = 16_384  # that are read for them
+LOG_BYTES = 16_384  # of a failed process's log that are looked through for what is worth a look
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -41,13 +41,14 @@ class Asked(msgspec.Struct, frozen=True):
     as_json: bool
     began: float  # wall clock, as events have it: before anything was read
     checked: float  # after the model was found in order
+    is_verbose: bool = False
 
 
 def run(door: Door, asked: Asked) -> Exit:
     """Run what was asked for to its end, show that, and give the exit code."""
     screen = console(stderr=asked.as_json, pipe_width=PAGE_WIDTH)
-    with Narrator(screen, is_quiet=asked.is_quiet, began=asked.began) as narrator:
-        _introduce(narrator, asked)
+    with Narrator(screen, is_quiet=asked.is_quiet, began=asked.began, is_verbose=asked.is_verbose) as narrator:
+        narrator.say(asked.job.headline + (f", handlers {asked.handlers.name}" if asked.handlers else ""))
         with daemon(door, narrator, is_private=asked.is_private) as (place, private):
             story, process, log = pursue(place, asked, narrator, is_private=private is not None)
             ended = time.time()
@@ -68,10 +69,6 @@ def detach(door: Door, asked: Asked) -> int:
     """Spawn what was asked for on the daemon that runs, and give its pid."""
     with door.connect() as client, Narrator(console(stderr=True), is_quiet=True, began=asked.began) as narrator:
         return pursuit.spawn(client, spec_of(client, asked, narrator))
-
-
-def _introduce(narrator: Narrator, asked: Asked) -> None:
-    narrator.say(asked.job.headline + (f", handlers {asked.handlers.name}" if asked.handlers else ""))
 
 
 def pursue(place: Door, asked: Asked, narrator: Narrator, *, is_private: bool) -> tuple[Story, requests.ProcessInfo, list[str]]:
@@ -118,9 +115,10 @@ def spec_of(client: "Client", asked: Asked, narrator: Narrator) -> requests.Spec
 
 
 def log_of(client: "Client", process: requests.ProcessInfo) -> list[str]:
-    """Give the last lines of a process's log; none where there is none."""
+    """Give what is worth a look at the end of a process's log; nothing where there is none."""
     try:
         piece: requests.LogPiece = client.call(requests.ReadLog(process.pid, -LOG_BYTES))
     except DadmsError:
         return []
-    return piece.data.decode(errors="replace").splitlines()[-LOG_LINES:]
+    whole = piece.data if not piece.offset else piece.data.partition(b"\n")[2]  # the first line may be cut
+    return excerpt(whole.decode(errors="replace").split("\n"))

@@ -37,6 +37,6 @@ def exit_of(process: ProcessInfo) -> Exit:
 
 def sentence_of(process: ProcessInfo) -> str:
     """Say in one line how a process stands."""
-    parts = (process.cause if process.cause not in (process.status, *process.reason.split(":")) else "", process.reason)
-    why = ": ".join(part for part in parts if part)
+    cause, reason = process.cause if process.cause != process.status else "", process.reason
+    why = reason if cause in reason else cause if reason in cause else f"{cause}: {reason}"  # each says what the other does not
     return f'"{process.name}" ({process.pid}) {process.status}' + (f": {why}" if why and process.status != "completed" else "")

@@ -32,6 +32,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--private/--no-private", "is_private", default=None, help="Always on a daemon of its own, or never. [only when none runs]")
 @click.option("--detach", "is_detached", is_flag=True, help="Print the pid and return; the daemon that runs goes on with it.")
 @click.option("--quiet", "-q", is_flag=True, help="Only the outcome.")
+@click.option("--verbose", "-v", is_flag=True, help="Also what the daemon does before the model begins.")
 @click.option("--full", is_flag=True, help="Every variable of the outcome whole, where some would be summed up.")
 @as_json
 @pass_door
@@ -46,6 +47,7 @@ def run(
     decision: str | None,
     is_private: bool | None,
     quiet: bool,
+    verbose: bool,
     full: bool,
     is_detached: bool,
     as_json: bool,
@@ -70,7 +72,7 @@ def run(
         click.echo(printable(f"dadmsctl: warning: {warning}"), err=True)
     from dadmsctl import running  # brings rich, which a refusal need not wait for
 
-    asked = running.Asked(job, given, handlers, caps, is_private, quiet, full, as_json, began, time.time())
+    asked = running.Asked(job, given, handlers, caps, is_private, quiet, full, as_json, began, time.time(), verbose)
     if is_detached:
         click.echo(running.detach(door, asked))
     else:

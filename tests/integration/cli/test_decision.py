@@ -186,7 +186,7 @@ def test_a_decision_that_is_not_there_is_refused_with_the_nearest_name(ctl: Ctl,
 def test_run_warns_of_inputs_too(ctl: Ctl, fees: Path) -> None:
     done = ctl("run", fees, "--set", "age=25", "--set", "aeg=2")
     assert done.returncode == 0
-    assert 'the model knows no input "aeg": did you mean "age"?' in done.stdout
+    assert 'the model knows no input "aeg": did you mean "age"?' in done.stderr
 
 
 def test_findings_are_grouped_by_severity_and_errors_fail(ctl: Ctl, fees: Path) -> None:

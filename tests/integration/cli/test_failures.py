@@ -44,12 +44,13 @@ def test_a_handlers_module_that_will_not_do_is_one_clear_failure(name: str, ctl:
     case = BAD_MODULES[name]
     done = ctl("run", linear("greet"), "--handlers", handlers(case.source), *case.options)
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith('dadmsctl: "order" (')
+    first = done.stderr.splitlines()[0]
+    assert first.startswith('dadmsctl: "order" (')
     for word in case.words:
-        assert word in last, f"{word!r} is not in {last!r}"
+        assert word in first, f"{word!r} is not in {first!r}"
     assert "Traceback" not in done.stdout
-    assert "Traceback" not in last
+    assert "Traceback" not in first
+    assert "/dadms_orchestrators/" not in done.stderr
 
 
 BAD_TASKS = {
@@ -73,9 +74,27 @@ def test_a_failed_task_is_a_failed_run_with_task_and_cause(name: str, ctl: Ctl, 
     document = json.loads(done.stdout)
     assert document["status"] == "failed"
     assert [task["state"] for task in document["tasks"]] != ["completed"]
-    last = done.stderr.splitlines()[-1]
+    [sentence] = [line for line in done.stderr.splitlines() if line.startswith("dadmsctl: ")]
     for word in case.words:
-        assert word in last, f"{word!r} is not in {last!r}"
+        assert word in sentence, f"{word!r} is not in {sentence!r}"
+
+
+def test_a_quiet_run_says_first_what_failed_and_then_where_in_the_users_own_code(ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
+    path = handlers('def inner(x):\n    return 1 / x\n\n@handler("greet")\ndef greet(task):\n    return {"a": inner(0)}\n')
+    done = ctl("run", linear("greet"), "--handlers", path, "-q")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith('dadmsctl: "order" (1001) failed: "Do greet" (order.bpmn:')
+    assert lines[0].endswith("ZeroDivisionError: division by zero")
+    assert lines[1:] == [
+        "the end of its log:",
+        "  Traceback (most recent call last):",
+        f'    File "{path}", line 7, in greet',
+        '      return {"a": inner(0)}',
+        f'    File "{path}", line 3, in inner',
+        "      return 1 / x",
+        "  ZeroDivisionError: division by zero",
+    ]
 
 
 def test_a_model_that_is_refused_is_refused_before_anything_is_spawned(ctl: Ctl, short_path: Path, environment: dict[str, str]) -> None:

@@ -31,8 +31,18 @@ def test_run_ends_with_the_outcome_and_leaves_nothing(ctl: Ctl, linear: Linear, 
     assert "OUTCOME  end" in done.stdout
     assert re.search(r"greeting +hello world", done.stdout)
     assert "start of a private daemon" in done.stdout
+    assert re.search(r"· code imported in \d\.\d\d s\n", done.stdout)
+    assert "zygote/" not in done.stdout
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
+
+
+def test_verbose_tells_of_the_zygotes_too(ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
+    done = ctl("run", linear("greet"), "--handlers", handlers(GREET), "--set", "who=world", "-v")
+    assert re.search(
+        r"zygote/1 imports .*\n.*zygote/1 has imported .*\n.*zygote/2 imports .*\n.*zygote/2 has imported .*\n.*is forked from zygote/2",
+        done.stdout,
+    )
 
 
 def test_json_is_one_document_on_stdout_and_the_story_goes_to_stderr(ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
@@ -137,7 +147,5 @@ def test_a_private_daemon_that_cannot_start_is_told_with_its_own_words(linear: L
     command = ["sh", "-c", few, sys.executable, "-m", "dadmsctl", "run", str(linear("greet")), "-q"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (4, "")
-    assert re.fullmatch(
-        r"dadmsctl: cannot start: the private daemon has ended \(exit code 1\): cannot start dadmsd: .*Too many open files\n", done.stderr
-    )
+    assert re.fullmatch(r"dadmsctl: cannot start: the private daemon has ended \(exit code 1\): .*Too many open files.*\n", done.stderr)
     assert os.listdir(environment["TMPDIR"]) == []  # noqa: PTH208 - names

@@ -11,9 +11,10 @@ from dadms_ipc.requests import EventInfo, ProcessInfo
 from dadmsctl import ending
 from dadmsctl.commands.watching import line_of
 from dadmsctl.narrator import Narrator
-from dadmsctl.story import Story, spent
+from dadmsctl.story import Spent, Story, spent
 from dadmsctl.terminal import printable, table
 from dadmsctl.values import line, view
+from dadmsctl.waiting import sentence_of
 
 
 def shown(renderable: Any, width: int = 120) -> str:
@@ -109,10 +110,55 @@ def test_an_ending_without_an_outcome_says_how_it_ended() -> None:
     assert "FAILED  oom" in ended(ProcessInfo(**fields))
 
 
-def told(*events: EventInfo, is_quiet: bool = False) -> str:
+def test_what_a_run_used_is_what_somebody_counted() -> None:
+    story = Story(1)
+    by_group = msgspec.structs.replace(PROCESS, memory_peak=64 << 20, cpu_seconds=1.5)
+    tasks = Spent(total=2.0, check=0, daemon=0, importing=0, starting=0, tasks=1.0, other=1.0, work=1.0, cpu=1.1)
+    said = {}
+    for name, process in {"group": by_group, "rlimits": PROCESS}.items():
+        output = io.StringIO()
+        ending.show_time(Console(file=output, width=120), process, story, tasks)
+        said[name] = " ".join(output.getvalue().split())
+    assert said["group"].endswith("process used 1.50 s of CPU, 64 MiB of memory at most")
+    assert said["rlimits"].endswith("tasks used 1.10 s of CPU")
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason", "why"),
+    [
+        ("exited 0, by kill from uid 0 pid 7", "kill from uid 0 pid 7", "exited 0, by kill from uid 0 pid 7"),
+        ("killed", "Ctrl-C", "Ctrl-C"),
+        ("exited 1", "exited 1 without an outcome", "exited 1 without an outcome"),
+        ("import failed", 'cannot import handlers "h.py": no', 'import failed: cannot import handlers "h.py": no'),
+        ("oom", "", "oom"),
+    ],
+)
+def test_cause_and_reason_say_nothing_twice(cause: str, reason: str, why: str) -> None:
+    process = msgspec.structs.replace(PROCESS, status="killed", cause=cause, reason=reason)
+    assert sentence_of(process) == f'"order" (1001) killed: {why}'
+
+
+IMPORTED = [
+    EventInfo(1, 1.0, 1001, "process.admitted", "order is admitted"),
+    EventInfo(2, 1.0, 1001, "process.importing", "zygote/1 imports a:b"),
+    EventInfo(3, 1.2, 1001, "zygote.ready", "zygote/1 has imported a:b"),
+    EventInfo(4, 1.2, 1001, "process.importing", "zygote/2 imports a:b"),
+    EventInfo(5, 1.25, 1001, "zygote.ready", "zygote/2 has imported a:b"),
+    EventInfo(6, 1.25, 1001, "process.starting", "order is forked from zygote/2"),
+]
+
+
+def test_imports_are_one_line_unless_all_is_asked_for() -> None:
+    assert [line[12:] for line in told(*IMPORTED).splitlines()] == ["order is admitted", "code imported in 0.25 s"]
+    assert [line[12:] for line in told(*IMPORTED, is_verbose=True).splitlines()] == [event.text for event in IMPORTED]
+    assert told(IMPORTED[-1]) == ""
+
+
+def told(*events: EventInfo, is_quiet: bool = False, is_verbose: bool = False) -> str:
     output = io.StringIO()
     story = Story(1001)
-    with Narrator(Console(file=output, width=1000, highlight=False, markup=False, emoji=False), is_quiet=is_quiet, began=0.0) as narrator:
+    console = Console(file=output, width=1000, highlight=False, markup=False, emoji=False)
+    with Narrator(console, is_quiet=is_quiet, began=0.0, is_verbose=is_verbose) as narrator:
         for event in events:
             story.take(event)
             narrator.tell(event, story)
