@@ -23,6 +23,12 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str] | None) -> int:
     import argparse  # here, as below: `import dadmsd.__main__` costs nothing
 
+    def directory(text: str) -> Path:
+        """Refuse no name at all, which would mean the current directory."""
+        if not text:
+            raise argparse.ArgumentTypeError("it is empty")
+        return Path(text)
+
     parser = argparse.ArgumentParser(
         prog="dadmsd",
         description="The DADMS daemon: keeps kernel, bus, logger and base zygote running, in the foreground, until SIGTERM or Ctrl-C.",
@@ -34,10 +40,10 @@ def _run(argv: list[str] | None) -> int:
         "--config", type=Path, metavar="FILE", help="TOML file; without it, the defaults of docs/reference/configuration.md"
     )
     parser.add_argument(
-        "--runtime-dir", type=Path, metavar="DIR", help="sockets, lock and epoch (default: $DADMS_RUNTIME_DIR, /run/dadms for root)"
+        "--runtime-dir", type=directory, metavar="DIR", help="sockets, lock and epoch (default: $DADMS_RUNTIME_DIR, /run/dadms for root)"
     )
     parser.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help="journals and logs (default: $DADMS_STATE_DIR, /var/lib/dadms for root)"
+        "--state-dir", type=directory, metavar="DIR", help="journals and logs (default: $DADMS_STATE_DIR, /var/lib/dadms for root)"
     )
     parser.add_argument(
         "--lease-fd",

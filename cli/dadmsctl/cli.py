@@ -46,9 +46,16 @@ class LazyGroup(click.Group):
         return command
 
 
+def directory(text: str) -> Path:
+    """Refuse no name at all, which would mean the current directory."""
+    if not text:
+        raise click.BadParameter("it is empty, and names no directory")
+    return Path(text)
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.option(
-    "--runtime-dir", type=click.Path(path_type=Path), help="Where the daemon's sockets are. [$DADMS_RUNTIME_DIR, else the system's place]"
+    "--runtime-dir", type=directory, metavar="PATH", help="Where the daemon's sockets are. [$DADMS_RUNTIME_DIR, else the system's place]"
 )
 @click.option("--timeout", type=seconds, default=5.0, show_default=True, help="Seconds that the daemon has to answer a request.")
 @click.version_option(package_name="dadms", message="dadmsctl %(version)s")

@@ -81,6 +81,7 @@ def test_every_command_that_needs_a_daemon_says_so_in_one_line(run: Run, argumen
         (["run"], "MODEL"),
         (["run", "x.bpmn", "--set", "a"], "--set needs name=value"),
         (["--timeout", "-1", "ps"], "seconds above zero"),
+        (["--runtime-dir", "", "ps"], "it is empty, and names no directory"),
         (["wait", "1", "--until", "tomorrow"], "tomorrow"),
         (["kill", "99999999999999999999999"], "99999999999999999999999"),
         (["wait", "99999999999999999999999"], "99999999999999999999999"),
