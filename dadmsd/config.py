@@ -5,7 +5,9 @@ one reading, each with its line. Rule 3: a key that is understood and that nothi
 so that a half-edited file never stops a server from being restarted.
 """
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +15,7 @@ import msgspec
 
 from dadms_ipc.errors import RequestRefused
 
+FILE_LIMIT = 8 * 1024 * 1024  # bytes; every key with a comment of a page has a hundredth of it
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=30 * 24 * 3600 * 1000)]  # thirty days: longer is a unit mistaken
 Megabytes = Annotated[int, msgspec.Meta(ge=16, le=1024 * 1024 * 1024)]  # from what one Python process needs, to 1 PiB
@@ -103,7 +106,14 @@ def load(path: Path | str | None) -> Config:
 def read(path: Path | str) -> str:
     """Give the text of a configuration file; raises RequestRefused."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe is refused, not waited for
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RequestRefused(f'cannot read the configuration "{path}": it is no regular file')
+            content = file.read(FILE_LIMIT + 1)
+        if len(content) > FILE_LIMIT:
+            raise RequestRefused(f'cannot read the configuration "{path}": it is larger than {FILE_LIMIT // 1024**2} MiB')
+        return content.decode()
     except OSError as error:
         raise RequestRefused(f'cannot read the configuration "{path}": {error.strerror}') from error
     except UnicodeDecodeError as error:
@@ -118,6 +128,10 @@ def parse(text: str, name: str) -> Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RequestRefused(f'cannot use the configuration "{name}": not TOML: {error}') from error
+    except RecursionError as error:
+        raise RequestRefused(f'cannot use the configuration "{name}": its values are nested too deeply') from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise RequestRefused(f'cannot use the configuration "{name}": a value cannot be read: {error}') from error
     mistakes: list[tuple[int, str]] = []  # line, sentence
     tables: dict[str, Table] = {}
     for table, content in document.items():

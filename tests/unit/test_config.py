@@ -1,5 +1,8 @@
 """The configuration: its keys, and what is said about a file that is refused."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,40 @@ def test_every_mistake_is_told_in_one_reading() -> None:
 def test_a_file_that_is_not_toml_is_refused_with_its_place() -> None:
     assert "not TOML" in refusal("[message_bus\n")
     assert "line 1" in refusal("[message_bus\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a=" + "[" * 100_000, "its values are nested too deeply"),
+        ("a=" + "9" * 5000, "a value cannot be read"),
+        ("# " + "x" * config.FILE_LIMIT, "it is larger than 8 MiB"),
+    ],
+    ids=["deep", "long", "large"],
+)
+def test_a_file_beyond_all_measure_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "dadms.toml"
+    path.write_text(text)
+    done = subprocess.run([sys.executable, "-m", "dadmsd", "--config", str(path)], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_what_is_no_regular_file_is_refused_unread(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/zero")
+    if kind == "pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    with pytest.raises(RequestRefused, match=f'"{path}": it is no regular file'):
+        config.load(path)
+
+
+def test_a_directory_without_a_name_is_not_the_current_one() -> None:
+    for option in ("--runtime-dir", "--state-dir"):
+        done = subprocess.run([sys.executable, "-m", "dadmsd", option, ""], capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"argument {option}: it is empty" in done.stderr
 
 
 @pytest.mark.parametrize(("content", "said"), [(None, "No such file"), (b"\xff", "byte 0 is not UTF-8")])
