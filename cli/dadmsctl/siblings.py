@@ -28,12 +28,14 @@ def python(*arguments: str) -> list[str]:
 
 
 def ask(what: str, arguments: Sequence[str]) -> Answer:
-    """Run a program to its end; ``what`` names the work in errors, as in ``check "a.bpmn"``."""
+    """Run a program to its end; ``what`` names the work in errors, as in ``check "a.bpmn"``. Whatever the locale, it writes UTF-8 and so is read."""
     try:
-        done = subprocess.run(python(*arguments), stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)  # noqa: S603 - no shell
+        done = subprocess.run(  # noqa: S603 - no shell
+            python("-X", "utf8", *arguments), stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise DeadlinePassed(f"cannot {what}: no answer after {PATIENCE:.0f} s") from error
-    complaints = done.stderr.decode(errors="replace").splitlines()
+    complaints = done.stderr.decode("utf-8", errors="replace").splitlines()
     if done.returncode < 0 or any(line.startswith("Traceback ") for line in complaints):
         raise InternalError(f"cannot {what}: the check itself broke ({complaints[-1] if complaints else f'signal {-done.returncode}'})")
     return Answer(done.returncode == 0, done.stdout, complaints)

@@ -6,6 +6,7 @@ Exit codes: 0 it can, 2 the command or the file cannot be read, 4 it is refused.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -61,5 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
     return DONE
 
 
+def _speak_utf8() -> None:
+    """Write UTF-8 whatever the locale says: names come from models, and who reads this is most often a program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 if __name__ == "__main__":
+    _speak_utf8()
     sys.exit(main())

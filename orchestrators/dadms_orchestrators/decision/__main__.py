@@ -7,6 +7,7 @@ Findings go to standard output as `file:line: node: reason (rules …)`, refusal
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -51,5 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
     return FOUND if any(finding.severity == "error" for finding in checked.findings) else DONE
 
 
+def _speak_utf8() -> None:
+    """Write UTF-8 whatever the locale says: names come from models, and who reads this is most often a program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 if __name__ == "__main__":
+    _speak_utf8()
     sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,19 @@ def test_a_refused_model_has_a_line_for_each_reason(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     said = json.loads(check(str(path), "--json").stdout)
     assert [(finding["line"], finding["element"]) for finding in said["refused"]] == [(4, "A"), (5, "B")]
+
+
+def test_a_locale_without_letters_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "m.bpmn"
+    path.write_bytes(model(task("Úkol"), "S > Úkol; Úkol > E"))
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "dadms_orchestrators.bpmn", "check", str(path)]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "  topic Úkol" in done.stdout.decode()
+    command = [sys.executable, "-m", "dadmsctl", "--runtime-dir", str(tmp_path / "none"), "run", "--no-private", str(path)]
+    asked = subprocess.run(command, capture_output=True, env=environment, timeout=30, check=False)
+    assert b"none runs on" in asked.stderr, asked.stderr  # the check is behind it
 
 
 def test_what_cannot_be_read_and_what_is_no_command(tmp_path: Path) -> None:

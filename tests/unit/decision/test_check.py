@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +144,12 @@ def test_the_program_says_by_its_exit_code_what_it_found(tmp_path: Path) -> None
     done = run(tmp_path / "absent.dmn")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f'cannot read "{tmp_path / "absent.dmn"}": No such file or directory\n'
+
+
+def test_a_locale_without_letters_is_no_obstacle(tmp_path: Path) -> None:
+    path = written(tmp_path, CLASH.format(output='"č"').replace('name="d"', 'name="Řešení"'))
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "dadms_orchestrators.decision", "check", str(path)]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert ": Řešení: " in done.stdout.decode()
