@@ -70,6 +70,21 @@ def test_other_weights_select_another_system(select: Callable[..., PortKernel]) 
     assert select(weights="cost=10, endurance=1").outcome["variables"]["recommendation"]["system"] == "Cormorant SeaGlide"
 
 
+@pytest.mark.parametrize(
+    ("price", "winner", "over_budget"), [("205000,95000,0.05", "Tern VTOL-M", 0.31), ("190000,95000,0.05", "Osprey Tiltwing T2", 0.19)]
+)
+def test_offer_that_is_low_enough_and_firm_selects_the_better_system(
+    select: Callable[..., PortKernel], tmp_path: Path, price: str, winner: str, over_budget: float
+) -> None:
+    table = tmp_path / "table.csv"
+    written = (EXAMPLE / "candidates.csv").read_text()
+    assert "tiltwing,205000,95000,0.30," in written
+    table.write_text(written.replace("tiltwing,205000,95000,0.30,", f"tiltwing,{price},"))
+    variables = select(candidates=str(table)).outcome["variables"]
+    assert variables["recommendation"]["system"] == winner
+    assert round(variables["cost_risks"]["Osprey Tiltwing T2"]["p_over_budget"], 2) == over_budget
+
+
 def test_risk_of_overspending_makes_it_a_no_go(select: Callable[..., PortKernel]) -> None:
     """Only the dear system does what is weighed, so the rule table has to say no."""
     kernel = select(accepted_risk=100, weights="sensor=1, range=1", fleet_max=10)
