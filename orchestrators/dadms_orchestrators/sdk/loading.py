@@ -34,8 +34,7 @@ def load(path: str) -> list[str]:
     try:
         exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the user's own code, as that user, is what this is for
     except SyntaxError as error:
-        where = f"line {error.lineno}" if error.filename == path else f"{error.filename}:{error.lineno}"
-        raise RequestRefused(f'cannot import handlers "{path}": {where}: {error.msg}') from error
+        raise RequestRefused(f'cannot import handlers "{path}": {_place(error, path)}{error.msg}') from error
     except SystemExit as error:
         raise RequestRefused(
             f'cannot import handlers "{path}":{_line(error, path)} it exits (status {error.code}) while it is imported'
@@ -47,6 +46,13 @@ def load(path: str) -> list[str]:
     except Exception as error:
         raise RequestRefused(f'cannot import handlers "{path}":{_line(error, path)} {type(error).__name__}: {error}') from error
     return handlers.install(path)
+
+
+def _place(error: SyntaxError, path: str) -> str:
+    """Give the line, and the file where it is another one; a file as a whole (its encoding, a null byte) has no line."""
+    if error.filename in (path, None):
+        return f"line {error.lineno}: " if error.lineno else ""
+    return f"{error.filename}:{error.lineno}: " if error.lineno else f"{error.filename}: "
 
 
 def _line(error: BaseException, path: str) -> str:

@@ -173,3 +173,23 @@ def test_second_module_replaces_the_first(load: Callable[[str], list[str]]) -> N
     assert load("@handler('new')\ndef f(task): pass\n") == ["new"]
     assert handlers.find("old") is None
     assert (handlers.module() or "").endswith("mine.py")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [(b"# -*- coding: nonsense -*-\n", "unknown encoding: nonsense"), (b"x = 1\n\0", "source code string cannot contain null bytes")],
+    ids=["encoding", "null byte"],
+)
+def test_what_is_wrong_with_a_whole_file_has_no_line(load: Any, tmp_path: Path, source: bytes, said: str) -> None:
+    for name in ("alone.py", "beside.py"):
+        (tmp_path / name).write_bytes(source)
+    with pytest.raises(RequestRefused) as refused:
+        loading.load(str(tmp_path / "alone.py"))
+    assert str(refused.value).startswith(f'cannot import handlers "{tmp_path / "alone.py"}": ')
+    assert said in str(refused.value)
+    with pytest.raises(RequestRefused) as led:
+        load("import beside\n")
+    for text in (str(refused.value), str(led.value)):
+        assert "None" not in text
+        assert "line 0" not in text
+        assert ":0:" not in text
