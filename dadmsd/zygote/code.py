@@ -18,7 +18,8 @@ from typing import Any, Protocol
 from dadms_ipc.errors import DadmsError
 from dadms_ipc.port import Gate
 
-OUTPUT_LIMIT = 16 * 1024  # characters of a traceback; the rest is in the log
+REASON_LIMIT = 2_000  # characters of the sentence, which is told in events and on terminals
+OUTPUT_LIMIT = 16_000  # characters of a traceback, here and in the log: where it begins and where it ends say most
 _OWN = str(Path(__file__).resolve().parent.parent) + os.sep  # frames below it are the daemon's
 
 
@@ -39,7 +40,7 @@ class NotImported(DadmsError):
     """Code did not import; ``output`` is the traceback from the user's own frames on."""
 
     def __init__(self, reason: str, output: str = "") -> None:
-        super().__init__(reason)
+        super().__init__(reason if len(reason) <= REASON_LIMIT else f"{reason[: REASON_LIMIT - 1]}…")
         self.output = output
 
 
@@ -107,8 +108,10 @@ def load_handlers(orchestrator: Orchestrator, path: str) -> list[str]:
 
 def _sentence(error: BaseException, path: str | None) -> str:
     """Say where and what, in a line."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{_place(error.filename, error.lineno or 1, path)}: {error.msg}"
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{_place(error.filename, error.lineno, path)}: {error.msg}"
+    if isinstance(error, SyntaxError):  # of the file as a whole: its encoding, or a null byte
+        return error.msg if error.filename in (path, None) else f"{error.filename}: {error.msg}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     own = [frame for frame in frames if frame.filename == path] or frames
     where = f"{_place(own[-1].filename, own[-1].lineno or 1, path)}: " if own else ""
@@ -140,7 +143,10 @@ def shortened(error: BaseException) -> str:
         text = "".join(traceback.format_exception(type(error), error, _users_part(error.__traceback__)))
     except Exception as failure:  # a user's __str__ again
         text = f"{type(error).__name__} (its traceback cannot be shown: {type(failure).__name__})\n"
-    return text if len(text) <= OUTPUT_LIMIT else f"… {len(text) - OUTPUT_LIMIT} characters left out\n{text[-OUTPUT_LIMIT:]}"
+    if len(text) <= OUTPUT_LIMIT:
+        return text
+    end = OUTPUT_LIMIT // 2 - 50  # the note between them has fewer than 100 characters
+    return f"{text[:end]}\n… {len(text) - 2 * end} characters left out …\n{text[-end:]}"
 
 
 def _users_part(frames: TracebackType | None) -> TracebackType | None:

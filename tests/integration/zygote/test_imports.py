@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dadms_ipc.port import Outcome
-from dadmsd.zygote import exits
+from dadmsd.zygote import code, exits
 from dadmsd.zygote.messages import Exited, GateFailed, Imported, ImportFailed, ZygoteGate
 from tests.integration.zygote.small_kernel import PATIENCE, ROOT, SAMPLE, Kernel, Zygote, run_batch
 
@@ -45,6 +45,7 @@ FAILURES = {
     "a function of its own": ("def f():\n    return 1 / 0\n\nf()\n", "line 2: ZeroDivisionError: division by zero"),
     "the standard library": ("import json\njson.loads('{')\n", "line 2: JSONDecodeError: Expecting property name"),
     "nothing declared": ("x = 1\n", "has no attribute 'TOPICS'"),
+    "an unknown encoding": ("# -*- coding: nonsense -*-\n", ": unknown encoding: nonsense"),
     "not text": ("\x00", "source code string cannot contain null bytes"),
 }
 
@@ -58,6 +59,16 @@ def test_handlers_that_do_not_import_are_one_sentence(base: Zygote, tmp_path: Pa
     assert "\n" not in failed.reason
     assert "dadmsd" not in failed.output
     assert failed.output.rstrip().rpartition("\n")[2] in base.kernel.children["zygote/1"].read_log()
+
+
+@pytest.mark.parametrize("text", ["raise ValueError('x' * 20_000_000)\n", "import sys\nsys.exit('x' * 20_000_000)\n"])
+def test_what_an_import_says_is_bounded(base: Zygote, tmp_path: Path, text: str) -> None:
+    failed = failure(base, handlers_file(tmp_path, text))
+    assert len(failed.reason) <= code.REASON_LIMIT
+    assert "xxx" in failed.reason
+    assert len(failed.output) <= code.OUTPUT_LIMIT
+    assert failed.output.startswith("Traceback")
+    assert "characters left out" in failed.output
 
 
 def test_handlers_that_cannot_be_read_are_said_so(base: Zygote, tmp_path: Path) -> None:
