@@ -32,7 +32,15 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
     "answered": (Answered, "client BLOB, sequence INTEGER"),
     "event": (EventRow, "number INTEGER PRIMARY KEY"),
 }
+# Primary codes (sqlite.org/rescode.html) that no other start of the kernel will not meet again; SQLITE_ERROR is a table or a column that is not there.
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+_WAY_OUT = "; move it away to start anew (what it knew is lost)"
 _META = "CREATE TABLE meta (boot_id TEXT NOT NULL, daemon TEXT NOT NULL, instance_key BLOB NOT NULL)"
+
+
+def _way_out(error: Exception) -> str:
+    """Say what to do about a file that is damaged; "" for an error of the machine, such as a full disk."""
+    return _WAY_OUT if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DAMAGED else ""
 
 
 def _interruption(is_same_boot: bool, is_same_daemon: bool) -> str:
@@ -66,6 +74,7 @@ class Journal:
 
     def __init__(self, path: Path, *, boot_id: str, daemon: str) -> None:
         self._encoder = msgspec.msgpack.Encoder()
+        self._path = path
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None)
@@ -77,13 +86,14 @@ class Journal:
                 raise HostFailure(f'cannot read the journal "{path}": its schema is version {version}, this kernel knows {SCHEMA_VERSION}')
             if version == 0:
                 self._make()
-            last_boot, last_daemon, self.instance_key = self._connection.execute(
-                "SELECT boot_id, daemon, instance_key FROM meta"
-            ).fetchone()
+            meta = self._connection.execute("SELECT boot_id, daemon, instance_key FROM meta").fetchone()
+            if meta is None:
+                raise HostFailure(f'cannot open the journal "{path}": it does not say whose it is{_WAY_OUT}')
+            last_boot, last_daemon, self.instance_key = meta
             self._connection.execute("UPDATE meta SET boot_id = ?, daemon = ?", (boot_id, daemon))
             self.interruption = _interruption(last_boot == boot_id, last_daemon == daemon)
         except (sqlite3.Error, OSError) as error:
-            raise HostFailure(f'cannot open the journal "{path}": {error}') from error
+            raise HostFailure(f'cannot open the journal "{path}": {error}{_way_out(error)}') from error
         self._upserts = {table: _upsert(table) for table in _TABLES}
         self._deletes = {table: _delete(table) for table in _TABLES}
 
@@ -97,11 +107,16 @@ class Journal:
         self._connection.execute("COMMIT")
 
     def rows(self) -> Iterator[Record]:
-        """Read every record, table by table."""
+        """Read every record, table by table; raises HostFailure."""
         for table, (kind, _) in _TABLES.items():
             decoder = msgspec.msgpack.Decoder(kind)
-            for (record,) in self._connection.execute(f"SELECT record FROM {table}"):  # noqa: S608  # a name of ours
-                yield decoder.decode(record)
+            try:
+                for (record,) in self._connection.execute(f"SELECT record FROM {table}"):  # noqa: S608  # a name of ours
+                    yield decoder.decode(record)
+            except sqlite3.Error as error:
+                raise HostFailure(f'cannot read the journal "{self._path}": {error}{_way_out(error)}') from error
+            except (msgspec.MsgspecError, TypeError) as error:  # TypeError: no bytes at all
+                raise HostFailure(f'cannot read the journal "{self._path}": a record of "{table}" is damaged: {error}{_WAY_OUT}') from error
 
     def commit(self, rows: dict[tuple[str, object], Record | None]) -> None:
         """Write the rows of one turn, all or none."""
@@ -123,7 +138,7 @@ class Journal:
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
-            raise HostFailure(f"cannot write the journal: {error}") from error
+            raise HostFailure(f'cannot write the journal "{self._path}": {error}{_way_out(error)}') from error
 
     def close(self) -> None:
         """Close the file, with its write-ahead log folded in."""
