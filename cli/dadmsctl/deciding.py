@@ -16,7 +16,7 @@ from dadmsctl.door import Door
 from dadmsctl.exits import Exit
 from dadmsctl.narrator import Narrator
 from dadmsctl.running import Asked
-from dadmsctl.terminal import console, printable, write_json
+from dadmsctl.terminal import console, one_line, printable, write_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ def run(door: Door, asked: Asked, checked: Checked, decision: Decision) -> Exit:
         _, process, log = running.pursue(place, asked, narrator, is_private=private is not None)
     if not isinstance(process.outcome, dict) or "decision" not in process.outcome:
         if process.status == "failed" and process.reason and not log:
-            click.echo(printable(f'dadmsctl: cannot evaluate "{decision.name}": {process.reason}'), err=True)
+            click.echo(one_line(f'dadmsctl: cannot evaluate "{decision.name}": {process.reason}'), err=True)
         else:
             ending.tell_failure(process, log, keeps_log=private is None)
         return Exit.FAILED
@@ -140,7 +140,7 @@ def _tell(answer: Answer, name: str, missing: list[str]) -> Exit:
         return Exit.DONE
     for line in reasons[:-1]:
         click.echo(printable(line), err=True)
-    click.echo(printable(f'dadmsctl: cannot evaluate "{name}": {reasons[-1]}'), err=True)
+    click.echo(one_line(f'dadmsctl: cannot evaluate "{name}": {reasons[-1]}'), err=True)
     return Exit.FAILED
 
 

@@ -26,6 +26,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
+def one_line(text: str) -> str:
+    """Show newlines as escapes, too: for what ends a program and is read line by line."""
+    return printable(text).replace("\n", "\\n")
+
+
 def write_json(value: object) -> None:
     """Write one JSON document to stdout, indented, as a whole."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dadms_ipc.errors import DeadlinePassed
 from dadms_ipc.requests import ProcessInfo, Wait
 from dadmsctl.exits import Exit
+from dadmsctl.terminal import one_line
 
 if TYPE_CHECKING:
     from dadms_ipc.client import Client
@@ -39,4 +40,4 @@ def sentence_of(process: ProcessInfo) -> str:
     """Say in one line how a process stands."""
     cause, reason = process.cause if process.cause != process.status else "", process.reason
     why = reason if cause in reason else cause if reason in cause else f"{cause}: {reason}"  # each says what the other does not
-    return f'"{process.name}" ({process.pid}) {process.status}' + (f": {why}" if why and process.status != "completed" else "")
+    return one_line(f'"{process.name}" ({process.pid}) {process.status}' + (f": {why}" if why and process.status != "completed" else ""))

@@ -131,6 +131,7 @@ def test_what_a_run_used_is_what_somebody_counted() -> None:
         ("exited 1", "exited 1 without an outcome", "exited 1 without an outcome"),
         ("import failed", 'cannot import handlers "h.py": no', 'import failed: cannot import handlers "h.py": no'),
         ("oom", "", "oom"),
+        ("exception", "ValueError: a\nb\x1b[2J\r\n", r"exception: ValueError: a\nb\x1b[2J\r\n"),
     ],
 )
 def test_cause_and_reason_say_nothing_twice(cause: str, reason: str, why: str) -> None:
