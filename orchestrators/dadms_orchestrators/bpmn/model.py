@@ -10,6 +10,13 @@ from typing import Any
 import msgspec
 
 MAX_SHOWN_CHARS = 80  # of a name in a sentence; some names are whole paragraphs
+MAX_ID_CHARS = 200  # of an id in a sentence; those that editors make have about twenty
+
+
+def shown(text: str, limit: int = MAX_SHOWN_CHARS) -> str:
+    """A name or an id as a sentence has it: on one line, and not without end."""
+    line = " ".join(text[: 10 * limit].split())
+    return line if len(line) <= limit and len(text) <= 10 * limit else line[:limit] + "..."
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -146,8 +153,8 @@ class Node(msgspec.Struct):
     unused: tuple[tuple[str, int], ...] = ()  # parts that are read and not executed, with their lines
 
     def __str__(self) -> str:
-        name = " ".join(self.name.split())
-        return f'"{name if len(name) <= MAX_SHOWN_CHARS else name[:MAX_SHOWN_CHARS] + "..."}" ({self.id})' if name else f'"{self.id}"'
+        name, identifier = shown(self.name), shown(self.id, MAX_ID_CHARS)
+        return f'"{name}" ({identifier})' if name else f'"{identifier}"'
 
 
 class Scope(msgspec.Struct):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from dadms_orchestrators.bpmn import timers
 from dadms_orchestrators.bpmn.juel import JuelError, Template, parse_condition, parse_template
-from dadms_orchestrators.bpmn.model import Flow, Node, Parameter, Process, Scope, Script, Text, Value, every_node
+from dadms_orchestrators.bpmn.model import MAX_ID_CHARS, Flow, Node, Parameter, Process, Scope, Script, Text, Value, every_node, shown
 
 Report = Callable[[int | None, str | None, str], None]  # line, element id, reason
 
@@ -167,13 +167,13 @@ def _has_ways(scope: Scope, node: Node, named: str, refuse: Report) -> None:
     leaving = scope.leaving(node)
     if node.tag == "endEvent":
         if leaving:
-            refuse(node.line, node.id, f'{named} is left by sequence flow "{leaving[0].id}"; nothing comes after an end')
+            refuse(node.line, node.id, f"{named} is left by sequence flow {_flow(leaving[0])}; nothing comes after an end")
         return
     if not leaving:
         hint = "".join(f' (it names "{flow}", {_whose(scope, flow)})' for flow in node.declared_out[:1])
         refuse(node.line, node.id, f"{named} has no way out: no sequence flow leaves it{hint}")
     if node.tag in ("startEvent", "boundaryEvent") and (entering := scope.entering(node)):
-        refuse(entering[0].line, node.id, f'{named} is entered by sequence flow "{entering[0].id}", which BPMN forbids')
+        refuse(entering[0].line, node.id, f"{named} is entered by sequence flow {_flow(entering[0])}, which BPMN forbids")
 
 
 def _whose(scope: Scope, flow: str) -> str:
@@ -199,7 +199,8 @@ def _chooses(scope: Scope, node: Node, named: str, refuse: Report, warn: Report)
 
 
 def _flow(flow: Flow) -> str:
-    return f'"{" ".join(flow.name.split())}" ({flow.id})' if flow.name.strip() else f'"{flow.id}"'
+    name, identifier = shown(flow.name), shown(flow.id, MAX_ID_CHARS)
+    return f'"{name}" ({identifier})' if name else f'"{identifier}"'
 
 
 def _attached(scope: Scope, node: Node, named: str, refuse: Report) -> None:

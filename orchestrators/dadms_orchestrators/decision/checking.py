@@ -21,6 +21,7 @@ from dadms_orchestrators.decision.model import Model, Node, load_model
 from dadms_orchestrators.decision.runnable import top_decisions
 from dadms_orchestrators.decision.validation import validate
 
+NAME_LIMIT = 200  # characters of a node's name that are shown
 SEVERITIES = ("error", "warning")  # in the order of their weight
 TOKEN = re.compile(r"&[#\w]+;|.", re.DOTALL)  # one character of a text, as XML writes it
 
@@ -41,7 +42,8 @@ class Told(msgspec.Struct, frozen=True):
         """Return it as a line: ``file:line:column: node: reason (rules …)``."""
         where = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
         rules = f" (rules {', '.join(map(str, self.rules))})" if self.rules else ""
-        return f"{where}: {self.node}: {self.reason}{rules}" if self.node else f"{where}: {self.reason}{rules}"
+        node = self.node if len(self.node) <= NAME_LIMIT else f"{self.node[: NAME_LIMIT - 1]}…"
+        return f"{where}: {node}: {self.reason}{rules}" if node else f"{where}: {self.reason}{rules}"
 
 
 class Input(msgspec.Struct, frozen=True):

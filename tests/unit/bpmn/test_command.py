@@ -88,3 +88,12 @@ def test_calls_and_warnings_are_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     for part in ("decision rate", "user task U: no fields", f"calls Q in {tmp_path / 'q.bpmn'}"):
         assert part in shown.out
     assert shown.err.endswith("it is run all the same (warning)\n")
+
+
+def test_a_name_without_end_is_shown_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "m.bpmn"
+    path.write_bytes(model(f'<task id="{"i" * 100_000}" name="{"n" * 100_000}"/>', f"S > {'i' * 100_000}; {'i' * 100_000} > E"))
+    done = check(str(path))
+    assert done.returncode == 4
+    assert f'"{"n" * 80}..." ({"i" * 200}...) has no implementation' in done.stderr
+    assert max(map(len, done.stderr.splitlines())) < 1000

@@ -153,3 +153,11 @@ def test_a_locale_without_letters_is_no_obstacle(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, env=environment, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (1, b"")
     assert ": Řešení: " in done.stdout.decode()
+
+
+def test_a_name_without_end_is_shown_in_part(tmp_path: Path) -> None:
+    found = check(written(tmp_path, CLASH.format(output='"x"').replace('name="d"', f'name="{"n" * 100_000}"'))).findings
+    assert found
+    for told in found:
+        assert f": {'n' * 199}…: " in str(told)
+        assert len(str(told)) < 1000
