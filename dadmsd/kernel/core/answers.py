@@ -5,10 +5,10 @@ from itertools import islice
 import msgspec
 
 from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, ThreadInfo
+from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import READY
 from dadmsd.kernel.core.state import State
-from dadmsd.kernel.core.threads import label_of, running
 
 
 def process_info(state: State, process: Process) -> ProcessInfo:
@@ -60,7 +60,7 @@ def daemon_info(state: State) -> DaemonInfo:
         servers=state.servers,
         processes=len(state.live_processes()),
         threads_ready=sum(pool.ready for pool in state.pools.values()),
-        threads_running=running(state),
+        threads_running=state.slots_held,
         slots=settings.slots,
         memory_reserved=state.ledger.memory_reserved,
         memory_limit=state.ledger.memory,
@@ -74,7 +74,7 @@ def thread_infos(state: State, pid: int | None, limit: int) -> list[ThreadInfo]:
         if pid is not None and pool.pid != pid:
             continue
         heads = {worker.in_flight[0][1]: worker for worker in pool.workers.values() if worker.in_flight}
-        for tid in pool.waiting()[-limit:]:
+        for tid in pool.newest(limit):
             chunk = pool.chunk_of(tid)
             worker = heads.get(tid)
             shown = "running" if worker is not None else "ready"
@@ -96,10 +96,14 @@ def events_after(state: State, after: int, pid: int, limit: int) -> EventPage:
     last = state.counters.next_event - 1
     oldest = state.events[0].number if state.events else last + 1
     found: list[EventInfo] = []
-    if after < last:
-        for info in islice(state.events, max(0, after + 1 - oldest), None):  # numbers have no gaps
-            if not pid or info.pid == pid:
-                found.append(info)
-                if len(found) >= limit:
-                    break
+    start = max(0, after + 1 - oldest)  # numbers have no gaps
+    if 2 * start > len(state.events):  # a deque is walked from one of its ends
+        news = list(islice(reversed(state.events), max(0, len(state.events) - start)))[::-1]
+    else:
+        news = list(islice(state.events, start, None))
+    for info in news:
+        if not pid or info.pid == pid:
+            found.append(info)
+            if len(found) >= limit:
+                break
     return EventPage(found, found[-1].number if len(found) >= limit else last, oldest)

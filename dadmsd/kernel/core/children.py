@@ -4,8 +4,8 @@ A child is a version zygote, a main or a worker; all are forked, limited, opened
 ``processes`` (mains and zygotes) and ``threads`` (workers), which are called from here at the four moments that matter: opened, ready, failed, exited.
 """
 
-from dadmsd.kernel.core import effects, events, processes, threads
-from dadmsd.kernel.core.moves import end, give, step
+from dadmsd.kernel.core import effects, events, processes, workers
+from dadmsd.kernel.core.moves import give, step, violate
 from dadmsd.kernel.core.records import Child
 from dadmsd.kernel.core.state import State
 
@@ -28,8 +28,31 @@ def on_fork_failed(state: State, event: events.ForkFailed) -> None:
     """No child was made."""
     child = state.children.get(event.name)
     if child is not None and step(state, child, "fork_failed"):
-        child.failure = child.failure or event.reason
+        child.failure = child.failure or event.reason[: processes.TEXT_MOST]
         _gone(state, child, begun=0, oom="")
+
+
+def ask_again(state: State) -> None:
+    """Have what a zygote was asked for and did not fork before it ended forked by the next one."""
+    waiting: dict[int, None] = {}
+    while state.orphaned:
+        child = state.children.get(state.orphaned.pop())
+        if child is None or not step(state, child, "fork_failed"):
+            continue
+        child.failure = "its zygote is gone"
+        process = state.processes[child.pid]
+        if child.role == "worker":
+            child.intent = child.intent or "unforked"
+            waiting[child.pid] = None
+        if child.role == "worker" or child.intent or process.forks_lost >= processes.FORKS_LOST_MOST:
+            _gone(state, child, begun=0, oom="")
+        else:
+            state.do(effects.Bury(child.name))
+            state.drop_child(child)
+            processes.ask_again(state, process, child)
+    for pid in waiting:
+        if not state.processes[pid].ending_as:
+            workers.came_to_nothing(state, state.processes[pid], state.pools[pid], "its zygote is gone", [])
 
 
 def on_parent_reported(state: State, event: events.ParentReported) -> None:
@@ -62,9 +85,8 @@ def on_gate_opened(state: State, event: events.GateOpened) -> None:
 def on_gate_shut(state: State, event: events.GateShut) -> None:
     """A limit could not be enforced: the child ends before it has run anything of the user's."""
     child = state.children.get(event.name)
-    if child is not None:
+    if child is not None and step(state, child, "gate_shut"):
         child.failure = event.reason
-        step(state, child, "gate_shut")
 
 
 def on_zygote_ready(state: State, event: events.ZygoteReady) -> None:
@@ -91,23 +113,22 @@ def on_worker_ready(state: State, event: events.WorkerReady) -> None:
     child = state.children.get(event.name)
     if child is not None and step(state, child, "ready"):
         child.ready_at = state.wall
-        threads.worker_ready(state, child)
+        workers.worker_ready(state, child)
 
 
 def on_failed(state: State, event: events.ChildFailed) -> None:
     """A child said why it is about to exit."""
     child = state.children.get(event.name)
     if child is not None and not child.failure:
-        child.failure = event.reason
+        child.failure = event.reason[: processes.TEXT_MOST]
         state.changed(child)
 
 
 def on_violation(state: State, event: events.PortViolated) -> None:
-    """A child that breaks the protocol is ended: nothing that it says can be trusted."""
+    """A child that breaks the protocol is ended."""
     child = state.children.get(event.name)
     if child is not None:
-        child.failure = child.failure or f"broke the protocol: {event.reason}"
-        end(state, child, "violation")
+        violate(state, child, event.reason)
 
 
 def on_exited(state: State, event: events.Exited) -> None:
@@ -116,10 +137,10 @@ def on_exited(state: State, event: events.Exited) -> None:
     if child is None:
         state.do(effects.Bury(event.name))  # its row is gone, its zygote did not hear so
         return
-    if step(state, child, "exited"):
-        child.exit_how = event.how
-        child.exit_status = event.status
-        _gone(state, child, begun=event.begun, oom=event.oom)
+    step(state, child, "exited")
+    child.exit_how = event.how
+    child.exit_status = event.status
+    _gone(state, child, begun=event.begun, oom=event.oom)
 
 
 def _gone(state: State, child: Child, *, begun: int, oom: str) -> None:
@@ -127,18 +148,23 @@ def _gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     state.do(effects.Bury(child.name))
     state.drop_child(child)
     if child.role == "zygote":
-        processes.zygote_gone(state, child, oom)
+        why = processes.zygote_gone(state, child, oom)
+        if why:
+            workers.import_failed(state, child, why)
     elif child.role == "main":
         processes.main_gone(state, child, oom)
     else:
-        threads.worker_gone(state, child, begun=begun, oom=oom)
+        workers.worker_gone(state, child, begun=begun, oom=oom)
 
 
 def on_deadline(state: State, name: str) -> None:
     """A child has used up the time of its phase."""
     child = state.children.get(name)
-    if child is None or child.deadline is None or child.deadline > state.now:
+    if child is None or child.deadline is None:
         return  # the timer was armed for an earlier phase
+    if child.deadline > state.now:
+        state.arm(child.deadline, "child", name)
+        return
     if child.phase == "forking":
         on_fork_failed(state, events.ForkFailed(name, f"its zygote did not fork it within {state.settings.gate_timeout:g} s"))
         return

@@ -11,14 +11,12 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import ThreadInfo
-from dadmsd.kernel.core import children, effects, events, moves, processes, requests, threads
+from dadmsd.kernel.core import children, deliveries, dispatch, effects, events, moves, processes, requests, threads, workers
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ALIVE, ENDED
 from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Process, Record, Results
 from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER, Pool, Worker
-from dadmsd.kernel.core.state import EventRow, Settings, State
-
-ROUNDS_MOST = 1000  # of children that follow others in their end; more is a loop of ours
+from dadmsd.kernel.core.state import Address, EventRow, Settings, State
 
 
 def _on_bus_linked(state: State, _event: events.BusLinked) -> None:
@@ -66,7 +64,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.Exited: children.on_exited,
     events.Submitted: threads.on_submitted,
     events.CancelAsked: threads.on_cancel,
-    events.ResultsSeen: threads.on_results_seen,
+    events.ResultsSeen: deliveries.on_results_seen,
     events.ResultsRead: threads.on_results_read,
     events.ProgressMade: threads.on_progress,
     events.OutcomeGiven: processes.on_outcome,
@@ -79,6 +77,13 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.ServerChanged: _on_server_changed,
     events.StopAsked: _on_stop_asked,
     events.TimePassed: _on_time_passed,
+}
+
+_DEADLINES: dict[str, Callable[[State, str], None]] = {
+    "child": children.on_deadline,
+    "head": dispatch.on_head_deadline,
+    "idle": dispatch.on_idle_deadline,
+    "answered": requests.forget_answered,
 }
 
 
@@ -94,10 +99,13 @@ class Kernel:
         state.begin(now, wall)
         for event in batch:
             _HANDLERS[type(event)](state, event)
-        self._look_at_deadlines()
-        self._follow()
-        threads.dispatch(state)
-        requests.answer_waiters(state)
+        due = self._look_at_deadlines()
+        children.ask_again(state)
+        while state.just_ended:
+            workers.drop_pool(state, state.processes[state.just_ended.pop()])
+        dispatch.dispatch(state)
+        requests.answer_waiters(state, due)
+        processes.forget_oldest(state)
         self._say_stopped()
         return state.take_effects()
 
@@ -109,44 +117,22 @@ class Kernel:
         """Give the monotonic time at which something is due, or None."""
         return self.state.next_deadline()
 
-    def _look_at_deadlines(self) -> None:
-        state = self.state
-        for kind, key in state.take_due():
-            if kind == "child":
-                children.on_deadline(state, key)
-            elif kind == "head":
-                threads.on_head_deadline(state, key)
-            elif kind == "idle":
-                threads.on_idle_deadline(state, key)
-            elif kind == "answered":
-                requests.forget_answered(state)
-
-    def _follow(self) -> None:
-        """End what cannot be forked any more, close the pools of the ended, and let the oldest ended leave the table."""
-        state = self.state
-        for _round in range(ROUNDS_MOST):
-            if not state.orphaned:
-                break
-            children.on_fork_failed(state, events.ForkFailed(state.orphaned.pop(), "its zygote is gone"))
-        while state.just_ended:
-            threads.drop_pool(state, state.processes[state.just_ended.pop()])
-        if len(state.processes) > state.settings.ended_kept:
-            ended = [process for process in state.processes.values() if process.status in ENDED]
-            for process in ended[: max(0, len(ended) - state.settings.ended_kept)]:
-                del state.processes[process.pid]
-                state.deleted(process)
-                for results in state.results.pop(process.pid, []):
-                    state.deleted(results)
+    def _look_at_deadlines(self) -> list[Address]:
+        """Handle what is due, but for requests that wait: they are answered last, and so given."""
+        waiters: list[Address] = []
+        for kind, key in self.state.take_due():
+            if isinstance(key, tuple):
+                waiters.append(key)
+            else:
+                _DEADLINES[kind](self.state, key)
+        return waiters
 
     def _say_stopped(self) -> None:
         state = self.state
         if not state.is_stopping or state.stop_said or state.live_processes():
             return
-        if any(child.role != "zygote" for child in state.children.values()):
-            return
         for child in list(state.children.values()):  # shared zygotes: nobody needs them any more
-            if child.phase not in ("killing",):
-                moves.end(state, child, "unused")
+            moves.end(state, child, "unused")
         if not state.children:
             state.stop_said = True
             state.do(effects.SayStopped())
@@ -172,6 +158,9 @@ class Kernel:
             state.processes[process.pid] = process
             if process.status not in ENDED:
                 state.ledger.grant(process.pid, Grant(process.spec.memory_request, process.spec.cpu_request))
+        for process in sorted(state.processes.values(), key=lambda each: each.ended_at):
+            if process.status in ENDED:
+                state.ended[process.pid] = None
         for row in sorted(by_kind.get(EventRow, []), key=lambda each: each.number):
             state.events.append(row.info)
         for answered in sorted(by_kind.get(Answered, []), key=lambda each: each.at):
@@ -188,7 +177,7 @@ class Kernel:
         if not interruption:
             self._repeat()
         else:
-            for child in list(state.children.values()):
+            for child in sorted(state.children.values(), key=lambda each: each.role):  # mains first: the others ended with them
                 child.failure = interruption
                 children.on_exited(state, events.Exited(child.name, 0, 0))
         for process in state.live_processes():
@@ -199,56 +188,48 @@ class Kernel:
 
     def _adopt_threads(self, chunks: list[Chunk], batches: list[Batch], results: list[Results]) -> None:
         state = self.state
-        ended: dict[int, int] = {}
+        infos: list[ThreadInfo] = []
         decoder = msgspec.msgpack.Decoder(list[ThreadInfo])
-        for row in sorted(results, key=lambda each: (each.pid, each.incarnation, each.first_sequence)):
-            infos = decoder.decode(row.facts)
-            state.threads.extend(infos)
-            ended.update((info.tid, STATE_NUMBER[info.state]) for info in infos)
-            state.results.setdefault(row.pid, []).append(row)
         for process in state.processes.values():
             if process.status in ("running", "stopping") and process.ready_at:
                 state.pools[process.pid] = Pool(process.pid, process.incarnation, most=process.spec.limits.workers)
+        for row in sorted(results, key=lambda each: (each.pid, each.incarnation, each.first_sequence)):
+            infos.extend(decoder.decode(row.facts))
+            state.results.setdefault(row.pid, []).append(row)
+            if row.payload is not None and row.pid in state.pools:
+                state.pools[row.pid].unseen += len(row.payload)
+        infos.sort(key=lambda info: info.tid)
+        state.threads.extend(infos)
+        ended = {info.tid: STATE_NUMBER[info.state] for info in infos}
         sent = {tid for batch in batches for tid in batch.tids}
         for chunk in sorted(chunks, key=lambda each: each.first_tid):
-            pool = state.pools.get(chunk.pid)
-            if pool is None or pool.incarnation != chunk.incarnation:
-                state.deleted(chunk)
-                continue
             tids = range(chunk.first_tid, chunk.first_tid + len(chunk.arguments))
-            pool.add(chunk, bytearray(ended.get(tid, SENT if tid in sent else READY) for tid in tids))
+            state.pools[chunk.pid].add(chunk, bytearray(ended.get(tid, SENT if tid in sent else READY) for tid in tids))
         for child in state.children.values():
-            pool = state.pools.get(child.pid)
-            if child.role == "worker" and pool is not None:
+            if child.role == "worker":
                 worker = Worker(child.name, child.number, next_sequence=child.next_sequence)
-                worker.is_ready = child.phase == "ready"
+                worker.is_ready = bool(child.ready_at)
                 worker.is_leaving = bool(child.intent)
-                pool.workers[child.name] = worker
+                state.workers_coming += not worker.is_ready
+                state.pools[child.pid].workers[child.name] = worker
         for batch in sorted(batches, key=lambda each: (each.worker, each.first_sequence)):
             self._adopt_batch(batch)
         for pid, pool in state.pools.items():
             for worker in pool.workers.values():
-                worker.head_since = state.now
-                worker.head_at = state.wall
-                worker.idle_since = state.now
-                if worker.in_flight:
-                    state.arm(state.now + pool.chunk_of(worker.in_flight[0][1]).timeout, "head", worker.name)
-                elif worker.is_ready:
-                    state.arm(state.now + state.settings.idle_timeout, "idle", worker.name)
+                state.slots_held += bool(worker.in_flight)
+                dispatch.new_head(state, pool, worker)
             state.ready_pools[pid] = None
 
     def _adopt_batch(self, batch: Batch) -> None:
-        state = self.state
-        child = state.children.get(batch.worker)
-        pool = state.pools.get(child.pid) if child is not None else None
-        if child is None or pool is None:
-            state.deleted(batch)
-            return
+        child = self.state.children[batch.worker]
+        pool = self.state.pools[child.pid]
         worker = pool.workers[batch.worker]
         worker.batches.append(batch)
-        for place, tid in enumerate(batch.tids):
-            if batch.first_sequence + place > child.done_sequence:
-                worker.in_flight.append((batch.first_sequence + place, tid))
+        for sequence, tid in enumerate(batch.tids, batch.first_sequence):
+            if sequence > child.done_sequence:
+                worker.in_flight.append((sequence, tid))
+                if tid in batch.condemned:
+                    pool.condemned[tid] = batch.condemned[tid]
 
     def _repeat(self) -> None:
         """Do again what may not have been done: all of it is idempotent."""
@@ -270,8 +251,10 @@ class Kernel:
                         state.do(effects.Tell(child.name, port.Finished(results.last_sequence, payload)))
         for pool in state.pools.values():
             for worker in pool.workers.values():
+                if state.children[worker.name].intent == "idle":
+                    state.do(effects.Retire(worker.name))
                 if worker.in_flight:  # without those whose results are in the journal: their chunks may be gone
-                    again = threads.items(pool, [tid for _, tid in worker.in_flight])
+                    again = dispatch.items(pool, [tid for _, tid in worker.in_flight])
                     state.do(effects.SendBatch(worker.name, worker.in_flight[0][0], again))
 
     # the invariants
@@ -293,4 +276,9 @@ class Kernel:
                 assert child.pid in live, f"{child.name} outlives its process"
         mains = [child.pid for child in state.children.values() if child.role == "main"]
         assert len(mains) == len(set(mains)), "two incarnations of a process live"
-        assert threads.running(state) <= state.settings.slots, "more slots are held than there are"
+        every = [worker for pool in state.pools.values() for worker in pool.workers.values()]
+        assert state.slots_held == sum(1 for worker in every if worker.in_flight), f"{state.slots_held} slots held"
+        assert state.slots_held <= state.settings.slots, "more slots are held than there are"
+        assert state.workers_coming == sum(1 for worker in every if not worker.is_ready), f"{state.workers_coming} workers coming"
+        watching = [key for keys in state.watchers.values() for key in keys]
+        assert sorted(watching) == sorted(state.waiters), "who waits is not who watches"

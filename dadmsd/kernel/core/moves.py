@@ -17,7 +17,7 @@ def step(state: State, child: Child, stimulus: str) -> bool:
     child.phase = phase
     child.deadline = None
     state.changed(child)
-    if phase == "gated":
+    if phase == "gated" and not child.intent:  # one that is to end runs nothing
         state.do(effects.OpenGate(child.name))
     elif phase == "stopping":
         state.do(effects.Signal(child.name, SIGTERM))
@@ -37,6 +37,13 @@ def make(state: State, child: Child) -> None:
     state.add_child(child)
     state.do(effects.Fork(child.name, child.role, child.parent, child.pid))
     give(state, child, state.settings.gate_timeout)
+
+
+def violate(state: State, child: Child, reason: str) -> None:
+    """Have a child ended that broke the protocol: nothing that it says can be trusted."""
+    child.failure = child.failure or f"broke the protocol: {reason}"
+    state.changed(child)
+    end(state, child, "violation")
 
 
 def end(state: State, child: Child, intent: str, *, tid: int = 0, grace: float = 0.0) -> None:

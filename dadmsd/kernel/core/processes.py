@@ -1,6 +1,6 @@
-"""Processes: admission, the zygote that they need, their main, and their end.
+"""Processes: the zygote that they need, their main, and their end.
 
-1. A process is admitted (journal, ledger), then gets a zygote, then a main. Without handlers it is forked by the zygote that all processes of its orchestrator
+1. A process that was admitted (journal, ledger) gets a zygote, then a main. Without handlers it is forked by the zygote that all processes of its orchestrator
    and user share; with handlers by one of its own, forked from the shared one, and with an environment by one of its own from the base zygote: what is the
    process's own is imported under its limits.
 2. Its end begins when its main is gone or its end was asked for, and is over when nothing is left: no worker, no zygote of its own, no cgroup. Only then is the
@@ -8,19 +8,17 @@
 3. The cause of death is what was seen, in this order: out of memory, our doing, what the child said, how it exited.
 """
 
-import difflib
-
 import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.ledger import Grant, size_text
 from dadmsd.kernel.core.lifecycle import ENDED
-from dadmsd.kernel.core.moves import end, give, make
+from dadmsd.kernel.core.moves import end, give, make, violate
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.state import MEBIBYTE, State
+from dadmsd.kernel.core.values import flaw
 
 ORCHESTRATORS = {
     "bpmn": "dadms_orchestrators.bpmn.orchestrator:ORCHESTRATOR",
@@ -30,68 +28,13 @@ ORCHESTRATORS = {
 SIGNALS = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS"}  # fmt: skip
 CLD_EXITED = 1  # si_code of waitid(2); 2 is killed, 3 dumped
 
-LEAST_MEMORY = 8 * MEBIBYTE  # below it an interpreter does not fork
-MOST_WORKERS = 256
-
-
-def refusal(state: State, spec: Spec, uid: int) -> str:
-    """Say why a process cannot be admitted; "" when it can."""
-    name, limits = spec.name, spec.limits
-    if state.is_stopping:
-        return f'cannot start "{name}": the daemon is shutting down'
-    if not name or len(name) > 200 or not name.isprintable():
-        return f"cannot start {name!r}: a name has 1 to 200 printable characters"
-    if spec.orchestrator not in ORCHESTRATORS and ":" not in spec.orchestrator:
-        near = difflib.get_close_matches(spec.orchestrator, ORCHESTRATORS, 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(ORCHESTRATORS)}"
-        return f'cannot start "{name}": no orchestrator {spec.orchestrator!r}{hint}'
-    if spec.enforcement not in ("strict", "best-effort"):
-        return f'cannot start "{name}": enforcement is "strict" or "best-effort", not {spec.enforcement!r}'
-    for field, value, least in (
-        ("memory", limits.memory, LEAST_MEMORY),
-        ("worker_memory", limits.worker_memory, LEAST_MEMORY),
-        ("cpu", limits.cpu, 0.01),
-        ("pids", limits.pids, 2),
-        ("files", limits.files, 16),
-        ("core", limits.core, 0),
-        ("workers", limits.workers, 1),
-        ("memory_request", spec.memory_request, 0),
-        ("cpu_request", spec.cpu_request, 0),
-        ("thread_timeout", spec.thread_timeout, 0.001),
-        ("ready_timeout", spec.ready_timeout, 0.001),
-        ("stop_timeout", spec.stop_timeout, 0),
-    ):
-        if value is not None and not value >= least:
-            return f'cannot start "{name}": {field} is {value}, at least {least} is needed'
-    if spec.enforcement == "strict":
-        for field, value, cap in (
-            ("memory", limits.memory, "memory"),
-            ("worker_memory", limits.worker_memory, "memory"),
-            ("cpu", limits.cpu, "cpu"),
-            ("pids", limits.pids, "pids"),
-        ):
-            if value is not None and cap not in state.settings.holds:
-                return f'cannot start "{name}": {field} = {value} cannot be enforced here ({state.settings.limits_backend}); best-effort enforcement would go without'
-    if limits.memory is not None and limits.memory > state.ledger.memory:
-        return f'cannot start "{name}": a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)'
-    if limits.workers > MOST_WORKERS:
-        return f'cannot start "{name}": {limits.workers} workers asked, at most {MOST_WORKERS} a process'
-    if uid != state.settings.uid and state.settings.uid != 0:
-        return f'cannot start "{name}" as user {uid}: the daemon runs as user {state.settings.uid} and cannot change it'
-    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request))
-
-
-def admit(state: State, spec: Spec, uid: int) -> Process:
-    """Put a process that ``refusal`` has nothing against into the table and start it."""
-    process = Process(pid=state.counters.next_pid, spec=spec, uid=uid, created_at=state.wall)
-    state.counters.next_pid += 1
-    state.changed(state.counters)
-    state.processes[process.pid] = process
-    state.changed(process)
-    state.ledger.grant(process.pid, Grant(spec.memory_request, spec.cpu_request))
-    state.tell_event("process.admitted", f"{spec.name} ({spec.orchestrator}) is admitted", pid=process.pid, data={"name": spec.name})
-    advance(state, process)
-    return process
+FORKS_LOST_MOST = 3  # zygotes in a row that may end with a fork of one process unanswered: then it is taken for the cause
+ENTRIES_MOST = 10_000  # that one process may declare
+NAME_MOST = 200  # characters of a name
+TEXT_MOST = 2000  # characters of what a process says for people
+WARNINGS_MOST = 20  # that one program may give
+NOTE_BYTES = 16 * 1024  # of a note's data: the event stream keeps thousands
+OUTCOME_BYTES = 16 * MEBIBYTE
 
 
 def ready_timeout(state: State, process: Process) -> float:
@@ -115,15 +58,29 @@ def code_of(spec: Spec) -> str:
     return ORCHESTRATORS.get(spec.orchestrator, spec.orchestrator)
 
 
+def zygote_keys(process: Process) -> list[str]:
+    """Name the zygotes that a process needs, the one that forks for it last. Code that is imported under an environment is shared with nobody."""
+    shared = f"{code_of(process.spec)}|{process.uid}"
+    if not _has_own_zygote(process.spec):
+        return [shared]
+    own = f"{shared}|{process.pid}"
+    return [own] if process.spec.environment else [shared, own]
+
+
+def _has_own_zygote(spec: Spec) -> bool:
+    return bool(spec.handlers or spec.environment)
+
+
 def zygote_for(state: State, process: Process) -> Child | None:
-    """Give the zygote that forks for a process, or None while it is being made."""
-    shared_key = f"{code_of(process.spec)}|{process.uid}"
-    if process.spec.environment:  # its code is imported under it, which nobody shares
-        return _zygote(state, f"{shared_key}|{process.pid}", "base", process.pid, process.uid)
-    shared = _zygote(state, shared_key, "base", 0, process.uid)
-    if shared is None or not process.spec.handlers:
-        return shared
-    return _zygote(state, f"{shared_key}|{process.pid}", shared.name, process.pid, process.uid)
+    """Give the zygote that forks for a process, or None while it is being made. Its own one serves whether the shared one still lives or not."""
+    *shared, key = zygote_keys(process)
+    parent = "base"
+    if shared and key not in state.zygotes:
+        forker = _zygote(state, shared[0], parent, 0, process.uid)
+        if forker is None:
+            return None
+        parent = forker.name
+    return _zygote(state, key, parent, process.pid if _has_own_zygote(process.spec) else 0, process.uid)
 
 
 def _zygote(state: State, key: str, parent: str, pid: int, uid: int) -> Child | None:
@@ -148,30 +105,33 @@ def zygote_ready(state: State, child: Child) -> None:
         if child.pid:
             process.warnings = process.warnings + child.warnings
         advance(state, process)
-    for pid in list(state.pools):
-        state.ready_pools[pid] = None  # a pool may have waited for a zygote to grow
+    for pid, pool in state.pools.items():
+        if pool.ready:
+            state.ready_pools.setdefault(pid)  # it may have waited for a zygote to grow
 
 
 def _waiting_for(state: State, child: Child) -> list[Process]:
-    return [
-        process
-        for process in state.live_processes()
-        if process.status == "admitted"
-        and (process.pid == child.pid or (not child.pid and f"{code_of(process.spec)}|{process.uid}" == child.key))
-    ]
+    """Give the processes that wait for a zygote: those with one of their own wait for that one as soon as it is being made."""
+    found = []
+    for process in state.live_processes():
+        keys = zygote_keys(process) if process.status == "admitted" else []
+        if child.key in keys and (child.key == keys[-1] or keys[-1] not in state.zygotes):
+            found.append(process)
+    return found
 
 
-def zygote_gone(state: State, child: Child, oom: str) -> None:
-    """A zygote ended: those that waited for its import fail; if it had served, it is replaced when it is needed."""
-    if state.zygotes.get(child.key) == child.name:
-        del state.zygotes[child.key]
+def zygote_gone(state: State, child: Child, oom: str) -> str:
+    """A zygote ended: those that waited for its import fail, for the reason that is given; if it had served, it is replaced when it is needed."""
+    _forget_zygote(state, child)
+    waiting = _waiting_for(state, child)
+    why = ""
     for other in list(state.children.values()):
         if other.parent == child.name and other.phase == "forking":
             state.orphaned.append(other.name)
     if child.ready_at:
         if not child.intent:
             state.tell_event("zygote.lost", f"{child.name} is gone: {_exit_words(child)}", pid=child.pid)
-        for process in _waiting_for(state, child):
+        for process in waiting:
             advance(state, process)
     else:
         process_of = state.processes.get(child.pid)
@@ -184,10 +144,27 @@ def zygote_gone(state: State, child: Child, oom: str) -> None:
             why = f"cannot import {what}: not finished after {import_timeout(state, child):g} s"
         else:
             why = f"cannot import {what}: {_exit_words(child)} during the import"
-        for process in _waiting_for(state, child):
+        for process in waiting:
             _begin_end(state, process, "failed" if process.desired == "up" else "killed", "oom" if oom else "import failed", why)
-    if child.pid and child.pid in state.processes:
+    if child.pid and not waiting:
         settle(state, state.processes[child.pid])
+    return why
+
+
+def _forget_zygote(state: State, child: Child) -> None:
+    if state.zygotes.get(child.key) == child.name:
+        del state.zygotes[child.key]
+
+
+def ask_again(state: State, process: Process, child: Child) -> None:
+    """Have a main or a zygote, that a zygote was asked for and did not fork before it ended, forked by the next one."""
+    process.forks_lost += 1
+    if child.role == "main":
+        process.status = "admitted"
+    else:
+        _forget_zygote(state, child)
+    state.changed(process)
+    advance(state, process)
 
 
 # mains
@@ -221,11 +198,17 @@ def main_opened(state: State, child: Child, event: events.GateOpened) -> None:
 def main_ready(state: State, child: Child, event: events.MainReady) -> None:
     """The process runs."""
     process = state.processes[child.pid]
+    if len(event.entries) > ENTRIES_MOST or any(len(entry) > NAME_MOST for entry in event.entries):
+        violate(
+            state, child, f"declares {len(event.entries)} entries: at most {ENTRIES_MOST}, with names of at most {NAME_MOST} characters"
+        )
+        return
     process.status = "running"
+    process.forks_lost = 0
     process.ready_at = state.wall
     process.entries = event.entries
     process.limits = {**process.limits, **event.limits}
-    process.warnings = process.warnings + event.warnings
+    process.warnings = process.warnings + [warning[:TEXT_MOST] for warning in event.warnings[:WARNINGS_MOST]]
     state.changed(process)
     state.pools[process.pid] = Pool(process.pid, process.incarnation, most=process.spec.limits.workers)
     took = process.ready_at - process.created_at
@@ -240,16 +223,19 @@ def main_ready(state: State, child: Child, event: events.MainReady) -> None:
 def on_outcome(state: State, event: events.OutcomeGiven) -> None:
     """A process says what it came to."""
     process = _speaker(state, event.name)
-    if process is not None and not process.outcome_status:
-        process.outcome_status = event.outcome.status
-        process.outcome = bytes(event.outcome.value)
-        process.reason = event.outcome.reason
+    if process is None:
+        return
+    if not process.outcome_status:
+        value = bytes(event.outcome.value)
+        wrong = flaw(value, most=OUTCOME_BYTES)
+        process.outcome_status = "failed" if wrong else event.outcome.status
+        process.outcome = b"\xc0" if wrong else value
+        process.reason = f"its outcome cannot be kept: {wrong}" if wrong else event.outcome.reason[:TEXT_MOST]
         state.changed(process)
-    if process is not None:
-        child = state.children[event.name]
-        if child.phase in ("opened", "ready"):
-            give(state, child, state.settings.exit_timeout)
-        state.do(effects.Tell(event.name, port.Recorded()))
+    child = state.children[event.name]
+    if child.phase in ("opened", "ready"):
+        give(state, child, state.settings.exit_timeout)
+    state.do(effects.Tell(event.name, port.Recorded()))
 
 
 def on_line_wanted(state: State, event: events.LineWanted) -> None:
@@ -264,8 +250,12 @@ def on_note(state: State, event: events.NoteGiven) -> None:
     """A process states a fact."""
     process = _speaker(state, event.name)
     if process is not None:
-        data = msgspec.msgpack.decode(event.note.data)
-        state.tell_event("note", event.note.text, pid=process.pid, data={"kind": event.note.kind, "data": data})
+        raw = bytes(event.note.data)
+        wrong = flaw(raw, most=NOTE_BYTES)
+        data = {"kind": event.note.kind[:NAME_MOST], "data": None if wrong else msgspec.msgpack.decode(raw)}
+        if wrong:
+            data["dropped"] = wrong
+        state.tell_event("note", event.note.text[:TEXT_MOST], pid=process.pid, data=data)
 
 
 def _speaker(state: State, name: str) -> Process | None:
@@ -298,9 +288,8 @@ def main_gone(state: State, child: Child, oom: str) -> None:
         _begin_end(state, process, "failed", "exited 0", "exited with 0 and no outcome")
     else:
         words = _exit_words(child)
-        _begin_end(
-            state, process, "failed", words, f"{words}, not by us" if child.exit_how != CLD_EXITED else f"{words} without an outcome"
-        )
+        how = ", not by us" if child.exit_how != CLD_EXITED else " after its outcome" if said else " without an outcome"
+        _begin_end(state, process, "failed", words, words + how)
 
 
 def _exit_words(child: Child) -> str:
@@ -330,9 +319,8 @@ def stop(state: State, process: Process, reason: str, *, force: bool) -> None:
         grace = 0.0 if force else process.spec.stop_timeout
         if main.phase in ("opened", "ready") and not force:
             state.do(effects.Tell(main.name, port.Stop(reason, grace)))
-        if process.status not in ("stopping",):
-            process.status = "stopping"
-            state.changed(process)
+        process.status = "stopping"
+        state.changed(process)
         end(state, main, "stop", grace=grace)
         if force:
             state.do(effects.KillGroup(process.pid))
@@ -342,8 +330,6 @@ def stop(state: State, process: Process, reason: str, *, force: bool) -> None:
 
 def _begin_end(state: State, process: Process, status: str, cause: str, reason: str) -> None:
     """Settle how a process ended, and end what is left of it."""
-    if process.ending_as:
-        return
     process.ending_as = status
     process.cause = cause
     process.reason = reason or process.reason
@@ -357,7 +343,7 @@ def _begin_end(state: State, process: Process, status: str, cause: str, reason: 
 
 def settle(state: State, process: Process) -> None:
     """Go on with the end of a process: workers first, then its zygote (their parent), then the cgroup."""
-    if not process.ending_as or process.status in ENDED:
+    if not process.ending_as:
         return
     left = state.owned(process.pid)
     if any(child.role != "zygote" for child in left):
@@ -368,6 +354,16 @@ def settle(state: State, process: Process) -> None:
         state.do(effects.ClearGroup(process.pid))
 
 
+def forget_oldest(state: State) -> None:
+    """Let those that ended first leave the table, when more have ended than are kept."""
+    while len(state.ended) > state.settings.ended_kept:
+        pid = next(iter(state.ended))
+        del state.ended[pid]
+        state.deleted(state.processes.pop(pid))
+        for results in state.results.pop(pid, []):
+            state.deleted(results)
+
+
 def on_group_gone(state: State, event: events.GroupGone) -> None:
     """Nothing is left of a process: its end is final, and what it had reserved is free."""
     process = state.processes.get(event.pid)
@@ -375,6 +371,7 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
         return
     process.status = process.ending_as
     state.just_ended.append(process.pid)
+    state.ended[process.pid] = None
     process.ended_at = state.wall
     process.memory_peak = max(process.memory_peak, event.memory_peak)
     process.cpu_seconds = max(process.cpu_seconds, event.cpu_seconds)

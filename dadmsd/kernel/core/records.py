@@ -43,6 +43,7 @@ class Process(Record):
     seen: int = 0  # sequence of the last result that the process has handled
     workers_made: int = 0
     workers_failed: int = 0  # in a row, before they were ready
+    forks_lost: int = 0  # in a row: its zygote ended before it had forked what it was asked for
     threads_done: int = 0  # ended, in any way
     threads_failed: int = 0
     memory_peak: int = 0  # bytes
@@ -97,6 +98,7 @@ class Batch(Record):
     worker: str
     first_sequence: int
     tids: list[int]
+    condemned: dict[int, tuple[str, str, str]] = {}  # those to be terminated once they are at the head: status, cause, message
 
 
 class Results(Record):
@@ -108,7 +110,6 @@ class Results(Record):
     last_sequence: int
     facts: bytes  # msgpack: a list of ThreadInfo
     payload: bytes | None  # msgpack: a list of port.Result
-    newest_tid: int = 0
 
 
 class Answered(Record):

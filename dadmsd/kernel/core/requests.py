@@ -13,11 +13,12 @@ import msgspec
 
 from dadms_ipc import requests
 from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.admission import admit, refusal
 from dadmsd.kernel.core.answers import daemon_info, events_after, process_info, thread_infos
 from dadmsd.kernel.core.lifecycle import ENDED
-from dadmsd.kernel.core.processes import admit, refusal, stop
+from dadmsd.kernel.core.processes import NAME_MOST, stop
 from dadmsd.kernel.core.records import Answered, Process
-from dadmsd.kernel.core.state import REPLY_RETENTION, State, Waiter
+from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State, Waiter
 from dadmsd.kernel.core.threads import terminate
 
 WAIT_MOST = 60.0  # seconds a request may be parked: the client asks again
@@ -36,6 +37,8 @@ def on_request(state: State, event: events.RequestArrived) -> None:
     is_mutating = isinstance(request, requests.MUTATING)
     if is_mutating and key in state.answered:
         known = state.answered[key]
+        if isinstance(request, requests.Shutdown):
+            state.do(effects.AskShutdown())  # the kernel that answered may have died before it asked
         state.do(effects.Reply(event.client, event.sequence, known.status, encoded=known.body))
         return
     needed = requests.ROLE_NEEDED[type(request)]
@@ -87,7 +90,7 @@ def _kill(state: State, event: events.RequestArrived, request: requests.Kill) ->
     process = _find(state, request.pid)
     _owned(state, event, process, "kill")
     was = process.status
-    stop(state, process, request.reason or f"kill from {event.origin}", force=request.force)
+    stop(state, process, request.reason[:NAME_MOST] or f"kill from {event.origin}", force=request.force)
     return {"pid": process.pid, "was": was}
 
 
@@ -95,7 +98,7 @@ def _kill_thread(state: State, event: events.RequestArrived, request: requests.K
     for pool in state.pools.values():
         if request.tid in pool and pool.state(request.tid) <= 1:
             _owned(state, event, state.processes[pool.pid], "kill threads of")
-            terminate(state, pool, request.tid, "terminated", "terminated", f"was terminated by {event.origin}")
+            terminate(state, pool, [request.tid], "terminated", "terminated", f"was terminated by {event.origin}")
             return {"tid": request.tid}
     known = next((info for info in reversed(state.threads) if info.tid == request.tid), None)
     raise Refusal(f"cannot kill thread {request.tid}: " + (f"it has ended ({known.state})" if known is not None else "there is none"))
@@ -172,42 +175,63 @@ def _park(
     if len(state.waiters) >= WAITERS_MOST and key not in state.waiters:
         raise Refusal(f"cannot wait: {WAITERS_MOST} requests wait already")
     deadline = state.now + max(0.0, min(WAIT_MOST, seconds))
+    _drop(state, key)
     state.waiters[key] = Waiter(event.client, event.sequence, deadline, pid, until, after, limit)
-    state.arm(deadline, "waiter", "")
+    state.watchers.setdefault(pid, {})[key] = None
+    state.arm(deadline, "waiter", key)
 
 
-def answer_waiters(state: State) -> None:
-    """Answer the parked requests whose time or whose fact has come."""
-    if not state.waiters:
-        return
-    last = state.counters.next_event - 1
-    for key, waiter in list(state.waiters.items()):
-        is_due = waiter.deadline <= state.now + 1e-9
-        answer: object = None
+def _drop(state: State, key: Address) -> None:
+    waiter = state.waiters.pop(key, None)
+    if waiter is not None:
+        watchers = state.watchers[waiter.pid]
+        del watchers[key]
+        if not watchers:
+            del state.watchers[waiter.pid]
+
+
+def answer_waiters(state: State, due: list[Address]) -> None:
+    """Answer the parked requests whose fact has come, which an event of this turn tells of, and those whose time has come."""
+    touched = [key for pid in ({0, *state.told} if state.told else ()) for key in state.watchers.get(pid, ())]
+    for key in touched:
+        waiter = state.waiters[key]
         if waiter.until:
-            process = state.processes.get(waiter.pid)
-            if process is not None and (is_due or _has_come(process, waiter.until)):
-                answer = process_info(state, process)
-        elif is_due or last > waiter.after:
+            process = state.processes[waiter.pid]
+            if _has_come(process, waiter.until):
+                _answer(state, key, process_info(state, process))
+        else:
             page = events_after(state, waiter.after, waiter.pid, waiter.limit)
-            waiter.after = page.last  # events of others were looked through
-            if page.events or is_due:
-                answer = page
-        if answer is not None or is_due:
-            del state.waiters[key]
-            state.do(effects.Reply(waiter.client, waiter.sequence, "ok", answer))
+            if page.events:
+                _answer(state, key, page)
+    for key in due:
+        late = state.waiters.get(key)
+        if late is None:
+            continue
+        if late.deadline > state.now:
+            state.arm(late.deadline, "waiter", key)  # it was asked again meanwhile
+        elif late.until:
+            _answer(state, key, process_info(state, state.processes[late.pid]))
+        else:
+            _answer(state, key, events_after(state, late.after, late.pid, late.limit))
+
+
+def _answer(state: State, key: Address, answer: object) -> None:
+    _drop(state, key)
+    state.do(effects.Reply(*key, "ok", answer))
 
 
 def on_client_left(state: State, event: events.ClientLeft) -> None:
     """Nobody reads these answers any more."""
     for key in [key for key in state.waiters if key[0] == event.client]:
-        del state.waiters[key]
+        _drop(state, key)
 
 
-def forget_answered(state: State) -> None:
-    """Drop replies that no retry can ask for any more."""
+def forget_answered(state: State, _key: str) -> None:
+    """Drop replies that no retry can ask for any more, and look again when the next one is to go."""
     for key, answered in list(state.answered.items()):
-        if answered.at + REPLY_RETENTION > state.wall:
-            break  # in the order in which they were given
+        left = answered.at + REPLY_RETENTION - state.wall
+        if left > 0:  # in the order in which they were given
+            state.arm(state.now + left, "answered", "")
+            return
         del state.answered[key]
         state.deleted(answered)

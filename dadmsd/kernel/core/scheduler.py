@@ -4,12 +4,14 @@ A thread is a number and one byte of state; what it is to do stands in the chunk
 
 1. Threads of a process start in the order in which they were submitted; processes take turns. A thread that was handed out and not begun goes back to the front.
 2. A worker that has threads holds one slot, for the one at the head of its queue; the others that were sent with it hold none and can be taken back.
-3. Threads travel one by one until their entry has proved to be short; then in batches of about BATCH_SECONDS, two in flight a worker.
+3. Threads travel one by one until their entry has proved to be short; then in batches of about BATCH_SECONDS, two in flight a worker. Nothing is sent to wait
+   behind a thread that is not known to be short.
 4. A thread ends once: a second result for it is dropped here.
 """
 
 from bisect import bisect_right
 from collections import deque
+from itertools import islice
 
 from dadmsd.kernel.core.records import Batch, Chunk
 
@@ -33,6 +35,7 @@ class Worker:
         self.number = number
         self.is_ready = False
         self.is_leaving = False  # it will get no more threads
+        self.is_quick = False  # what it was sent last was known to be short
         self.next_sequence = next_sequence
         self.in_flight: deque[tuple[int, int]] = deque()  # (sequence, tid), oldest first
         self.batches: deque[Batch] = deque()
@@ -40,21 +43,24 @@ class Worker:
         self.head_at = 0.0  # the same, wall clock
         self.idle_since = 0.0
 
-    def takes(self, depth: int) -> bool:
-        """Tell whether it may be sent a batch when at most ``depth`` are in flight."""
-        return self.is_ready and not self.is_leaving and len(self.batches) < depth
+    def takes(self, size: int) -> bool:
+        """Tell whether it may be sent a batch of up to ``size``: one that is idle always, one that is busy when neither batch waits long for the other."""
+        if not self.is_ready or self.is_leaving:
+            return False
+        return not self.batches or (size > 1 and self.is_quick and len(self.batches) < IN_FLIGHT)
 
 
 class _Block:
     """A chunk and one byte of state for each of its threads."""
 
-    __slots__ = ("chunk", "first", "open", "states")
+    __slots__ = ("chunk", "first", "open", "size", "states")
 
     def __init__(self, chunk: Chunk, states: bytearray) -> None:
         self.chunk = chunk
         self.first = chunk.first_tid
         self.states = states
         self.open = sum(1 for state in states if state <= SENT)  # threads that have not ended
+        self.size = sum(len(arguments) for arguments in chunk.arguments)  # bytes
 
 
 class Pool:
@@ -73,6 +79,9 @@ class Pool:
         self.condemned: dict[int, tuple[str, str, str]] = {}  # threads to be terminated once they are at the head: status, cause, message
         self.ready = 0
         self.sent = 0
+        self.size = 0  # bytes of arguments that are kept
+        self.unseen = 0  # bytes of results that the process has not handled
+        self.sweep_at = 0  # number of deliveries at which those that nobody needs are looked for
         self.estimates: dict[str, float] = {}  # seconds an entry runs, a moving average
 
     def add(self, chunk: Chunk, states: bytearray | None = None) -> None:
@@ -80,6 +89,7 @@ class Pool:
         block = _Block(chunk, bytearray(len(chunk.arguments)) if states is None else states)
         self._blocks.append(block)
         self._firsts.append(block.first)
+        self.size += block.size
         self.ready += block.states.count(READY)
         self.sent += block.states.count(SENT)
         if states is None:
@@ -106,6 +116,11 @@ class Pool:
         assert block is not None, f"thread {tid} is not of process {self.pid}"
         return block.chunk
 
+    def is_open(self, tid: int) -> bool:
+        """Tell whether the chunk of a thread has threads that have not ended."""
+        block = self._find(tid)
+        return block is not None and block.open > 0
+
     def state(self, tid: int) -> int:
         """Give the state of a thread; one that was swept has completed or failed long ago."""
         block = self._find(tid)
@@ -124,6 +139,7 @@ class Pool:
             if not block.open:
                 self._emptied.append(block.chunk)
                 self._dead += 1
+                self.size -= block.size
 
     def take(self, most: int) -> list[int]:
         """Hand out up to ``most`` ready threads of one entry, oldest first, and no more than BATCH_BYTES of arguments."""
@@ -133,7 +149,7 @@ class Pool:
         while self._queue and len(taken) < most and size < BATCH_BYTES:
             first, last = self._queue.popleft()
             block = self._find(first)
-            if block is None:
+            if block is None or not block.open:
                 continue  # all ended while they waited
             if taken and block.chunk.entry != entry:
                 self._queue.appendleft((first, last))
@@ -154,7 +170,7 @@ class Pool:
         while self._queue:
             first, last = self._queue[0]
             block = self._find(first)
-            if block is not None and READY in block.states[first - block.first : last - block.first]:
+            if block is not None and block.states.find(READY, first - block.first, last - block.first) >= 0:
                 return block.chunk.entry
             self._queue.popleft()
         return ""
@@ -162,9 +178,8 @@ class Pool:
     def requeue(self, tids: list[int]) -> None:
         """Take threads back that were handed out and not begun, in front of all others."""
         for tid in reversed(tids):
-            if self.state(tid) == SENT:
-                self._set(tid, READY)
-                self._queue.appendleft((tid, tid + 1))
+            self._set(tid, READY)
+            self._queue.appendleft((tid, tid + 1))
 
     def end(self, tid: int, state: int) -> bool:
         """Mark a thread as ended; False when it had ended before."""
@@ -176,22 +191,33 @@ class Pool:
     def take_emptied(self) -> list[Chunk]:
         """Give the chunks whose threads have all ended since the last call, and sweep when most are such."""
         gone, self._emptied = self._emptied, []
+        for chunk in gone:
+            chunk.arguments = []  # the chunk may stay for a while, and they are the most of it
         if self._dead > 64 and self._dead * 2 > len(self._blocks):
             self._blocks = [block for block in self._blocks if block.open]
             self._firsts = [block.first for block in self._blocks]
             self._dead = 0
         return gone
 
-    def oldest_open(self) -> int:
-        """Give the first thread of the oldest chunk that has any left to end; above all threads when there is none."""
-        return next((block.first for block in self._blocks if block.open), 1 << 62)
-
     def waiting(self) -> list[int]:
         """Give the threads that have not ended, by number."""
         return [block.first + index for block in self._blocks for index, state in enumerate(block.states) if state <= SENT]
 
+    def newest(self, most: int) -> list[int]:
+        """Give the newest ``most`` threads that have not ended, newest first."""
+        found = (
+            block.first + index
+            for block in reversed(self._blocks)
+            if block.open
+            for index in range(len(block.states) - 1, -1, -1)
+            if block.states[index] <= SENT
+        )
+        return list(islice(found, most))
+
     def note_run(self, entry: str, seconds: float) -> None:
-        """Learn how long an entry runs."""
+        """Learn how long an entry runs. A worker may say anything: what is no number counts as long."""
+        if not seconds >= 0.0:
+            seconds = 2 * SHORT_SECONDS
         known = self.estimates.get(entry)
         self.estimates[entry] = seconds if known is None else known + NEWEST_WEIGHT * (seconds - known)
 

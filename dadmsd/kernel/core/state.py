@@ -52,6 +52,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ended_kept: int = PROCESSES_KEPT
 
 
+Address = tuple[bytes, int]  # of a request: (client, sequence)
+TimerKey = str | Address  # one of the two for all timers of a kind, so that a heap can compare them
+
+
 class Waiter(msgspec.Struct):
     """A request that is answered later; it survives the kernel because the bus repeats it."""
 
@@ -78,8 +82,11 @@ class State:
         self.zygotes: dict[str, str] = {}  # key -> name of the zygote that serves it
         self.pools: dict[int, Pool] = {}
         self.results: dict[int, list[Results]] = {}  # of each process, oldest first
-        self.answered: dict[tuple[bytes, int], Answered] = {}
-        self.waiters: dict[tuple[bytes, int], Waiter] = {}
+        self.ended: dict[int, None] = {}  # processes that have ended, in the order in which they did
+        self.answered: dict[Address, Answered] = {}
+        self.waiters: dict[Address, Waiter] = {}
+        self.watchers: dict[int, dict[Address, None]] = {}  # waiters by the process whose events they wait for; 0: any
+        self.told: set[int] = set()  # processes that the events of this turn are about
         self.events: deque[EventInfo] = deque(maxlen=EVENTS_KEPT)
         self.threads: deque[ThreadInfo] = deque(maxlen=THREADS_KEPT)
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
@@ -89,8 +96,11 @@ class State:
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
         self.just_ended: list[int] = []  # processes whose threads are to be ended as well
         self.orphaned: list[str] = []  # children that were to be forked by a zygote that is gone
-        self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in order of arrival
-        self._timers: list[tuple[float, str, str]] = []
+        self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in the order of their turns
+        self.slots_held = 0  # workers that have threads
+        self.workers_coming = 0  # workers that were asked for and are not ready
+        self._timers: list[tuple[float, str, TimerKey]] = []
+        self._armed: dict[tuple[str, TimerKey], float] = {}
         self._effects: list[effects.AnyEffect] = []
         self._rows: dict[tuple[str, object], Record | None] = {}
 
@@ -100,6 +110,7 @@ class State:
         """Start a turn."""
         self.now = now
         self.wall = wall
+        self.told.clear()
 
     def do(self, effect: effects.AnyEffect) -> None:
         """Have something done after the commit."""
@@ -129,25 +140,34 @@ class State:
         self.counters.next_event += 1
         self.changed(self.counters)
         self.events.append(info)
+        self.told.add(pid)
         self._rows[("event", info.number)] = EventRow(number=info.number, info=info)
         self.do(effects.Publish(info.number, info.at, pid, kind, text, data))
 
     # time
 
-    def arm(self, deadline: float, kind: str, key: str) -> None:
-        """Have ``kind`` looked at when the deadline comes; who handles it checks that the deadline still stands."""
-        heappush(self._timers, (deadline, kind, key))
+    def arm(self, deadline: float, kind: str, key: TimerKey) -> None:
+        """Have ``kind`` looked at when the deadline comes, or earlier; who handles it checks whether the deadline stands, and arms it again where it was moved.
+
+        One timer a key, not one for each deadline: the head of a worker's queue changes a thousand times a second, and each might run for an hour.
+        """
+        armed = self._armed.get((kind, key))
+        if armed is None or armed > deadline:
+            self._armed[(kind, key)] = deadline
+            heappush(self._timers, (deadline, kind, key))
 
     def next_deadline(self) -> float | None:
         """Give the earliest armed deadline."""
         return self._timers[0][0] if self._timers else None
 
-    def take_due(self) -> list[tuple[str, str]]:
+    def take_due(self) -> list[tuple[str, TimerKey]]:
         """Give what was armed for now or earlier."""
         due = []
         while self._timers and self._timers[0][0] <= self.now:
-            _, kind, key = heappop(self._timers)
-            due.append((kind, key))
+            deadline, kind, key = heappop(self._timers)
+            if self._armed.get((kind, key)) == deadline:  # otherwise an earlier one was armed after it
+                del self._armed[(kind, key)]
+                due.append((kind, key))
         return due
 
     # lookups
@@ -228,8 +248,6 @@ def _address(record: Record) -> tuple[str, object]:
             key = (record.pid, record.incarnation, record.first_sequence)
         case Answered():
             key = (record.client, record.sequence)
-        case EventRow():
-            key = record.number
         case _:
             key = 0
     return _TABLES[type(record)], key

@@ -1,7 +1,8 @@
-"""A small machine for the kernel's core: zygotes, mains and workers as plain objects, and a kernel that can be killed between any two of its acts.
+"""A small machine for the kernel's core, and a kernel that can be killed between any two of its acts, its adoption included.
 
-What is real: the core, its rows, and the promises of the other programs (docs/reference): forks are idempotent by name, zygotes report again at a hello, a main
-repeats what was not answered, a page outlives worker and kernel, a worker drops sequences that it has seen. What is simulated is the machine alone.
+What is real: the core, its rows, and the promises of the other programs: forks are idempotent by name, zygotes report again at a hello, children of a dead zygote
+fall to the keeper, a main repeats what was not answered, a page outlives worker and kernel, a worker drops sequences that it has seen. Each channel keeps its order;
+between channels there is none. What is simulated is the machine alone.
 """
 
 import random
@@ -11,15 +12,17 @@ from typing import Any
 import msgspec
 
 from dadms_ipc import port
-from dadms_ipc.requests import Kill, KillThread, Limits, Request, Spawn, Spec
+from dadms_ipc.requests import MUTATING, Kill, KillThread, Limits, Request, Spawn, Spec
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.kernel import Kernel
+from dadmsd.kernel.core.lifecycle import ALIVE
 from dadmsd.kernel.core.records import Record
 from dadmsd.kernel.core.state import Settings
-from dadmsd.worker.messages import Item, Outcome
+from tests.property.kernel.machine import Main, Submission, Worker, Zygote
 
-OWN = (events.GateOpened, events.GroupGone, events.RequestArrived, events.BusLinked)  # what is the kernel's own, or said again by the bus
-NIL = msgspec.Raw(b"\xc0")
+OWN = "kernel"  # the channel of what a kernel finds out by itself: it dies with it
+CLIENT = b"client"
+EPOCH = 1_700_000_000.0  # the wall clock when the simulated machine was started
 
 
 def settings(**changes: Any) -> Settings:
@@ -44,155 +47,126 @@ def settings(**changes: Any) -> Settings:
     return Settings(**{**defaults, **changes})
 
 
-class FakeMain:
-    """A process that runs ``wanted`` threads and ends with the number of those that completed."""
-
-    def __init__(self, wanted: int) -> None:
-        self.wanted = wanted
-        self.is_open = False
-        self.unanswered: list[port.Submit] = []  # in order
-        self.tids: set[int] = set()
-        self.results: dict[int, str] = {}
-        self.seen = 0
-        self.outcome: port.Outcome | None = None
-        self.outbox: deque[Any] = deque()
-
-    def open(self) -> None:
-        self.is_open = True
-        self.outbox.append(port.Ready(["work"]))
-        self._submit()
-
-    def hello(self) -> None:
-        if not self.is_open:
-            return
-        self.outbox.append(port.Ready(["work"]))
-        self.outbox.extend(self.unanswered)
-        if self.seen:
-            self.outbox.append(port.Seen(self.seen))
-        if self.outcome is not None:
-            self.outbox.append(self.outcome)
-
-    def _submit(self) -> None:
-        for sequence, first in enumerate(range(0, self.wanted, 3), 1):
-            request = port.Submit(sequence, "work", [NIL] * min(3, self.wanted - first))
-            self.unanswered.append(request)
-            self.outbox.append(request)
-
-    def hear(self, message: Any) -> bool:
-        """Take a message in; True when the process exits with 0."""
-        match message:
-            case port.Accepted():
-                if self.unanswered and message.sequence == self.unanswered[0].sequence:
-                    request = self.unanswered.pop(0)
-                    tids = set(range(message.first_tid, message.first_tid + len(request.arguments)))
-                    assert not tids & self.tids, "a submission was answered with another's threads"
-                    self.tids |= tids
-            case port.Refused():
-                raise AssertionError(message.reason)
-            case port.Finished():
-                first = message.sequence - len(message.results) + 1
-                assert first <= self.seen + 1, "a delivery was skipped"
-                for offset, result in enumerate(message.results):
-                    if first + offset > self.seen:
-                        assert result.tid not in self.results, f"thread {result.tid} ended twice"
-                        self.results[result.tid] = result.status
-                if message.sequence > self.seen:
-                    self.seen = message.sequence
-                    self.outbox.append(port.Seen(self.seen))
-                if len(self.results) == self.wanted and self.outcome is None:
-                    self.outcome = port.Outcome("completed", msgspec.Raw(msgspec.msgpack.encode({"done": len(self.results)})))
-                    self.outbox.append(self.outcome)
-            case port.Recorded():
-                return True
-        return False
-
-
-class FakeWorker:
-    """A worker with its page."""
-
-    def __init__(self, ledger: dict[int, int]) -> None:
-        self.begun_by_tid = ledger
-        self.is_open = False
-        self.seen = self.begun = self.done = 0
-        self.queue: deque[tuple[int, Item]] = deque()
-        self.page: list[Outcome] = []
-        self.rings = 0
-
-    def batch(self, first: int, items: list[Item]) -> None:
-        for offset, item in enumerate(items):
-            if first + offset > self.seen:
-                self.seen = first + offset
-                self.queue.append((first + offset, item))
-
-    def step(self) -> None:
-        """Begin the next thread, or finish the one that was begun."""
-        if self.begun > self.done:
-            sequence, item = self.queue.popleft()
-            self.page.append(Outcome(sequence, item.tid, "completed", NIL, run_seconds=0.0001))
-            self.done = sequence
-            self.rings += 1
-        elif self.queue:
-            self.begun, item = self.queue[0]
-            self.begun_by_tid[item.tid] = self.begun_by_tid.get(item.tid, 0) + 1
-
-
-class Zygote:
-    """The reports of one zygote."""
+class Steady(random.Random):
+    """Chance without chance: everything is read, nothing dies by itself, and who may act takes turns."""
 
     def __init__(self) -> None:
-        self.children: dict[str, int] = {}  # name -> OS pid
-        self.dead: dict[str, tuple[int, int]] = {}  # unreaped: name -> (how, status)
+        super().__init__(0)
+        self._turn = 0
+
+    def random(self) -> float:
+        return 1.0
+
+    def randint(self, _a: int, b: int) -> int:
+        return b
+
+    def choice(self, seq: Any) -> Any:
+        self._turn += 1
+        return seq[self._turn % len(seq)]
+
+    def shuffle(self, x: Any) -> None:
+        """Leave the order."""
 
 
 class World:
     """The machine, the rows on its disk, and the kernel of the moment."""
 
-    def __init__(self, seed: int, *, wanted: int = 7, workers: int = 2, **changes: Any) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, seed: int | None, **changes: Any) -> None:
+        self.random = Steady() if seed is None else random.Random(seed)
         self.now = 0.0
         self.disk: dict[tuple[str, object], Record] = {}
         self.settings = settings(**changes)
         self.kernel = Kernel(self.settings)
-        self.kernel.adopt([], now=0.0, wall=0.0)
-        self.inbox: list[events.Event] = []
+        self.channels: dict[str, deque[events.Event]] = {}
         self.zygotes: dict[str, Zygote] = {"base": Zygote()}
-        self.parent: dict[str, str] = {}
-        self.mains: dict[str, FakeMain] = {}
-        self.workers: dict[str, FakeWorker] = {}
+        self.keeper = Zygote()
+        self.mains: dict[str, Main] = {}
+        self.workers: dict[str, Worker] = {}
         self.begun: dict[int, int] = {}
+        self.finished: set[int] = set()
+        self.results: dict[int, dict[int, port.Result]] = {}  # of each process, as it got them
         self.replies: dict[tuple[bytes, int], Any] = {}
         self.asked: dict[tuple[bytes, int], Request] = {}
+        self.plans: dict[int, list[Submission]] = {}  # by the sequence of the spawn, which makes processes 1001, 1002 …
         self.groups: set[int] = set()
         self.next_os_pid = 5000
         self.crashes = 0
+        self.is_stop_asked = False
         self.is_stopped = False
-        self.spec = Spec("p", "decision", limits=Limits(workers=workers))
-        self.wanted = wanted
-        self.kills = 0
+        self.kills_left = 0  # of workers and zygotes, by chance
+        self._do(self.kernel.adopt([], now=0.0, wall=EPOCH), None)
 
     # clients
 
     def ask(self, sequence: int, request: Request) -> None:
         """Have a client ask; the bus repeats it to each kernel until it is answered."""
-        self.asked[(b"client", sequence)] = request
-        self._arrive((b"client", sequence))
+        self.asked[(CLIENT, sequence)] = request
+        self._arrive((CLIENT, sequence))
 
     def _arrive(self, key: tuple[bytes, int]) -> None:
-        self.inbox.append(events.RequestArrived(key[0], key[1], 0, "admin", "uid 0", self.asked[key]))
+        self._say("bus", events.RequestArrived(key[0], key[1], 0, "admin", "uid 0", self.asked[key]))
 
-    def spawn(self, sequence: int) -> None:
-        self.ask(sequence, Spawn(self.spec))
+    def spawn(self, sequence: int, plan: list[Submission], *, workers: int = 2, handlers: bool = False) -> None:
+        """Start a process that does what the plan says; the n-th spawn has the sequence n."""
+        self.plans[1000 + sequence] = plan
+        self.ask(sequence, Spawn(Spec("p", "decision", limits=Limits(workers=workers), handlers="/h.py" if handlers else None)))
+
+    def stop(self) -> None:
+        """Have the keeper end everything; it says so to each kernel."""
+        self.is_stop_asked = True
+        self._say("keeper", events.StopAsked("SIGTERM"))
+
+    # channels
+
+    def _say(self, channel: str, event: events.Event) -> None:
+        self.channels.setdefault(channel, deque()).append(event)
+
+    def _read(self) -> list[events.Event]:
+        """Read some of what waits: what is the kernel's own first, then a part of each channel."""
+        found: list[events.Event] = list(self.channels.pop(OWN, ()))
+        names = sorted(self.channels)
+        self.random.shuffle(names)
+        for name in names:
+            channel = self.channels.get(name, deque())
+            for _ in range(self.random.randint(0, len(channel))):
+                if channel:  # an exit may have drained it
+                    self._take(channel.popleft(), found)
+        return found
+
+    def _take(self, event: events.Event, found: list[events.Event]) -> None:
+        if isinstance(event, events.WorkerReady):  # a doorbell: the page is read
+            found.append(event)
+            self._read_page(event.name, found)
+        elif isinstance(event, events.Exited):  # everything that it had sent comes before
+            for early in list(self.channels.pop(event.name, ())):
+                self._take(early, found)
+            self._read_page(event.name, found)
+            begun = self.workers[event.name].begun if event.name in self.workers else 0
+            found.append(msgspec.structs.replace(event, begun=begun))
+        else:
+            found.append(event)
+
+    def _read_page(self, name: str, found: list[events.Event]) -> None:
+        worker = self.workers.get(name)
+        if worker is not None and worker.page:
+            found.append(events.ResultsRead(name, list(worker.page)))
 
     # the kernel's turn
 
-    def turn(self, *, crash_at: int | None = None) -> None:
-        """Give the kernel what has come; with ``crash_at`` it dies before its n-th act: 0 is the commit, 1 the first effect."""
-        read = self.random.randint(0, len(self.inbox))  # what a turn does not read waits in sockets
-        batch, self.inbox = self.inbox[:read], self.inbox[read:]
-        done = self.kernel.handle(batch or [events.TimePassed()], now=self.now, wall=self.now)
+    def turn(self, *, crash_at: int | None = None) -> int:
+        """Give the kernel what has come and do what it says; with ``crash_at`` it dies before its n-th act: 0 is the commit, 1 the first effect.
+
+        Gives the number of acts.
+        """
+        done = self.kernel.handle(self._read() or [events.TimePassed()], now=self.now, wall=EPOCH + self.now)
+        if self._do(done, crash_at):
+            self.kernel.check()
+        return len(done)
+
+    def _do(self, done: list[effects.AnyEffect], crash_at: int | None) -> bool:
         if crash_at == 0:
             self.crash()
-            return
+            return False
         for address, record in self.kernel.take_rows().items():
             if record is None:
                 self.disk.pop(address, None)
@@ -201,58 +175,58 @@ class World:
         for place, effect in enumerate(done, 1):
             if crash_at == place:
                 self.crash()
-                return
+                return False
             self.perform(effect)
         if crash_at is not None:
             self.crash()
-            return
-        self.kernel.check()
+        return crash_at is None
 
     def crash(self) -> None:
-        """Kill the kernel; the next one adopts, which may be killed as well."""
+        """Kill the kernel; the next one adopts, and may be killed between any two acts of that as well."""
         self.crashes += 1
-        self.inbox = [event for event in self.inbox if not isinstance(event, OWN)]
+        self.channels.pop(OWN, None)
         self.kernel = Kernel(msgspec.structs.replace(self.settings, epoch=self.crashes + 1))
         rows = [msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=type(record)) for record in self.disk.values()]
-        done = self.kernel.adopt(rows, now=self.now, wall=self.now)
-        for address, record in self.kernel.take_rows().items():
-            if record is None:
-                self.disk.pop(address, None)
-            else:
-                self.disk[address] = msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=type(record))
-        if self.random.random() < 0.2:
-            self.crash()
+        done = self.kernel.adopt(rows, now=self.now, wall=EPOCH + self.now)
+        crash_at = self.random.randint(0, len(done)) if self.random.random() < 0.2 else None
+        if not self._do(done, crash_at):
             return
-        for effect in done:
-            self.perform(effect)
         for name, zygote in self.zygotes.items():
             self._report_all(name, zygote)
         for main in self.mains.values():
             main.hello()
-        for worker in self.workers.values():
-            worker.rings += worker.is_open
+        for name in self.workers:
+            self._say(name, events.WorkerReady(name))
+        for name in self.keeper.dead:
+            self._say("keeper", self._exit(name, self.keeper))
+        if self.is_stop_asked:
+            self._say("keeper", events.StopAsked("SIGTERM"))
         for key in self.asked:
             if key not in self.replies:
                 self._arrive(key)
-        self.inbox.append(events.BusLinked())
+        self._say("bus", events.BusLinked())
+        self._look_for_lost()
         self.kernel.check()
 
     def _report_all(self, name: str, zygote: Zygote) -> None:
-        if name in self.mains or (name != "base" and name not in self.parent):
-            return
-        if name != "base" and self.parent.get(name) and name not in self._alive():
-            return
-        for child, os_pid in zygote.children.items():
-            self.inbox.append(events.Forked(child, os_pid, 1))
-        for child, (how, status) in zygote.dead.items():
-            self._drain(child)
-            self.inbox.append(events.Exited(child, how, status, begun=self._begun(child)))
+        for child, os_pid in zygote.alive.items():
+            self._say(name, events.Forked(child, os_pid, 1))
+        for child in zygote.dead:
+            self._say(name, self._exit(child, zygote))
         if name != "base":
-            self.inbox.append(events.ZygoteReady(name, "1", [], [], 0.1))
-        self.inbox.append(events.ParentReported(name, frozenset([*zygote.children, *zygote.dead])))
+            self._say(name, events.ZygoteReady(name, "1", [], [], 0.1))
+        self._say(name, events.ParentReported(name, frozenset([*zygote.alive, *zygote.dead])))
 
-    def _alive(self) -> set[str]:
-        return {child for zygote in self.zygotes.values() for child in zygote.children}
+    def _look_for_lost(self) -> None:
+        """Find children that the kernel takes for living and that are nowhere, not even as zombies."""
+        known = {name for zygote in [*self.zygotes.values(), self.keeper] for name in (*zygote.alive, *zygote.dead)}
+        for child in self.kernel.state.children.values():
+            if child.phase in ALIVE and child.name not in known:
+                self._say("keeper", events.Exited(child.name, 0, 0))
+
+    def alive(self) -> set[str]:
+        """Give the names of the children that live."""
+        return {name for zygote in [*self.zygotes.values(), self.keeper] for name in zygote.alive}
 
     # effects
 
@@ -264,136 +238,161 @@ class World:
             case effects.OpenGate():
                 self._open(effect.name)
             case effects.Signal():
-                self.end(effect.name, 2, effect.signal)
+                main = self.mains.get(effect.name)
+                if effect.signal == 9 or main is None:
+                    self.end(effect.name, 2, effect.signal)
+                elif not main.is_stubborn:
+                    self.end(effect.name, 1, 0)
             case effects.KillGroup():
-                for name in [each for each in self._alive() if each.startswith(f"{effect.pid}.")]:
-                    self.end(name, 2, 9)
+                self._kill_group(effect.pid)
             case effects.Bury():
-                for zygote in self.zygotes.values():
+                for zygote in [*self.zygotes.values(), self.keeper]:
                     zygote.dead.pop(effect.name, None)
                 self.mains.pop(effect.name, None)
                 self.workers.pop(effect.name, None)
+                self.channels.pop(effect.name, None)
             case effects.ClearGroup():
+                self._kill_group(effect.pid)
                 self.groups.discard(effect.pid)
-                self.inbox.append(events.GroupGone(effect.pid))
+                self._say(OWN, events.GroupGone(effect.pid))
             case effects.Tell():
-                main = self.mains.get(effect.name)
-                if main is not None and main.is_open and effect.name in self._alive() and main.hear(effect.message):
+                if effect.name in self.mains and effect.name in self.alive() and self.mains[effect.name].hear(effect.message):
                     self.end(effect.name, 1, 0)
             case effects.SendBatch():
-                worker = self.workers.get(effect.name)
-                if worker is not None:
-                    worker.batch(effect.first_sequence, effect.items)
+                if effect.name in self.workers:
+                    self.workers[effect.name].batch(effect.first_sequence, effect.items)
             case effects.Consume():
-                worker = self.workers.get(effect.name)
-                if worker is not None:
+                if effect.name in self.workers:
+                    worker = self.workers[effect.name]
                     worker.page = [outcome for outcome in worker.page if outcome.sequence > effect.sequence]
             case effects.Retire():
-                worker = self.workers.get(effect.name)
-                if worker is not None and not worker.queue:
-                    self.end(effect.name, 1, 0)
+                if effect.name in self.workers:
+                    self.workers[effect.name].is_finishing = True
             case effects.Reply():
                 key = (effect.client, effect.sequence)
                 answer = effect.answer if effect.encoded is None else msgspec.msgpack.decode(effect.encoded)
-                if key in self.replies:
+                assert key not in self.replies or key in self.asked
+                if key in self.replies and isinstance(self.asked[key], MUTATING):
                     assert self.replies[key][1] == answer, "a retry was answered differently"
                 self.replies[key] = (effect.status, answer)
             case effects.SayStopped():
                 self.is_stopped = True
-            case _:
-                pass
 
     def _fork(self, effect: effects.Fork) -> None:
         zygote = self.zygotes.get(effect.parent)
-        if zygote is None or (effect.parent != "base" and effect.parent not in self._alive()):
+        if zygote is None:
             return
-        if effect.name not in zygote.children and effect.name not in zygote.dead:
+        if effect.name not in zygote.alive and effect.name not in zygote.dead:
             self.next_os_pid += 1
-            zygote.children[effect.name] = self.next_os_pid
-            self.parent[effect.name] = effect.parent
-        if effect.name in zygote.children:
-            self.inbox.append(events.Forked(effect.name, zygote.children[effect.name], 1))
+            zygote.alive[effect.name] = self.next_os_pid
+        if effect.name in zygote.alive:
+            self._say(effect.parent, events.Forked(effect.name, zygote.alive[effect.name], 1))
 
     def _open(self, name: str) -> None:
-        if name not in self._alive():
+        if name not in self.alive():
             return
-        self.inbox.insert(0, events.GateOpened(name))  # the kernel's own, and so the first of its next turn
+        self._say(OWN, events.GateOpened(name))
         child = self.kernel.state.children[name]
+        if child.pid:
+            self.groups.add(child.pid)
         if child.role == "zygote" and name not in self.zygotes:
             self.zygotes[name] = Zygote()
-            self.inbox.append(events.ZygoteReady(name, "1", [], [], 0.1))
+            self._say(name, events.ZygoteReady(name, "1", [], [], 0.1))
         elif child.role == "main" and name not in self.mains:
-            self.groups.add(child.pid)
-            self.mains[name] = FakeMain(self.wanted)
-            self.mains[name].open()
+            self.mains[name] = Main(self.plans[child.pid], is_stubborn=self.random.random() < 0.3)
+            self.results[child.pid] = self.mains[name].results
         elif child.role == "worker" and name not in self.workers:
-            self.workers[name] = FakeWorker(self.begun)
-            self.workers[name].is_open = True
-            self.inbox.append(events.WorkerReady(name))
+            self.workers[name] = Worker(self.begun, self.finished)
+            self._say(name, events.WorkerReady(name))
 
     # what happens by itself
 
-    def end(self, name: str, how: int, status: int) -> None:
-        """End a child."""
-        zygote = self.zygotes.get(self.parent.get(name, ""))
-        if zygote is None or name not in zygote.children:
+    def _kill_group(self, pid: int) -> None:
+        owned = {child.name for child in self.kernel.state.children.values() if child.pid == pid}
+        for name in sorted(owned & self.alive()):
+            self.end(name, 2, 9)
+
+    def _exit(self, name: str, parent: Zygote) -> events.Exited:
+        how, status, oom = parent.dead[name]
+        return events.Exited(name, how, status, oom)
+
+    def end(self, name: str, how: int, status: int, oom: str = "") -> None:
+        """End a child. Those of a zygote fall to the keeper, the dead ones too."""
+        owner = next((each for each, zygote in self.zygotes.items() if name in zygote.alive), "")
+        parent = self.zygotes.get(owner, self.keeper)
+        if name not in parent.alive:
             return
-        del zygote.children[name]
-        zygote.dead[name] = (how, status)
-        self._drain(name)
-        self.inbox.append(events.Exited(name, how, status, begun=self._begun(name)))
+        del parent.alive[name]
+        parent.dead[name] = (how, status, oom)
+        orphans = self.zygotes.pop(name, Zygote())
+        self.keeper.alive.update(orphans.alive)
+        self.keeper.dead.update(orphans.dead)
+        if name in self.mains:
+            self._speak(name, self.mains[name])
+        self._say(owner or "keeper", self._exit(name, parent))
+        for orphan in orphans.dead:
+            self._say("keeper", self._exit(orphan, self.keeper))
 
-    def _begun(self, name: str) -> int:
-        worker = self.workers.get(name)
-        return worker.begun if worker is not None else 0
-
-    def _drain(self, name: str) -> None:
-        worker = self.workers.get(name)
-        if worker is not None and worker.page:
-            self.inbox.append(events.ResultsRead(name, list(worker.page)))
-        main = self.mains.get(name)
-        if main is not None:
-            self._speak(name, main)
-
-    def _speak(self, name: str, main: FakeMain) -> None:
+    def _speak(self, name: str, main: Main) -> None:
         while main.outbox:
             message = main.outbox.popleft()
             match message:
                 case port.Ready():
-                    self.inbox.append(events.MainReady(name, message.entries, []))
+                    self._say(name, events.MainReady(name, message.entries, []))
                 case port.Submit():
-                    self.inbox.append(events.Submitted(name, message))
+                    self._say(name, events.Submitted(name, message))
+                case port.Cancel():
+                    self._say(name, events.CancelAsked(name, message.sequence, message.tids))
                 case port.Seen():
-                    self.inbox.append(events.ResultsSeen(name, message.sequence))
+                    self._say(name, events.ResultsSeen(name, message.sequence))
+                case port.Note():
+                    self._say(name, events.NoteGiven(name, message))
                 case port.Outcome():
-                    self.inbox.append(events.OutcomeGiven(name, message))
+                    self._say(name, events.OutcomeGiven(name, message))
 
-    def happen(self, *, may_kill: bool) -> None:
-        """Let one thing happen somewhere."""
+    def happen(self) -> None:
+        """Let one thing happen somewhere, and some time pass; when nobody can do anything, all the time until something is due."""
         self.now += self.random.choice((0.0, 0.001, 0.01))
-        alive = self._alive()
-        choices: list[str] = sorted(name for name in [*self.mains, *self.workers] if name in alive)
-        if not choices:
+        alive = self.alive()
+        actors = sorted(name for name in [*self.mains, *self.workers] if name in alive)
+        if self.kills_left and self.random.random() < 0.03:
+            self.kills_left -= 1
+            victims = sorted(name for name in alive if name not in self.mains)
+            if victims:
+                self.end(self.random.choice(victims), 2, 9)
+                self._look_for_lost()
             return
-        name = self.random.choice(choices)
-        worker = self.workers.get(name)
-        if worker is not None:
-            if may_kill and self.kills < 4 and self.random.random() < 0.05:
-                self.kills += 1
-                self.end(name, 2, 9)
-                return
-            worker.step()
-            if worker.rings:
-                worker.rings = 0
-                self.inbox.append(events.WorkerReady(name))
-                if worker.page:
-                    self.inbox.append(events.ResultsRead(name, list(worker.page)))
-        else:
+        if actors and self._act(self.random.choice(actors)):
+            return
+        due = self.kernel.next_deadline()
+        if due is not None and not any(self.channels.values()) and not any(self._can_act(name) for name in actors):
+            self.now = max(self.now, due)
+
+    def _can_act(self, name: str) -> bool:
+        if name in self.mains:
+            return bool(self.mains[name].outbox)
+        worker = self.workers[name]
+        is_stuck = worker.begun > worker.done and worker.queue[0][1].entry == "stuck"
+        return worker.wants_to_ring or (not is_stuck and (bool(worker.queue) or worker.is_finishing))
+
+    def _act(self, name: str) -> bool:
+        if not self._can_act(name):
+            return False
+        if name in self.mains:
             self._speak(name, self.mains[name])
+            return True
+        worker = self.workers[name]
+        ended = worker.step()
+        if ended is not None:
+            self.end(name, *ended)
+        elif worker.wants_to_ring and (not worker.queue or worker.begun > worker.done or self.random.random() < 0.5):
+            worker.wants_to_ring = False  # at the end of a batch, at the latest when the next thread runs
+            self._say(name, events.WorkerReady(name))
+        return True
 
     def is_over(self) -> bool:
         """Tell whether every process has ended for good."""
-        return bool(self.kernel.state.processes) and not self.kernel.state.live_processes() and not self.inbox
+        return bool(self.kernel.state.processes) and not self.kernel.state.live_processes() and not any(self.channels.values())
 
 
-__all__ = ["Kill", "KillThread", "World", "settings"]
+__all__ = ["Kill", "KillThread", "Submission", "World", "settings"]

@@ -1,0 +1,81 @@
+"""Who may start: a specification that is sound, that this host can hold to its limits, and that there is room for. What is refused changes nothing."""
+
+import difflib
+import math
+
+from dadms_ipc.requests import Spec
+from dadmsd.kernel.core.ledger import Grant, size_text
+from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance
+from dadmsd.kernel.core.records import Process
+from dadmsd.kernel.core.state import MEBIBYTE, State
+
+LEAST_MEMORY = 8 * MEBIBYTE  # below it an interpreter does not fork
+MOST_WORKERS = 256
+
+
+def refusal(state: State, spec: Spec, uid: int) -> str:
+    """Say why a process cannot be admitted; "" when it can."""
+    name, limits = spec.name, spec.limits
+    if state.is_stopping:
+        return f'cannot start "{name}": the daemon is shutting down'
+    if not name or len(name) > NAME_MOST or not name.isprintable():
+        return f"cannot start {name!r}: a name has 1 to {NAME_MOST} printable characters"
+    if len(spec.group) > NAME_MOST:
+        return f'cannot start "{name}": a group has at most {NAME_MOST} characters, not {len(spec.group)}'
+    if spec.orchestrator not in ORCHESTRATORS and not _is_code(spec.orchestrator):
+        near = difflib.get_close_matches(spec.orchestrator, ORCHESTRATORS, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(ORCHESTRATORS)}"
+        return f'cannot start "{name}": no orchestrator {spec.orchestrator!r}{hint}'
+    if spec.enforcement not in ("strict", "best-effort"):
+        return f'cannot start "{name}": enforcement is "strict" or "best-effort", not {spec.enforcement!r}'
+    for field, value, least in (
+        ("memory", limits.memory, LEAST_MEMORY),
+        ("worker_memory", limits.worker_memory, LEAST_MEMORY),
+        ("cpu", limits.cpu, 0.01),
+        ("pids", limits.pids, 2),
+        ("files", limits.files, 16),
+        ("core", limits.core, 0),
+        ("workers", limits.workers, 1),
+        ("memory_request", spec.memory_request, 0),
+        ("cpu_request", spec.cpu_request, 0),
+        ("thread_timeout", spec.thread_timeout, 0.001),
+        ("ready_timeout", spec.ready_timeout, 0.001),
+        ("stop_timeout", spec.stop_timeout, 0),
+    ):
+        if value is not None and not least <= value < math.inf:
+            return f'cannot start "{name}": {field} is {value}, at least {least} is needed'
+    if spec.enforcement == "strict":
+        for field, value, cap in (
+            ("memory", limits.memory, "memory"),
+            ("worker_memory", limits.worker_memory, "memory"),
+            ("cpu", limits.cpu, "cpu"),
+            ("pids", limits.pids, "pids"),
+        ):
+            if value is not None and cap not in state.settings.holds:
+                return f'cannot start "{name}": {field} = {value} cannot be enforced here ({state.settings.limits_backend}); best-effort enforcement would go without'
+    if limits.memory is not None and limits.memory > state.ledger.memory:
+        return f'cannot start "{name}": a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)'
+    if limits.workers > MOST_WORKERS:
+        return f'cannot start "{name}": {limits.workers} workers asked, at most {MOST_WORKERS} a process'
+    if uid != state.settings.uid and state.settings.uid != 0:
+        return f'cannot start "{name}" as user {uid}: the daemon runs as user {state.settings.uid} and cannot change it'
+    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request))
+
+
+def _is_code(orchestrator: str) -> bool:
+    """Tell whether this is "module:attribute". Anything else in it could be taken for a part of the key of another user's zygote."""
+    module, _, attribute = orchestrator.partition(":")
+    return all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
+
+
+def admit(state: State, spec: Spec, uid: int) -> Process:
+    """Put a process that ``refusal`` has nothing against into the table and start it."""
+    process = Process(pid=state.counters.next_pid, spec=spec, uid=uid, created_at=state.wall)
+    state.counters.next_pid += 1
+    state.changed(state.counters)
+    state.processes[process.pid] = process
+    state.changed(process)
+    state.ledger.grant(process.pid, Grant(spec.memory_request, spec.cpu_request))
+    state.tell_event("process.admitted", f"{spec.name} ({spec.orchestrator}) is admitted", pid=process.pid, data={"name": spec.name})
+    advance(state, process)
+    return process

@@ -1,0 +1,202 @@
+"""Threads that ended: they are journaled as deliveries, told to their process until it has seen them, and forgotten once nobody needs them.
+
+1. A thread ends once. What ends together is one delivery: one row, one message, and one event when there are many.
+2. A delivery is kept in full until its process has seen it; what it came to is kept while other threads of the same submission are open, for a new kernel has to
+   know which of them ended, and beyond that for the newest RESULTS_KEPT deliveries of a process, for people.
+3. A process that does not handle its results gets no more threads started until it does.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from dadms_ipc import port
+from dadms_ipc.requests import ThreadInfo
+from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.records import Child, Chunk, Results
+from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool
+from dadmsd.kernel.core.state import State
+from dadmsd.worker.messages import Outcome
+
+TOLD_ONE_BY_ONE = 16  # threads that end together up to which each has an event of its own
+DELIVERY_MOST = 10_000  # threads in one delivery: far below what a frame holds
+RESULTS_KEPT = 256  # deliveries of a process that stay when nobody needs them: some hundred kilobytes
+UNSEEN_MOST = 64 * 1024 * 1024  # bytes of results that a process may leave unhandled before no more of its threads are started
+TEXT_MOST = 2000  # characters of a message in tables and events; the process gets all of it
+LABEL_MOST = 200  # characters
+
+_NIL = msgspec.Raw(b"\xc0")
+_infos = msgspec.msgpack.Decoder(list[ThreadInfo])
+
+Ended = tuple[ThreadInfo, port.Result]
+
+
+class Failure(NamedTuple):
+    """How a thread ends that has no result."""
+
+    tid: int
+    status: str  # "error", "terminated", "timed_out"
+    cause: str
+    message: str
+
+
+def label_of(chunk: Chunk, tid: int) -> str:
+    """Name a thread for people."""
+    return chunk.labels[tid - chunk.first_tid][:LABEL_MOST] if chunk.labels else f"{chunk.entry} {tid}"
+
+
+def outcome_of(chunk: Chunk, child: Child, outcome: Outcome) -> Ended:
+    """Make what is recorded of a thread whose worker wrote a result."""
+    completed = outcome.status == "completed"
+    cause = "" if completed else "oom" if outcome.kind == "MemoryError" else "result" if outcome.kind.startswith("result-") else "exception"
+    info = ThreadInfo(
+        outcome.tid,
+        child.pid,
+        chunk.entry,
+        label_of(chunk, outcome.tid),
+        "completed" if completed else "error",
+        child.number,
+        child.os_pid,
+        chunk.created_at,
+        outcome.started_at,
+        outcome.run_seconds,
+        cause,
+        (f"{outcome.kind}: {outcome.message}" if outcome.kind else outcome.message)[:TEXT_MOST],
+    )
+    result = port.Result(
+        outcome.tid,
+        info.state,
+        outcome.value,
+        cause,
+        outcome.kind,
+        outcome.message,
+        outcome.traceback,
+        outcome.code,
+        child.number,
+        child.os_pid,
+        outcome.started_at,
+        outcome.run_seconds,
+        outcome.cpu_seconds,
+    )
+    return info, result
+
+
+def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child | None = None, head_at: float = 0.0) -> None:
+    """End threads that will have no result; ``head_at`` is when they began, wall clock, 0.0 when they did not."""
+    number, os_pid = (child.number, child.os_pid) if child is not None else (0, 0)
+    seconds = max(0.0, state.wall - head_at) if head_at else 0.0
+    ended: list[Ended] = []
+    for tid, status, cause, message in failures:
+        chunk = pool.chunk_of(tid)
+        if not pool.end(tid, STATE_NUMBER[status]):
+            continue
+        label = label_of(chunk, tid)
+        words = message[:TEXT_MOST]
+        info = ThreadInfo(tid, pool.pid, chunk.entry, label, status, number, os_pid, chunk.created_at, head_at, seconds, cause, words)
+        ended.append((info, port.Result(tid, status, _NIL, cause, "", message, "", "", number, os_pid, head_at, seconds)))
+    for first in range(0, len(ended), DELIVERY_MOST):
+        record(state, pool, ended[first : first + DELIVERY_MOST])
+
+
+def record(state: State, pool: Pool, ended: list[Ended]) -> None:
+    """Put ended threads into the journal as one delivery, and deliver it."""
+    for chunk in pool.take_emptied():
+        state.deleted(chunk)
+    if not ended:
+        return
+    process = state.processes[pool.pid]
+    payload = msgspec.msgpack.encode([result for _, result in ended])
+    results = Results(
+        pid=process.pid,
+        incarnation=process.incarnation,
+        first_sequence=process.results + 1,
+        last_sequence=process.results + len(ended),
+        facts=msgspec.msgpack.encode([info for info, _ in ended]),
+        payload=payload,
+    )
+    failed = sum(1 for info, _ in ended if info.state != "completed")
+    process.results = results.last_sequence
+    process.threads_done += len(ended)
+    process.threads_failed += failed
+    state.changed(process)
+    state.changed(results)
+    state.results.setdefault(process.pid, []).append(results)
+    state.threads.extend(info for info, _ in ended)
+    pool.unseen += len(payload)
+    main = state.main_of(process)
+    if main is not None:
+        state.do(effects.Tell(main.name, port.Finished(results.last_sequence, [result for _, result in ended])))
+    if len(ended) > TOLD_ONE_BY_ONE:
+        text = f"{len(ended)} threads ended"
+        state.tell_event("threads.ended", text, pid=process.pid, data={"count": len(ended), "failed": failed})
+    else:
+        for each in ended:
+            _tell(state, *each)
+    _sweep(state, pool)
+
+
+def _tell(state: State, info: ThreadInfo, result: port.Result) -> None:
+    data = {
+        "tid": info.tid,
+        "entry": info.entry,
+        "label": info.label,
+        "worker": info.worker,
+        "os_pid": info.os_pid,
+        "run_seconds": info.run_seconds,
+        "cpu_seconds": result.cpu_seconds,
+        "cause": info.cause,
+        "kind": result.kind[:LABEL_MOST],
+        "message": result.message[:TEXT_MOST],
+    }
+    words = f"{info.label} {info.state} in {info.run_seconds:.3f} s" + (f": {info.message}" if info.message else "")
+    state.tell_event(f"thread.{info.state}", words, pid=info.pid, data=data)
+
+
+def _sweep(state: State, pool: Pool) -> None:
+    """Forget deliveries that nobody needs, each time that twice as many are there as the last time left."""
+    kept = state.results[pool.pid]
+    if len(kept) < max(pool.sweep_at, 2 * RESULTS_KEPT):
+        return
+    older, newest = kept[:-RESULTS_KEPT], kept[-RESULTS_KEPT:]
+    needed = []
+    for results in older:
+        if results.payload is not None or any(pool.is_open(info.tid) for info in _infos.decode(results.facts)):
+            needed.append(results)
+        else:
+            state.deleted(results)
+    state.results[pool.pid] = needed + newest
+    pool.sweep_at = 2 * (len(needed) + RESULTS_KEPT)
+
+
+def on_results_seen(state: State, event: events.ResultsSeen) -> None:
+    """A process has handled results: their payload may go."""
+    child = state.children.get(event.name)
+    process = state.processes.get(child.pid) if child is not None else None
+    pool = state.pools.get(child.pid) if child is not None else None
+    if process is None or pool is None or not process.seen < event.sequence <= process.results:
+        return
+    process.seen = event.sequence
+    state.changed(process)
+    for results in reversed(state.results[process.pid]):
+        if results.last_sequence > event.sequence:
+            continue
+        if results.payload is None:
+            break
+        pool.unseen -= len(results.payload)
+        results.payload = None
+        state.changed(results)
+    if pool.ready:
+        state.ready_pools.setdefault(process.pid)
+
+
+def close(state: State, pool: Pool) -> None:
+    """Keep of the deliveries of a process that has ended what people may want to look at: nobody else reads them."""
+    kept = state.results.get(pool.pid, [])
+    for results in kept[:-RESULTS_KEPT]:
+        state.deleted(results)
+    state.results[pool.pid] = kept[-RESULTS_KEPT:]
+    for results in state.results[pool.pid]:
+        if results.payload is not None:
+            results.payload = None
+            state.changed(results)

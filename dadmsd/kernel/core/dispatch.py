@@ -1,0 +1,173 @@
+"""Which worker gets which threads now: slots, batches, growth, and what a worker has at its head.
+
+1. Whoever is given a slot goes behind all who wait for one. While nobody else waits for a slot, busy workers get their next batch before they ask for it; while somebody does,
+   they run dry, so that their slot can go to him.
+2. A batch is in the journal before it is sent.
+3. A pool grows while threads wait and slots are free that no worker which is on its way will use.
+4. The time of a thread begins when it comes to the head of its worker, for then it is running.
+"""
+
+import msgspec
+
+from dadmsd.kernel.core import effects
+from dadmsd.kernel.core.deliveries import UNSEEN_MOST, label_of
+from dadmsd.kernel.core.moves import end, give, make
+from dadmsd.kernel.core.processes import zygote_for
+from dadmsd.kernel.core.records import Batch, Child
+from dadmsd.kernel.core.scheduler import IN_FLIGHT, Pool, Worker
+from dadmsd.kernel.core.state import State
+from dadmsd.worker.messages import Item
+
+WORKER_FAILURES = 5  # workers in a row that may come to nothing; then waiting threads fail instead of being tried for ever
+
+
+def dispatch(state: State) -> None:
+    """Send ready threads to workers with room, processes taking turns, as long as slots are free; grow pools that want to."""
+    for pid in list(state.ready_pools):
+        if state.slots_held >= state.settings.slots and len(state.ready_pools) > 1:
+            return  # who is first now is first when a slot is free
+        pool = state.pools.get(pid)
+        if pool is None or not pool.ready:
+            del state.ready_pools[pid]
+            continue
+        if pool.unseen > UNSEEN_MOST:
+            del state.ready_pools[pid]  # its next acknowledgement puts it back
+            continue
+        held = state.slots_held
+        _serve(state, pool)
+        if pool.ready:
+            _grow(state, pool)
+        if not pool.ready or state.slots_held > held:
+            del state.ready_pools[pid]
+        if pool.ready and state.slots_held > held:
+            state.ready_pools[pid] = None
+
+
+def _serve(state: State, pool: Pool) -> None:
+    """Give each worker what it takes: first one batch to each, then what travels while that one runs."""
+    for worker in sorted(pool.workers.values(), key=lambda each: len(each.batches)) * IN_FLIGHT:
+        size = pool.batch_size(pool.next_entry())
+        if not pool.ready:
+            return
+        if not worker.takes(size) or state.children[worker.name].phase != "ready":
+            continue
+        is_full = state.slots_held >= state.settings.slots
+        if is_full and (not worker.in_flight or len(state.ready_pools) > 1):
+            continue
+        _send(state, pool, worker, pool.take(size), is_quick=size > 1)
+
+
+def _send(state: State, pool: Pool, worker: Worker, tids: list[int], *, is_quick: bool) -> None:
+    first = worker.next_sequence
+    worker.next_sequence += len(tids)
+    worker.is_quick = is_quick
+    batch = Batch(worker=worker.name, first_sequence=first, tids=tids)
+    state.changed(batch)
+    child = state.children[worker.name]
+    child.next_sequence = worker.next_sequence
+    state.changed(child)
+    was_idle = not worker.in_flight
+    worker.batches.append(batch)
+    worker.in_flight.extend((first + place, tid) for place, tid in enumerate(tids))
+    if was_idle:
+        state.slots_held += 1
+        new_head(state, pool, worker)
+    state.do(effects.SendBatch(worker.name, first, items(pool, tids)))
+    if was_idle:
+        chunk = pool.chunk_of(tids[0])
+        label = label_of(chunk, tids[0])
+        data = {"tid": tids[0], "entry": chunk.entry, "label": label, "worker": worker.number, "os_pid": child.os_pid}
+        state.tell_event("thread.started", f"{label} runs in w{worker.number} (pid {child.os_pid})", pid=pool.pid, data=data)
+
+
+def items(pool: Pool, tids: list[int]) -> list[Item]:
+    """Make the items of a batch."""
+    made = []
+    for tid in tids:
+        chunk = pool.chunk_of(tid)
+        made.append(Item(tid, chunk.entry, msgspec.Raw(chunk.arguments[tid - chunk.first_tid])))
+    return made
+
+
+def new_head(state: State, pool: Pool, worker: Worker) -> None:
+    """The oldest thread of a worker is another one, and its time starts; or there is none."""
+    worker.head_since = state.now
+    worker.head_at = state.wall
+    if not worker.in_flight:
+        worker.idle_since = state.now
+        state.arm(state.now + state.settings.idle_timeout, "idle", worker.name)
+        return
+    tid = worker.in_flight[0][1]
+    state.arm(state.now + pool.chunk_of(tid).timeout, "head", worker.name)
+    if tid in pool.condemned:
+        end(state, state.children[worker.name], pool.condemned.pop(tid)[1], tid=tid)
+
+
+def _grow(state: State, pool: Pool) -> None:
+    """Fork workers for threads that wait, as far as there are slots for them to use."""
+    process = state.processes[pool.pid]
+    if process.ending_as or process.desired != "up":
+        return
+    if process.workers_failed >= WORKER_FAILURES and pool.workers:
+        return  # those that could be started do the work
+    free = state.settings.slots - state.slots_held - state.workers_coming
+    wanted = min(pool.wanted_workers() - len(pool.workers), free)
+    if wanted <= 0:
+        return
+    zygote = zygote_for(state, process)
+    if zygote is None:
+        return  # its readiness puts this pool back among those to look at
+    for _ in range(wanted):
+        process.workers_made += 1
+        number = process.workers_made
+        name = f"{process.pid}.{process.incarnation}/w{number}"
+        child = Child(
+            name=name, role="worker", parent=zygote.name, pid=process.pid, incarnation=process.incarnation, number=number, uid=process.uid
+        )
+        pool.workers[name] = Worker(name, number, next_sequence=1)
+        state.workers_coming += 1
+        make(state, child)
+    state.changed(process)
+
+
+# deadlines
+
+
+def _worker(state: State, name: str) -> tuple[Child, Pool, Worker] | None:
+    """Give what is known of a worker that has not ended; the pool of a process lives as long as its workers."""
+    child = state.children.get(name)
+    if child is None:
+        return None
+    pool = state.pools[child.pid]
+    return child, pool, pool.workers[name]
+
+
+def on_head_deadline(state: State, name: str) -> None:
+    """The thread at the head of a worker may have used up its time."""
+    known = _worker(state, name)
+    if known is None or not known[2].in_flight:
+        return
+    child, pool, worker = known
+    tid = worker.in_flight[0][1]
+    deadline = worker.head_since + pool.chunk_of(tid).timeout
+    if deadline > state.now:
+        state.arm(deadline, "head", name)  # another thread came to the head meanwhile
+    else:
+        end(state, child, "timed_out", tid=tid)
+
+
+def on_idle_deadline(state: State, name: str) -> None:
+    """A worker may have been idle for long enough to go."""
+    known = _worker(state, name)
+    if known is None or known[2].in_flight or known[0].phase != "ready" or known[2].is_leaving:
+        return
+    child, _, worker = known
+    deadline = worker.idle_since + state.settings.idle_timeout
+    if deadline > state.now:
+        state.arm(deadline, "idle", name)
+        return
+    worker.is_leaving = True
+    child.intent = "idle"
+    state.changed(child)
+    state.do(effects.Retire(name))
+    give(state, child, state.settings.gate_timeout)

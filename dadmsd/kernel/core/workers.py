@@ -1,0 +1,131 @@
+"""What it means that a worker is ready, and that it is gone.
+
+1. A worker that ends unexpectedly has begun at most one thread that has no result: that one ends in error with the cause; the others go back to the front.
+2. A worker that ends before it has begun anything came to nothing. After WORKER_FAILURES of them in a row, none of which we ended, what waits for them fails with
+   the reason: all threads when no worker comes up, the thread at the head when workers come up and break over it. While other workers live, theirs is the work.
+3. Workers that a zygote was asked for and did not fork before it ended are asked of the next one; those of one zygote count once.
+"""
+
+from dadmsd.kernel.core.deliveries import Failure, close, fail
+from dadmsd.kernel.core.dispatch import WORKER_FAILURES, new_head
+from dadmsd.kernel.core.processes import settle, zygote_keys
+from dadmsd.kernel.core.records import Child, Process
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.state import State
+
+CAME_TO_NOTHING = ("", "violation", "not ready")  # intents with which the end of a worker that has begun nothing is its own failure
+
+
+def worker_ready(state: State, child: Child) -> None:
+    """A worker waits for threads."""
+    pool = state.pools[child.pid]
+    worker = pool.workers[child.name]
+    worker.is_ready = True
+    state.workers_coming -= 1
+    if pool.ready:
+        state.ready_pools.setdefault(child.pid)
+    new_head(state, pool, worker)
+    text = f"w{child.number} is ready (pid {child.os_pid})"
+    state.tell_event("worker.ready", text, pid=child.pid, data={"worker": child.number, "os_pid": child.os_pid})
+
+
+def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
+    """A worker ended: the thread that it had begun ends with the cause, what it had not begun goes back to the front."""
+    process = state.processes[child.pid]
+    pool = state.pools[child.pid]
+    worker = pool.workers.pop(child.name)
+    for batch in worker.batches:
+        state.deleted(batch)
+    if not worker.is_ready:
+        state.workers_coming -= 1
+    if worker.in_flight:
+        state.slots_held -= 1
+    lost: list[Failure] = []
+    given_up: list[Failure] = []
+    again: list[int] = []
+    for sequence, tid in worker.in_flight:
+        condemned = pool.condemned.pop(tid, None)
+        if sequence <= begun:
+            lost.append(_loss(process, child, pool, tid, oom))
+        elif condemned is not None:
+            given_up.append(Failure(tid, *condemned))
+        elif tid == child.intent_tid:
+            given_up.append(_loss(process, child, pool, tid, oom))
+        else:
+            again.append(tid)
+    worker.in_flight.clear()
+    fail(state, pool, lost, child=child, head_at=worker.head_at)
+    fail(state, pool, given_up, child=child)
+    pool.requeue(again)
+    _report(state, process, child, oom)
+    is_unused = not child.ready_at or (bool(again) and not begun)
+    if is_unused and child.intent in CAME_TO_NOTHING and not process.ending_as:
+        came_to_nothing(
+            state, process, pool, child.failure or f"out of memory: {oom}" if oom else child.failure or _words(child), again[:1]
+        )
+    if pool.ready:
+        state.ready_pools.setdefault(process.pid)
+    settle(state, process)
+
+
+def came_to_nothing(state: State, process: Process, pool: Pool, why: str, head: list[int]) -> None:
+    """Count what ended before it was of use; when it is enough, fail what waits for it: the threads of ``head``, or all if there are none."""
+    process.workers_failed += 1
+    state.changed(process)
+    if process.workers_failed < WORKER_FAILURES or pool.workers:
+        return
+    said = "ended before they had begun a thread" if head else "ended before they were ready"
+    message = f"no worker can be started: {process.workers_failed} in a row {said}, the last one: {why}"
+    process.workers_failed = 0
+    fail(state, pool, [Failure(tid, "error", "worker_lost", message) for tid in head or pool.waiting()])
+
+
+def import_failed(state: State, zygote: Child, why: str) -> None:
+    """A zygote did not come up: running processes that need it for their workers cannot try for ever."""
+    for pid, pool in list(state.pools.items()):
+        process = state.processes[pid]
+        if pool.ready and not process.ending_as and zygote.key in zygote_keys(process):
+            came_to_nothing(state, process, pool, why, [])
+
+
+def _words(child: Child) -> str:
+    if child.exit_how > 1:
+        return f"signal {child.exit_status}"
+    return f"exit code {child.exit_status}" if child.exit_how == 1 else "an unknown end"
+
+
+def _loss(process: Process, child: Child, pool: Pool, tid: int, oom: str) -> Failure:
+    """Say how a thread ends whose worker is gone."""
+    if tid == child.intent_tid and child.intent == "timed_out":
+        return Failure(tid, "timed_out", "timed_out", f"did not end within {pool.chunk_of(tid).timeout:g} s")
+    if tid == child.intent_tid and child.intent:
+        return Failure(tid, "terminated", "terminated", "was terminated while it ran")
+    if oom:
+        return Failure(tid, "error", "oom", f"out of memory: {oom}")
+    if process.ending_as or process.desired == "down":
+        return Failure(tid, "terminated", "terminated", "its process was ended while it ran")
+    if child.intent == "violation":
+        return Failure(tid, "error", "worker_lost", f"its worker {child.failure}")
+    return Failure(tid, "error", "worker_lost", f"its worker w{child.number} (pid {child.os_pid}) ended by {_words(child)}")
+
+
+def _report(state: State, process: Process, child: Child, oom: str) -> None:
+    if child.intent in ("idle", "process ended", "unforked"):
+        return
+    how = "failed" if child.failure else f"{'signal' if child.exit_how > 1 else 'exit'} {child.exit_status}"
+    cause = "oom" if oom else child.intent or how
+    data = {"worker": child.number, "os_pid": child.os_pid, "cause": cause, "reason": child.failure or oom}
+    state.tell_event(
+        "worker.lost", f"w{child.number} (pid {child.os_pid}) is gone: {child.failure or oom or cause}", pid=process.pid, data=data
+    )
+
+
+def drop_pool(state: State, process: Process) -> None:
+    """End the threads of a process that has ended, and forget its pool."""
+    pool = state.pools.get(process.pid)
+    if pool is None:
+        return  # it never ran
+    fail(state, pool, [Failure(tid, "terminated", "terminated", f"its process ended: {process.cause}") for tid in pool.waiting()])
+    close(state, pool)
+    del state.pools[process.pid]
+    state.ready_pools.pop(process.pid, None)

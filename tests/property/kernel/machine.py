@@ -1,0 +1,158 @@
+"""The programs around a kernel, as plain objects: a main, a worker with its page, a fork server, the keeper. They keep the promises of docs/reference, no more."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from dadms_ipc import port
+from dadmsd.worker.messages import Item, Outcome
+
+NIL = msgspec.Raw(b"\xc0")
+
+SECONDS = {"work": 0.0001, "slow": 0.02}  # that an entry takes
+DEADLY = {"crash": (1, 1, ""), "oom": (2, 9, "worker limit of 64 MiB")}  # entries that end their worker: how, status, whose memory
+ENTRIES = ["work", "slow", "stuck", "crash", "oom"]  # "stuck" never ends
+
+
+@dataclass
+class Submission:
+    """What a process asks for at once."""
+
+    entry: str
+    count: int
+    timeout: float | None = None  # seconds
+    cancel: bool = False  # half of its threads are given up as soon as their numbers are known
+
+
+class Main:
+    """A process that submits one thing after the other, waits for every result, and ends with the number of those that completed."""
+
+    def __init__(self, plan: list[Submission], *, is_stubborn: bool) -> None:
+        self.plan = deque(plan)
+        self.is_stubborn = is_stubborn  # SIGTERM does not end it
+        self.sequence = 0
+        self.unanswered: port.Submit | None = None
+        self.submission: Submission | None = None  # the one that is not answered
+        self.cancels: list[port.Cancel] = []  # until a later submission is answered: only then is it certain that they were taken
+        self.tids: set[int] = set()
+        self.results: dict[int, port.Result] = {}
+        self.seen = 0
+        self.outcome: port.Outcome | None = None
+        self.outbox: deque[Any] = deque([port.Ready(ENTRIES)])
+        self._go_on()
+
+    def hello(self) -> None:
+        """Repeat what was not answered, in the order of its numbers; an outcome alone."""
+        if self.outcome is not None:
+            self.outbox.append(self.outcome)
+            return
+        self.outbox.append(port.Ready(ENTRIES))
+        waiting: list[Any] = [*self.cancels, *([self.unanswered] if self.unanswered is not None else [])]
+        self.outbox.extend(sorted(waiting, key=lambda each: each.sequence))
+        if self.seen:
+            self.outbox.append(port.Seen(self.seen))
+
+    def _go_on(self) -> None:
+        if self.unanswered is None and self.plan:
+            self.submission = self.plan.popleft()
+            self.sequence += 1
+            self.unanswered = port.Submit(self.sequence, self.submission.entry, [NIL] * self.submission.count, [], self.submission.timeout)
+            self.outbox.append(self.unanswered)
+            self.outbox.append(port.Note("step", f"{self.submission.count} {self.submission.entry}"))
+        if not self.plan and self.unanswered is None and self.outcome is None and self.tids <= self.results.keys():
+            done = sum(1 for result in self.results.values() if result.status == "completed")
+            self.outcome = port.Outcome("completed", msgspec.Raw(msgspec.msgpack.encode({"done": done})))
+            self.outbox.append(self.outcome)
+
+    def hear(self, message: Any) -> bool:
+        """Take a message in; True when the process exits with 0."""
+        match message:
+            case port.Accepted():
+                self._accepted(message)
+            case port.Refused():
+                assert message.reason == "cannot run threads: the process is not running"  # it is being ended
+                self._answered(message.sequence)
+            case port.Finished():
+                self._finished(message)
+            case port.Recorded():
+                return True
+        return False
+
+    def _accepted(self, message: port.Accepted) -> None:
+        if self.unanswered is None or message.sequence != self.unanswered.sequence:
+            return
+        assert self.submission is not None
+        self.cancels.clear()
+        tids = range(message.first_tid, message.first_tid + len(self.unanswered.arguments))
+        assert not self.tids & set(tids), "a submission was answered with another's threads"
+        self.tids |= set(tids)
+        self.unanswered = None
+        if self.submission.cancel:
+            self.sequence += 1
+            self.cancels.append(port.Cancel(self.sequence, list(tids)[::2]))
+            self.outbox.append(self.cancels[-1])
+        self._go_on()
+
+    def _answered(self, sequence: int) -> None:
+        if self.unanswered is not None and sequence == self.unanswered.sequence:
+            self.unanswered = None
+            self._go_on()
+
+    def _finished(self, message: port.Finished) -> None:
+        first = message.sequence - len(message.results) + 1
+        assert first <= self.seen + 1, "a delivery was skipped"
+        for offset, result in enumerate(message.results):
+            if first + offset > self.seen:
+                assert result.tid not in self.results, f"thread {result.tid} ended twice"
+                self.results[result.tid] = result
+        self.seen = max(self.seen, message.sequence)
+        self.outbox.append(port.Seen(self.seen))
+        self._go_on()
+
+
+class Worker:
+    """A worker with its page."""
+
+    def __init__(self, begun: dict[int, int], finished: set[int]) -> None:
+        self.begun_by_tid = begun
+        self.finished = finished
+        self.seen = self.begun = self.done = 0
+        self.queue: deque[tuple[int, Item]] = deque()
+        self.page: list[Outcome] = []
+        self.is_finishing = False
+        self.wants_to_ring = False
+
+    def batch(self, first: int, items: list[Item]) -> None:
+        for offset, item in enumerate(items):
+            if first + offset > self.seen:
+                self.seen = first + offset
+                self.queue.append((first + offset, item))
+
+    def step(self) -> tuple[int, int, str] | None:
+        """Begin the next thread, or end the one that was begun; gives (how, status, whose memory) when the worker ends over it."""
+        if self.begun > self.done:
+            sequence, item = self.queue[0]
+            if item.entry in DEADLY:
+                return DEADLY[item.entry]
+            if item.entry in SECONDS:
+                self.queue.popleft()
+                self.page.append(Outcome(sequence, item.tid, "completed", NIL, run_seconds=SECONDS[item.entry]))
+                self.done = sequence
+                self.finished.add(item.tid)
+                self.wants_to_ring = True
+        elif self.queue:
+            self.begun, item = self.queue[0]
+            self.begun_by_tid[item.tid] = self.begun_by_tid.get(item.tid, 0) + 1
+        elif self.is_finishing:
+            return 1, 0, ""
+        return None
+
+
+@dataclass
+class Zygote:
+    """What a fork server, or the keeper for the children of those that are gone, knows of its children."""
+
+    alive: dict[str, int] = field(default_factory=dict)  # name -> OS pid
+    dead: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # not reaped: name -> how, status, whose memory

@@ -1,0 +1,267 @@
+"""What clients ask: answers, waits, and pages of events."""
+
+import pytest
+
+from dadms_ipc import port, requests
+from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.state import REPLY_RETENTION
+from tests.unit.kernel.driver import NIL, START, Driver, names, only, short
+
+
+def replies(done: list[effects.AnyEffect]) -> list[object]:
+    return [effect.answer for effect in only(done, effects.Reply)]
+
+
+def arrived(request: requests.Request, *, client: bytes = b"w", sequence: int = 1) -> events.RequestArrived:
+    return events.RequestArrived(client, sequence, 0, "admin", "uid 0", request)
+
+
+# waiting
+
+
+def test_waiting_ends_when_the_process_does() -> None:
+    """A parked request is answered by the turn that ends the process."""
+    driver = Driver()
+    pid = driver.run()
+    assert driver.ask(requests.Wait(pid, timeout=60.0)) is None
+    driver.give(events.OutcomeGiven(f"{pid}.1", port.Outcome("completed", NIL)))
+    driver.give(events.Exited(f"{pid}.1", 1, 0))
+    (info,) = replies(driver.give(events.GroupGone(pid)))
+    assert isinstance(info, requests.ProcessInfo)
+    assert info.status == "completed"
+    assert driver.answer(requests.Wait(pid)).status == "completed"
+
+
+def test_waiting_for_readiness_ends_with_it_or_with_the_process() -> None:
+    """Whichever is first."""
+    driver = Driver()
+    pid = driver.spawn()
+    driver.import_code()
+    driver.open(f"{pid}.1", 100)
+    driver.give(arrived(requests.Wait(pid, "ready", 60.0)))
+    assert len(replies(driver.give(events.MainReady(f"{pid}.1", [], [])))) == 1
+    assert driver.answer(requests.Wait(pid, "ready")).status == "running"
+    other = driver.spawn()
+    driver.give(arrived(requests.Wait(other, "ready", 60.0)))
+    driver.give(events.ForkFailed(f"{other}.1", "no"))
+    assert len(replies(driver.give(events.GroupGone(other)))) == 1
+
+
+@pytest.mark.parametrize(("timeout", "after"), [(2.0, 2.1), (1000.0, 60.1), (-1.0, 0.0), (float("nan"), 60.1)])
+def test_waiting_ends_when_its_time_does(timeout: float, after: float) -> None:
+    """At the time-out, a minute at most, the answer is what is, not an error."""
+    driver = Driver()
+    pid = driver.run()
+    done = driver.give(arrived(requests.Wait(pid, timeout=timeout)))
+    if after:
+        assert not done
+        assert not driver.give(after=after - 0.2)
+    (info,) = replies(done + driver.give(after=0.3))
+    assert isinstance(info, requests.ProcessInfo)
+    assert info.status == "running"
+    assert driver.state.next_deadline() is None or driver.state.next_deadline() > driver.now  # type: ignore[operator]  # it is not None here
+
+
+def test_waiting_for_what_is_not_is_refused() -> None:
+    """A process that there is not, with the nearest that there is; a state that there is not."""
+    driver = Driver()
+    pid = driver.run()
+    assert driver.refusal(requests.Wait(1002)) == "no process 1002; there is 1001"
+    assert driver.refusal(requests.Wait(7)) == "no process 7"
+    assert "cannot wait until 'gone'" in driver.refusal(requests.Wait(pid, "gone"))
+
+
+def test_a_request_that_is_repeated_waits_once_from_then_on() -> None:
+    """A new kernel gets it again from the bus; the same kernel may too."""
+    driver = Driver()
+    pid = driver.run()
+    driver.give(arrived(requests.Wait(pid, timeout=10.0)))
+    driver.give(arrived(requests.Wait(pid, timeout=10.0)), after=8.0)
+    assert not driver.give(after=4.0)
+    assert len(replies(driver.give(after=6.1))) == 1
+    assert not driver.state.watchers
+
+
+def test_who_has_left_is_not_answered() -> None:
+    """And nothing is kept for him; the others wait on."""
+    driver = Driver()
+    pid = driver.run()
+    driver.give(
+        arrived(requests.Wait(pid)), arrived(requests.Events(after=100, wait=5.0), sequence=2), arrived(requests.Wait(pid), client=b"x")
+    )
+    driver.give(events.ClientLeft(b"w"))
+    assert list(driver.state.waiters) == [(b"x", 1)]
+    assert len(replies(driver.give(after=20.0))) == 1
+
+
+def test_the_number_of_those_who_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is refused; one that waits already may repeat itself."""
+    monkeypatch.setattr("dadmsd.kernel.core.requests.WAITERS_MOST", 2)
+    driver = Driver()
+    pid = driver.run()
+    for sequence in (1, 2, 2):
+        assert not driver.give(arrived(requests.Wait(pid), sequence=sequence))
+    assert driver.refusal(requests.Wait(pid)) == "cannot wait: 2 requests wait already"
+
+
+def test_who_waits_for_a_process_hears_of_its_end_even_if_it_leaves_the_table_at_once() -> None:
+    """The oldest of those that ended leave it first, and the answer goes out before."""
+    driver = Driver(ended_kept=0)
+    pid = driver.run()
+    driver.give(arrived(requests.Wait(pid, timeout=60.0)))
+    driver.give(events.Exited(f"{pid}.1", 1, 0))
+    (info,) = replies(driver.give(events.GroupGone(pid)))
+    assert isinstance(info, requests.ProcessInfo)
+    assert info.status == "failed"
+    assert driver.refusal(requests.Status(pid)) == f"no process {pid}"
+
+
+def test_those_that_ended_first_leave_the_table_first_whatever_their_number() -> None:
+    """A process that ran for long stays to be looked at when it ends."""
+    driver = Driver(ended_kept=1)
+    old, young = driver.run(), driver.run()
+    driver.end(young)
+    driver.end(old)
+    assert list(driver.state.processes) == [old]
+    assert not [key for table, key in driver.rows if table == "process" and key == young]
+
+
+# events
+
+
+def test_events_have_consecutive_numbers_and_can_be_read_on() -> None:
+    """A reader that goes on from the last number misses none, wherever it begins."""
+    driver = Driver()
+    driver.run()
+    last = driver.answer(requests.Events()).last
+    assert [info.number for info in driver.answer(requests.Events()).events] == list(range(1, last + 1))
+    for limit in (1, 2, 3, 1000):
+        numbers: list[int] = []
+        while (numbers[-1] if numbers else 0) < last:
+            numbers += [info.number for info in driver.answer(requests.Events(after=numbers[-1] if numbers else 0, limit=limit)).events]
+        assert numbers == list(range(1, last + 1))
+    assert driver.answer(requests.Events(after=last)).events == []
+    assert driver.answer(requests.Events(after=last + 50)).last == last
+
+
+def test_events_of_one_process_are_found_among_those_of_others() -> None:
+    """The page says up to where it has looked."""
+    driver = Driver()
+    first, second = driver.run(), driver.run()
+    page = driver.answer(requests.Events(pid=second))
+    assert {info.pid for info in page.events} == {second}
+    assert page.last == driver.state.counters.next_event - 1
+    assert len(driver.answer(requests.Events(pid=first, limit=2)).events) == 2
+
+
+def test_waiting_for_events_ends_with_the_first_that_fits() -> None:
+    """One of another process does not."""
+    driver = Driver()
+    first, second = driver.run(workers=1), driver.run(workers=1)
+    last = driver.answer(requests.Events()).last
+    driver.give(arrived(requests.Events(after=last, pid=second, wait=9.0)), arrived(requests.Events(after=last, wait=9.0), sequence=2))
+    driver.submit(first)
+    (page,) = replies(driver.worker(f"{first}.1/w1"))
+    assert isinstance(page, requests.EventPage)
+    assert [info.kind for info in page.events] == ["worker.ready", "thread.started"]
+    (page,) = replies(driver.give(after=9.1))
+    assert isinstance(page, requests.EventPage)
+    assert (page.events, page.last) == ([], driver.state.counters.next_event - 1)
+
+
+def test_who_waits_for_any_event_hears_of_the_daemons_own() -> None:
+    """Once."""
+    driver = Driver()
+    last = driver.answer(requests.Events()).last
+    driver.give(arrived(requests.Events(after=last, wait=9.0)))
+    assert len(replies(driver.give(events.StopAsked("x")))) == 1
+
+
+def test_an_event_that_was_told_already_does_not_answer_who_waits_for_later_ones() -> None:
+    """A waiter that is ahead of the stream waits on."""
+    driver = Driver()
+    driver.run()
+    driver.give(arrived(requests.Events(after=10_000, wait=9.0)))
+    assert not replies(driver.give(events.StopAsked("x")))
+
+
+# looking
+
+
+def test_a_process_is_shown_with_what_it_does() -> None:
+    """Threads that run, that wait, that ended; the outcome as it was given."""
+    driver = Driver()
+    pid = short(driver, count=30)
+    (info,) = driver.answer(requests.List())
+    assert (info.threads_running, info.threads_waiting, info.threads_done, info.workers, info.os_pid) == (1, 29, 1, 1, 100)
+    driver.end(pid)
+    assert driver.answer(requests.List(include_ended=False)) == []
+    (info,) = driver.answer(requests.List())
+    assert (info.status, info.threads_done, info.threads_failed, info.os_pid) == ("failed", 31, 30, 0)
+
+
+def test_the_daemon_is_shown_with_what_is_reserved() -> None:
+    """And with its slots."""
+    driver = Driver()
+    pid = driver.run(memory_request=1000)
+    driver.submit(pid, 3)
+    info = driver.answer(requests.Status())
+    assert (info.processes, info.threads_ready, info.threads_running, info.slots, info.memory_reserved) == (1, 3, 0, 8, 1000)
+    assert info.started_at == START
+
+
+def test_threads_are_shown_newest_last_whatever_they_do() -> None:
+    """Ended, running, sent behind another, and waiting."""
+    driver = Driver()
+    pid, other = short(driver, count=60), driver.run()
+    driver.submit(other, 2)
+    driver.now += 0.5
+    shown = driver.answer(requests.Threads(pid))
+    assert [info.tid for info in shown] == list(range(1, 62))
+    assert [(info.tid, info.state) for info in shown if info.tid in (1, 2, 3, 61)] == [
+        (1, "completed"),
+        (2, "running"),
+        (3, "sent"),
+        (61, "ready"),
+    ]
+    assert shown[1].run_seconds == pytest.approx(0.5)
+    assert [info.tid for info in driver.answer(requests.Threads(pid, limit=3))] == [59, 60, 61]
+    assert [info.tid for info in driver.answer(requests.Threads(limit=3))] == [61, 62, 63]
+    assert len(driver.answer(requests.Threads(limit=-1))) == 1
+    assert driver.refusal(requests.Threads(7)) == "no process 7"
+
+
+def test_the_log_of_ones_own_process_is_read_by_the_shell() -> None:
+    """The core decides who may; what is in it is nobody's decision."""
+    driver = Driver()
+    pid = driver.run()
+    assert driver.answer(requests.ReadLog(pid)) == requests.ReadLog(pid)
+
+
+def test_a_shutdown_is_asked_of_the_keeper_as_often_as_a_client_asks_for_it() -> None:
+    """A kernel may die between its answer and its asking: the client's repetition asks again."""
+    driver = Driver()
+    first = driver.give(arrived(requests.Shutdown()))
+    assert only(first, effects.AskShutdown) == [effects.AskShutdown()]
+    driver.next_kernel()
+    again = driver.give(arrived(requests.Shutdown()))
+    assert only(again, effects.AskShutdown) == [effects.AskShutdown()]
+    assert only(again, effects.Reply)[0].encoded is not None
+
+
+def test_answers_are_kept_for_retries_and_no_longer() -> None:
+    """Each for its time; one timer serves all, also of answers that an earlier kernel gave."""
+    driver = Driver()
+    pid = driver.run()
+    driver.answer(requests.Kill(pid))
+    driver.give(after=REPLY_RETENTION / 2)
+    driver.answer(requests.Kill(pid))
+    driver.next_kernel()
+    driver.give()
+    assert len(driver.state.answered) == 3
+    driver.give(after=REPLY_RETENTION / 2 + 1)
+    assert len(driver.state.answered) == 1
+    driver.give(after=REPLY_RETENTION)
+    assert not driver.state.answered
+    assert not [key for table, key in driver.rows if table == "answered"]
+    assert not names(driver.give(), effects.Effect)
