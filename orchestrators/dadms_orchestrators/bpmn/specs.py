@@ -11,6 +11,8 @@ Rule 3: several ways out of a task, or conditions on them, become a gateway of t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from SpiffWorkflow.bpmn.specs import defaults
@@ -161,30 +163,41 @@ class Exclusive(Placed, defaults.ExclusiveGateway):  # type: ignore[misc]
 
 
 class Inclusive(Placed, defaults.InclusiveGateway):  # type: ignore[misc]
-    """Takes every flow whose condition holds, or else its default; waits for what can still reach it."""
+    """Takes every flow whose condition holds, or else its default; waits for what can still reach it.
+
+    A token elsewhere is waited for if it can come in by a flow that has brought none, and by none that has (BPMN 2.0.2, 13.4.3): one that comes round a loop
+    for another turn is not.
+    """
 
     chooses = True
     rechecks = True
     default_flow: Flow | None = None
-    upstream: frozenset[str] = frozenset()  # the specifications from which a path leads here
+    upstream: Mapping[str, frozenset[str]] = MappingProxyType(
+        {}
+    )  # by the specification of an incoming flow: those from which a path leads through it
 
     def _update_hook(self, my_task: Any) -> bool:
         if len(self._inputs) == 1:
             return True
-        waits = False
-        for other in list(my_task.workflow.live.values()):
-            if other is my_task:
-                continue
-            if other.task_spec is self:
-                if other._state == TaskState.WAITING:
-                    other.cancel()  # its token goes on in this one
-                else:
-                    waits = True
-            elif other.task_spec.name in self.upstream:
-                waits = True
-        if waits:
+        elsewhere: set[str] = set()
+        joined: list[Any] = []
+        for other in my_task.workflow.live.values():
+            if other.task_spec is not self:
+                elsewhere.add(other.task_spec.name)
+            elif other is not my_task and other._state == TaskState.WAITING:
+                joined.append(other)
+            elif other is not my_task:  # it comes in this very moment, and looks again
+                my_task._set_state(TaskState.WAITING)
+                return False
+        arrived = {my_task.source, *(other.source for other in joined)}
+        again: set[str] = set().union(*(self.upstream.get(source, ()) for source in arrived))
+        missing: set[str] = set().union(*(names for source, names in self.upstream.items() if source not in arrived))
+        if elsewhere & (missing - again):
             my_task._set_state(TaskState.WAITING)
-        return not waits
+            return False
+        for other in joined:
+            other.cancel()  # its token goes on in this one
+        return True
 
     def _run_hook(self, my_task: Any) -> bool:
         host = my_task.workflow.top_workflow.host
@@ -379,16 +392,19 @@ def _connect(scope: Scope, node: Node, placed: Any, entries: dict[str, Any], spe
 
 
 def _see_upstream(spec: ProcessSpec) -> None:
-    """Tell every joining inclusive gateway from where it can be reached without passing it."""
+    """Tell every joining inclusive gateway from where each of its incoming flows can be reached without passing it."""
     before: dict[str, list[str]] = {name: list(part._inputs) for name, part in spec.task_specs.items()}
     for gateway in spec.task_specs.values():
         if not isinstance(gateway, Inclusive) or len(gateway._inputs) < 2:
             continue
-        seen: set[str] = set()
-        todo = [name for name in gateway._inputs if name != gateway.name]
-        while todo:
-            name = todo.pop()
-            if name not in seen:
-                seen.add(name)
-                todo += [other for other in before[name] if other != gateway.name]
-        gateway.upstream = frozenset(seen)
+        upstream: dict[str, frozenset[str]] = {}
+        for source in set(gateway._inputs) - {gateway.name}:
+            seen: set[str] = set()
+            todo = [source]
+            while todo:
+                name = todo.pop()
+                if name not in seen:
+                    seen.add(name)
+                    todo += [other for other in before[name] if other != gateway.name]
+            upstream[source] = frozenset(seen)
+        gateway.upstream = upstream
