@@ -1,6 +1,7 @@
 """What the options that cap a process come to: the limits that the kernel is asked for, and how strictly.
 
-1. A limit that was asked for holds or the process is refused ("strict"), unless ``--best-effort`` was given.
+1. A limit that was asked for holds or the process is refused ("strict"), unless ``--best-effort`` was given, or the daemon is the private one of an ordinary
+   user, who has nothing better than rlimits: what they cannot hold is said.
 2. A limit that nobody asked for holds where it can, and is said aloud where it cannot: nobody's first run fails for a limit that they have not heard of.
 3. The kernel knows one enforcement for all limits of a process. So beside limits that were asked for, a default that the host cannot hold is left out here.
 """
@@ -38,14 +39,17 @@ def limits_from(caps: Mapping[str, Any], **defaults: Any) -> Limits:
     return msgspec.convert(defaults | given, Limits)
 
 
-def is_strict(caps: Mapping[str, Any]) -> bool:
-    """Tell whether a limit that the host cannot hold refuses the process: when one was asked for, and not as a mere wish."""
-    return not caps.get("best_effort") and any(caps.get(name) is not None for name in CONTROLLERS)
+def is_strict(caps: Mapping[str, Any], *, is_own: bool = False) -> bool:
+    """Tell whether a limit that the host cannot hold refuses the process: when one was asked for, and not as a mere wish.
+
+    ``is_own``: on the private daemon of an ordinary user.
+    """
+    return not is_own and not caps.get("best_effort") and any(caps.get(name) is not None for name in CONTROLLERS)
 
 
-def demand(caps: Mapping[str, Any], backend: str) -> Demand:
+def demand(caps: Mapping[str, Any], backend: str, *, is_own: bool = False) -> Demand:
     """Give what a run asks for; ``backend`` is the daemon's name of what holds limits, and matters only where ``is_strict``."""
-    if not is_strict(caps):
+    if not is_strict(caps, is_own=is_own):
         return Demand(limits_from(caps, **DEFAULTS), "best-effort", [])  # the kernel says what it does not enforce
     held = held_by(backend)
     kept = {name: value for name, value in DEFAULTS.items() if CONTROLLERS[name] in held}

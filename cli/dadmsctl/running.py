@@ -1,6 +1,7 @@
 """One run of a model: on the daemon that runs or on one of its own, told as it happens, and ended with its outcome."""
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,7 +100,11 @@ def daemon(door: Door, narrator: Narrator, *, is_private: bool | None) -> "Itera
 
 def spec_of(client: "Client", asked: Asked, narrator: Narrator) -> requests.Spec:
     """Give what the kernel is asked to start; says which default limits it goes without."""
-    wanted = demand(asked.caps, client.call(requests.Status()).limits_backend if is_strict(asked.caps) else "")
+    if is_strict(asked.caps):
+        daemon: requests.DaemonInfo = client.call(requests.Status())
+        wanted = demand(asked.caps, daemon.limits_backend, is_own=daemon.is_private and os.geteuid() != 0)
+    else:
+        wanted = demand(asked.caps, "")
     for warning in wanted.warnings:
         narrator.warn(warning)
     return requests.Spec(

@@ -9,6 +9,7 @@ from tests.fault.kernel.daemon import MEBIBYTE, client, daemon, ended, spawn
 from tests.fault.kernel.test_workers import has_memory_groups
 
 
+@pytest.mark.skipif(not has_memory_groups(), reason="this host delegates no memory cgroup")
 def test_a_limit_above_the_budget_is_refused_with_both_numbers(short_path: Path) -> None:
     """Nothing is started."""
     with daemon(short_path) as made, client(made) as door, pytest.raises(RequestRefused, match=r"a memory limit of 100 GiB asked.* 4 GiB"):

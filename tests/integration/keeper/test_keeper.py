@@ -32,9 +32,11 @@ def test_each_server_has_a_session_of_its_own_and_no_descriptor_but_its_channel(
 def test_the_first_word_to_each_server_is_its_welcome(theatre: Theatre) -> None:
     theatre.open()
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    lives = set()
     for server in theatre.cast("kernel", "bus", "logger"):
         welcome = server.hears_until("Welcome")
         assert len(welcome) == 1
+        lives.add(welcome[0]["fields"].pop("daemon"))
         assert welcome[0]["fields"] == {
             "epoch": 1,
             "boot_id": boot_id,
@@ -45,6 +47,8 @@ def test_the_first_word_to_each_server_is_its_welcome(theatre: Theatre) -> None:
             "config_dir": "",
             "incarnation": 1,
         }
+    assert len(lives) == 1, "one keeper, one name for its life"
+    assert len(lives.pop()) == 32
 
 
 def test_the_kernel_finds_the_base_zygote_in_the_store(theatre: Theatre) -> None:

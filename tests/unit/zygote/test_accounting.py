@@ -31,7 +31,7 @@ def test_an_exit_is_told_with_what_it_used_and_can_be_told_again() -> None:
         assert found is not None
         assert (found.how, found.status) == (os.CLD_EXITED, 0)
         assert 0.2 <= found.cpu_seconds < 10.0
-        assert 58_000 < found.peak_kb < 200_000
+        assert 58_000 < found.peak_kb < 1_000_000  # it begins with what this test process has
         assert look_at_exit(process.pid) == found
 
 
