@@ -42,6 +42,11 @@ def test_best_effort_makes_a_wish_of_what_was_asked_for() -> None:
     assert (wanted.enforcement, wanted.limits.memory, wanted.limits.pids) == ("best-effort", 64 * MIB, 256)
 
 
+def test_on_an_ordinary_users_own_daemon_everything_is_a_wish() -> None:
+    wanted = demand({"memory": 64 * MIB}, RLIMITS, is_own=True)
+    assert (wanted.enforcement, wanted.limits.memory, wanted.warnings) == ("best-effort", 64 * MIB, [])
+
+
 def test_what_a_backend_holds_is_read_from_the_name_that_it_gives_itself(tmp_path: Path) -> None:
     tree = Tree(str(tmp_path))
     unified = V2(tree, tree, "/")
