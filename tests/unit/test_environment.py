@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -65,3 +67,14 @@ def test_an_environment_that_was_moved_or_lost_its_python_is_not_alive(environme
     python.unlink()
     python.symlink_to(os.path.realpath(sys.executable))  # a Python that knows another place as its own
     assert not environment.is_alive(venv)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_a_python_that_is_not_there_is_told_in_one_sentence() -> None:
+    done = subprocess.run(
+        ["make", "run", "PYTHON=/nonexist"], cwd=SCRIPT.parents[1], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    first, *others = done.stderr.splitlines()
+    assert first == "cannot set up: Python 3.11 or newer is needed, and /nonexist is no Python; PYTHON=PATH takes another"
+    assert all(line.startswith("make") for line in others)
