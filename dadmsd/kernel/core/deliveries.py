@@ -16,7 +16,7 @@ from dadms_ipc.requests import ThreadInfo
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.records import Child, Chunk, Results
 from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool
-from dadmsd.kernel.core.state import State
+from dadmsd.kernel.core.state import THREADS_KEPT, State
 from dadmsd.worker.messages import Outcome
 
 TOLD_ONE_BY_ONE = 16  # threads that end together up to which each has an event of its own
@@ -190,8 +190,20 @@ def on_results_seen(state: State, event: events.ResultsSeen) -> None:
         state.ready_pools.setdefault(process.pid)
 
 
-def close(state: State, pool: Pool) -> None:
-    """Keep of the deliveries of a process that has ended what people may want to look at: nobody else reads them."""
+def close(state: State, pool: Pool, message: str) -> None:
+    """End the threads of a process that has ended, and keep of its deliveries what people may want to look at: nobody else reads them.
+
+    A million threads that waited are not a million lines: those that no table would show are counted.
+    """
+    process = state.processes[pool.pid]
+    shown = pool.newest(THREADS_KEPT)
+    unseen = pool.ready + pool.sent - len(shown)
+    process.threads_done += unseen
+    process.threads_failed += unseen
+    state.changed(process)
+    for chunk in pool.chunks():
+        state.deleted(chunk)
+    fail(state, pool, [Failure(tid, "terminated", "terminated", message) for tid in reversed(shown)])
     kept = state.results.get(pool.pid, [])
     for results in kept[:-RESULTS_KEPT]:
         state.deleted(results)

@@ -30,6 +30,8 @@ def dispatch(state: State) -> None:
         if pool is None or not pool.ready:
             del state.ready_pools[pid]
             continue
+        if not pool.workers and _free(state) <= 0:
+            continue  # a thousand may wait for the workers of others to come and go
         if pool.unseen > UNSEEN_MOST:
             del state.ready_pools[pid]  # its next acknowledgement puts it back
             continue
@@ -103,6 +105,11 @@ def new_head(state: State, pool: Pool, worker: Worker) -> None:
         end(state, state.children[worker.name], pool.condemned.pop(tid)[1], tid=tid)
 
 
+def _free(state: State) -> int:
+    """Count the slots that no worker holds and none that is on its way will."""
+    return state.settings.slots - state.slots_held - state.workers_coming
+
+
 def _grow(state: State, pool: Pool) -> None:
     """Fork workers for threads that wait, as far as there are slots for them to use."""
     process = state.processes[pool.pid]
@@ -110,8 +117,7 @@ def _grow(state: State, pool: Pool) -> None:
         return
     if process.workers_failed >= WORKER_FAILURES and pool.workers:
         return  # those that could be started do the work
-    free = state.settings.slots - state.slots_held - state.workers_coming
-    wanted = min(pool.wanted_workers() - len(pool.workers), free)
+    wanted = min(pool.wanted_workers() - len(pool.workers), _free(state))
     if wanted <= 0:
         return
     zygote = zygote_for(state, process)

@@ -203,6 +203,10 @@ class Pool:
         """Give the threads that have not ended, by number."""
         return [block.first + index for block in self._blocks for index, state in enumerate(block.states) if state <= SENT]
 
+    def chunks(self) -> list[Chunk]:
+        """Give the submissions that have threads which have not ended."""
+        return [block.chunk for block in self._blocks if block.open]
+
     def newest(self, most: int) -> list[int]:
         """Give the newest ``most`` threads that have not ended, newest first."""
         found = (

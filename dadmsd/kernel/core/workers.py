@@ -125,7 +125,6 @@ def drop_pool(state: State, process: Process) -> None:
     pool = state.pools.get(process.pid)
     if pool is None:
         return  # it never ran
-    fail(state, pool, [Failure(tid, "terminated", "terminated", f"its process ended: {process.cause}") for tid in pool.waiting()])
-    close(state, pool)
+    close(state, pool, f"its process ended: {process.cause}")
     del state.pools[process.pid]
     state.ready_pools.pop(process.pid, None)

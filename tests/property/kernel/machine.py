@@ -1,12 +1,14 @@
 """The programs around a kernel, as plain objects: a main, a worker with its page, a fork server, the keeper. They keep the promises of docs/reference, no more."""
 
+import random
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from dadms_ipc import port
+from dadmsd.kernel.core.state import Settings
 from dadmsd.worker.messages import Item, Outcome
 
 NIL = msgspec.Raw(b"\xc0")
@@ -14,6 +16,50 @@ NIL = msgspec.Raw(b"\xc0")
 SECONDS = {"work": 0.0001, "slow": 0.02}  # that an entry takes
 DEADLY = {"crash": (1, 1, ""), "oom": (2, 9, "worker limit of 64 MiB")}  # entries that end their worker: how, status, whose memory
 ENTRIES = ["work", "slow", "stuck", "crash", "oom"]  # "stuck" never ends
+
+
+def settings(**changes: Any) -> Settings:
+    """Make settings for a test."""
+    defaults: dict[str, Any] = {
+        "epoch": 1,
+        "boot_id": "boot",
+        "version": "test",
+        "instance_key": b"k" * 32,
+        "uid": 0,
+        "runtime_dir": "/run/test",
+        "state_dir": "/state/test",
+        "is_private": False,
+        "limits_backend": "simulated",
+        "max_processes": 100,
+        "slots": 8,
+        "ready_timeout": 60.0,
+        "thread_timeout": 30.0,
+        "memory_limit": 1 << 32,
+        "cpu_limit": 2.0,
+    }
+    return Settings(**{**defaults, **changes})
+
+
+class Steady(random.Random):
+    """Chance without chance: everything is read, nothing dies by itself, and who may act takes turns."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._turns: dict[type, int] = {}
+
+    def random(self) -> float:
+        return 1.0
+
+    def randint(self, _a: int, b: int) -> int:
+        return b
+
+    def choice(self, seq: Any) -> Any:
+        kind = type(seq[0])  # times and names each take their own turns
+        self._turns[kind] = self._turns.get(kind, 0) + 1
+        return seq[self._turns[kind] % len(seq)]
+
+    def shuffle(self, x: Any) -> None:
+        """Leave the order."""
 
 
 @dataclass
@@ -150,9 +196,27 @@ class Worker:
         return None
 
 
+class End(NamedTuple):
+    """How a child ended."""
+
+    name: str
+    os_pid: int
+    how: int
+    status: int
+    oom: str  # whose memory
+
+
 @dataclass
 class Zygote:
-    """What a fork server, or the keeper for the children of those that are gone, knows of its children."""
+    """What a fork server knows of its children, by name."""
 
-    alive: dict[str, int] = field(default_factory=dict)  # name -> OS pid
-    dead: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # not reaped: name -> how, status, whose memory
+    alive: dict[str, int] = field(default_factory=dict)  # OS pids
+    dead: dict[str, End] = field(default_factory=dict)  # not reaped
+
+
+@dataclass
+class Keeper:
+    """What the keeper knows of the children of fork servers that are gone: OS pids, no names."""
+
+    alive: dict[str, int] = field(default_factory=dict)  # the names are the test's
+    dead: dict[int, End] = field(default_factory=dict)  # not acknowledged

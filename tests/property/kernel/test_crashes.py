@@ -8,6 +8,7 @@ import os
 import pytest
 
 from dadms_ipc.requests import Events, Shutdown, Wait
+from dadmsd.kernel.core import events
 from tests.property.kernel.world import Kill, KillThread, Submission, World
 
 CHAOS = int(os.environ.get("DADMS_CHAOS", "1"))
@@ -165,3 +166,22 @@ def test_a_stop_of_the_daemon_leaves_nothing(seed: int) -> None:
     assert world.is_stopped
     assert not world.alive()
     hold(world)
+
+
+def test_a_child_that_dies_with_its_zygote_before_anybody_knew_it_is_missed() -> None:
+    """Its pid comes from the keeper before its name comes from the zygote: the pid is a stranger's then, and a later look finds that the child is gone."""
+    world = World(None)
+    world.spawn(1, [Submission("slow", 1)], handlers=True)
+    while "1001.1/w1" not in world.kernel.state.children:
+        world.happen()
+        world.turn()
+    world.end("zygote/2", 2, 9)
+    world.end("1001.1/w1", 2, 9)
+    late = world.channels.pop("zygote/2")
+    assert [type(event) for event in late] == [events.Forked]
+    exits = world.channels.pop("zygote/1")
+    world.turn()
+    world.channels.update({"zygote/2": late, "zygote/1": exits})
+    run(world, crash_rate=0.0)
+    hold(world)
+    assert world.kernel.state.processes[1001].status == "completed"

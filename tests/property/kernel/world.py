@@ -17,55 +17,17 @@ from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.kernel import Kernel
 from dadmsd.kernel.core.lifecycle import ALIVE
 from dadmsd.kernel.core.records import Record
-from dadmsd.kernel.core.state import Settings
-from tests.property.kernel.machine import Main, Submission, Worker, Zygote
+from tests.property.kernel.machine import End, Keeper, Main, Steady, Submission, Worker, Zygote, settings
 
 OWN = "kernel"  # the channel of what a kernel finds out by itself: it dies with it
 CLIENT = b"client"
 EPOCH = 1_700_000_000.0  # the wall clock when the simulated machine was started
 
 
-def settings(**changes: Any) -> Settings:
-    """Make settings for a test."""
-    defaults: dict[str, Any] = {
-        "epoch": 1,
-        "boot_id": "boot",
-        "version": "test",
-        "instance_key": b"k" * 32,
-        "uid": 0,
-        "runtime_dir": "/run/test",
-        "state_dir": "/state/test",
-        "is_private": False,
-        "limits_backend": "simulated",
-        "max_processes": 100,
-        "slots": 8,
-        "ready_timeout": 60.0,
-        "thread_timeout": 30.0,
-        "memory_limit": 1 << 32,
-        "cpu_limit": 2.0,
-    }
-    return Settings(**{**defaults, **changes})
+class Orphaned(events.Event, frozen=True):
+    """The keeper reaped a child of a zygote that is gone; it knows no names."""
 
-
-class Steady(random.Random):
-    """Chance without chance: everything is read, nothing dies by itself, and who may act takes turns."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self._turn = 0
-
-    def random(self) -> float:
-        return 1.0
-
-    def randint(self, _a: int, b: int) -> int:
-        return b
-
-    def choice(self, seq: Any) -> Any:
-        self._turn += 1
-        return seq[self._turn % len(seq)]
-
-    def shuffle(self, x: Any) -> None:
-        """Leave the order."""
+    os_pid: int
 
 
 class World:
@@ -79,7 +41,8 @@ class World:
         self.kernel = Kernel(self.settings)
         self.channels: dict[str, deque[events.Event]] = {}
         self.zygotes: dict[str, Zygote] = {"base": Zygote()}
-        self.keeper = Zygote()
+        self.keeper = Keeper()
+        self.is_look_due = False  # a second after the keeper told of a stranger
         self.mains: dict[str, Main] = {}
         self.workers: dict[str, Worker] = {}
         self.begun: dict[int, int] = {}
@@ -94,6 +57,7 @@ class World:
         self.is_stop_asked = False
         self.is_stopped = False
         self.kills_left = 0  # of workers and zygotes, by chance
+        self.adoption_dies_at: int | None = None  # the act before which the next adoption ends; None: by chance
         self._do(self.kernel.adopt([], now=0.0, wall=EPOCH), None)
 
     # clients
@@ -137,6 +101,8 @@ class World:
         if isinstance(event, events.WorkerReady):  # a doorbell: the page is read
             found.append(event)
             self._read_page(event.name, found)
+        elif isinstance(event, Orphaned):
+            self._take_orphan(event.os_pid, found)
         elif isinstance(event, events.Exited):  # everything that it had sent comes before
             for early in list(self.channels.pop(event.name, ())):
                 self._take(early, found)
@@ -145,6 +111,18 @@ class World:
             found.append(msgspec.structs.replace(event, begun=begun))
         else:
             found.append(event)
+
+    def _take_orphan(self, os_pid: int, found: list[events.Event]) -> None:
+        """Find out who it is, as far as the kernel knows; a stranger is forgotten, and the kernel looks for losses a little later."""
+        end = self.keeper.dead.get(os_pid)
+        if end is None:
+            return
+        known = next((child.name for child in self.kernel.state.children.values() if child.os_pid == os_pid), None)
+        if known is None:
+            del self.keeper.dead[os_pid]
+            self.is_look_due = True
+        else:
+            self._take(_exit(end), found)
 
     def _read_page(self, name: str, found: list[events.Event]) -> None:
         worker = self.workers.get(name)
@@ -188,7 +166,9 @@ class World:
         self.kernel = Kernel(msgspec.structs.replace(self.settings, epoch=self.crashes + 1))
         rows = [msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=type(record)) for record in self.disk.values()]
         done = self.kernel.adopt(rows, now=self.now, wall=EPOCH + self.now)
-        crash_at = self.random.randint(0, len(done)) if self.random.random() < 0.2 else None
+        crash_at, self.adoption_dies_at = self.adoption_dies_at, None
+        if crash_at is None and self.random.random() < 0.2:
+            crash_at = self.random.randint(0, len(done))
         if not self._do(done, crash_at):
             return
         for name, zygote in self.zygotes.items():
@@ -197,8 +177,8 @@ class World:
             main.hello()
         for name in self.workers:
             self._say(name, events.WorkerReady(name))
-        for name in self.keeper.dead:
-            self._say("keeper", self._exit(name, self.keeper))
+        for os_pid in self.keeper.dead:
+            self._say("keeper", Orphaned(os_pid))
         if self.is_stop_asked:
             self._say("keeper", events.StopAsked("SIGTERM"))
         for key in self.asked:
@@ -211,22 +191,25 @@ class World:
     def _report_all(self, name: str, zygote: Zygote) -> None:
         for child, os_pid in zygote.alive.items():
             self._say(name, events.Forked(child, os_pid, 1))
-        for child in zygote.dead:
-            self._say(name, self._exit(child, zygote))
+        for end in zygote.dead.values():
+            self._say(name, _exit(end))
         if name != "base":
             self._say(name, events.ZygoteReady(name, "1", [], [], 0.1))
         self._say(name, events.ParentReported(name, frozenset([*zygote.alive, *zygote.dead])))
 
     def _look_for_lost(self) -> None:
         """Find children that the kernel takes for living and that are nowhere, not even as zombies."""
-        known = {name for zygote in [*self.zygotes.values(), self.keeper] for name in (*zygote.alive, *zygote.dead)}
+        self.is_look_due = False
+        known = {*self.keeper.alive.values(), *self.keeper.dead}
+        for zygote in self.zygotes.values():
+            known |= {*zygote.alive.values(), *(end.os_pid for end in zygote.dead.values())}
         for child in self.kernel.state.children.values():
-            if child.phase in ALIVE and child.name not in known:
+            if child.phase in ALIVE and child.os_pid not in known:
                 self._say("keeper", events.Exited(child.name, 0, 0))
 
     def alive(self) -> set[str]:
         """Give the names of the children that live."""
-        return {name for zygote in [*self.zygotes.values(), self.keeper] for name in zygote.alive}
+        return {*self.keeper.alive, *(name for zygote in self.zygotes.values() for name in zygote.alive)}
 
     # effects
 
@@ -246,11 +229,13 @@ class World:
             case effects.KillGroup():
                 self._kill_group(effect.pid)
             case effects.Bury():
-                for zygote in [*self.zygotes.values(), self.keeper]:
+                for zygote in self.zygotes.values():
                     zygote.dead.pop(effect.name, None)
+                self.keeper.dead = {os_pid: end for os_pid, end in self.keeper.dead.items() if end.name != effect.name}
                 self.mains.pop(effect.name, None)
                 self.workers.pop(effect.name, None)
                 self.channels.pop(effect.name, None)
+                self.keeper.alive.pop(effect.name, None)  # its port is closed: if it waits at its gate it exits, a stranger to everybody
             case effects.ClearGroup():
                 self._kill_group(effect.pid)
                 self.groups.discard(effect.pid)
@@ -282,6 +267,7 @@ class World:
         zygote = self.zygotes.get(effect.parent)
         if zygote is None:
             return
+        self.keeper.alive.pop(effect.name, None)  # one that an earlier zygote made under this name: its port is replaced, and it exits
         if effect.name not in zygote.alive and effect.name not in zygote.dead:
             self.next_os_pid += 1
             zygote.alive[effect.name] = self.next_os_pid
@@ -309,12 +295,8 @@ class World:
 
     def _kill_group(self, pid: int) -> None:
         owned = {child.name for child in self.kernel.state.children.values() if child.pid == pid}
-        for name in sorted(owned & self.alive()):
+        for name in sorted(owned & self.alive(), reverse=True):  # zygotes first: they report none of it
             self.end(name, 2, 9)
-
-    def _exit(self, name: str, parent: Zygote) -> events.Exited:
-        how, status, oom = parent.dead[name]
-        return events.Exited(name, how, status, oom)
 
     def end(self, name: str, how: int, status: int, oom: str = "") -> None:
         """End a child. Those of a zygote fall to the keeper, the dead ones too."""
@@ -322,16 +304,17 @@ class World:
         parent = self.zygotes.get(owner, self.keeper)
         if name not in parent.alive:
             return
-        del parent.alive[name]
-        parent.dead[name] = (how, status, oom)
+        end = End(name, parent.alive.pop(name), how, status, oom)
         orphans = self.zygotes.pop(name, Zygote())
         self.keeper.alive.update(orphans.alive)
-        self.keeper.dead.update(orphans.dead)
         if name in self.mains:
             self._speak(name, self.mains[name])
-        self._say(owner or "keeper", self._exit(name, parent))
-        for orphan in orphans.dead:
-            self._say("keeper", self._exit(orphan, self.keeper))
+        if owner:
+            self.zygotes[owner].dead[name] = end
+            self._say(owner, _exit(end))
+        for orphan in [*([] if owner else [end]), *orphans.dead.values()]:
+            self.keeper.dead[orphan.os_pid] = orphan
+            self._say("keeper", Orphaned(orphan.os_pid))
 
     def _speak(self, name: str, main: Main) -> None:
         while main.outbox:
@@ -360,12 +343,15 @@ class World:
             victims = sorted(name for name in alive if name not in self.mains)
             if victims:
                 self.end(self.random.choice(victims), 2, 9)
-                self._look_for_lost()
             return
         if actors and self._act(self.random.choice(actors)):
             return
         due = self.kernel.next_deadline()
-        if due is not None and not any(self.channels.values()) and not any(self._can_act(name) for name in actors):
+        if any(self.channels.values()) or any(self._can_act(name) for name in actors):
+            return
+        if self.is_look_due:
+            self._look_for_lost()
+        elif due is not None:
             self.now = max(self.now, due)
 
     def _can_act(self, name: str) -> bool:
@@ -393,6 +379,10 @@ class World:
     def is_over(self) -> bool:
         """Tell whether every process has ended for good."""
         return bool(self.kernel.state.processes) and not self.kernel.state.live_processes() and not any(self.channels.values())
+
+
+def _exit(end: End) -> events.Exited:
+    return events.Exited(end.name, end.how, end.status, end.oom)
 
 
 __all__ = ["Kill", "KillThread", "Submission", "World", "settings"]

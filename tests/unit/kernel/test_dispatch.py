@@ -109,12 +109,16 @@ def test_threads_travel_alone_until_their_entry_has_proved_to_be_short() -> None
 def test_a_batch_has_one_entry_and_the_size_that_is_right_for_it() -> None:
     """Long threads do not travel together because short ones stood before them."""
     driver = Driver()
-    pid = short(driver, workers=2, count=3)
-    driver.submit(pid, 5, entry="other")
-    done = driver.worker(f"{pid}.1/w2", 202)
-    assert sent(done) == {f"{pid}.1/w2": [5]}
-    done = driver.finish(f"{pid}.1/w1", count=3, seconds=0.0001)
-    assert sent(done) == {f"{pid}.1/w1": [6]}
+    pid = driver.run(workers=2)
+    driver.submit(pid, 2)
+    for number in (1, 2):
+        driver.worker(f"{pid}.1/w{number}", 200 + number)
+    for number in (1, 2):
+        driver.finish(f"{pid}.1/w{number}", seconds=0.0001)
+    done = driver.give(
+        events.Submitted(f"{pid}.1", port.Submit(2, "work", [NIL] * 3)), events.Submitted(f"{pid}.1", port.Submit(3, "other", [NIL] * 5))
+    )
+    assert sent(done) == {f"{pid}.1/w1": [3, 4, 5], f"{pid}.1/w2": [6]}
 
 
 def test_nothing_waits_behind_a_thread_that_may_be_long() -> None:

@@ -96,6 +96,18 @@ def test_a_thousand_processes_leave_as_much_as_are_kept() -> None:
     assert len(tables) == 1 + 6 + 2 + 5, "counters, processes, children, results"
 
 
+def test_a_process_that_ends_with_many_waiting_threads_holds_nobody_up() -> None:
+    """They are counted; those that the table shows are told."""
+    driver = Driver()
+    pid = driver.run(workers=1)
+    driver.submit(pid, 7000)
+    driver.worker(f"{pid}.1/w1")
+    driver.end(pid)
+    assert (driver.process(pid).threads_done, driver.process(pid).threads_failed) == (7000, 7000)
+    assert [info.tid for info in driver.state.threads] == list(range(2001, 7001))
+    assert not [table for table, _ in driver.rows if table in ("chunk", "batch")]
+
+
 def test_nothing_is_due_for_ever() -> None:
     """A kernel that handled what was due is not woken for it again, and one that nobody needs sleeps."""
     driver = Driver()
