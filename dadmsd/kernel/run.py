@@ -38,7 +38,8 @@ from dadmsd.zygote import messages as zygote
 
 FRAMES_A_TURN = 256  # of keeper and bus, so that neither keeps the children waiting
 END_SECONDS = 5.0  # for everything to die after SIGKILL, when the keeper is gone
-LOST_LOOK_SECONDS = 1.0  # after an adoption: by then every zygote and the keeper have said which children ended
+LOST_LOOK_SECONDS = 1.0  # after an adoption, or the end of a stranger: by then every zygote and the keeper have said which children ended
+LONGEST_SLEEP = 3600.0  # seconds: epoll_wait(2) counts milliseconds in an int, and the time-out of a thread may be a year
 
 
 class KeeperGone(Exception):
@@ -103,8 +104,15 @@ class Loop:
 
     def _collect(self) -> list[events.Event]:
         """Wait for something to happen and give it as events."""
+        now = time.monotonic()
         deadlines = [when for when in (self._kernel.next_deadline(), self.hands.next_retry(), self._look_for_lost_at) if when is not None]
-        timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines and not self.hands.found else 0.0 if self.hands.found else None
+        timeout = (
+            max(0.0, min(*deadlines, now + LONGEST_SLEEP) - now)
+            if deadlines and not self.hands.found
+            else 0.0
+            if self.hands.found
+            else None
+        )
         found, self.hands.found = self.hands.found, []  # first: a child may answer its open gate before we read that it opened
         for key, mask in self._selector.select(timeout):
             if key.data == "keeper":
@@ -159,7 +167,10 @@ class Loop:
                     self._enclose_bus(body.os_pid)
                 return [events.ServerChanged(body.server, body.os_pid, body.restarts, body.is_running, body.reason)]
             case keeper.OrphanExited():
-                return self.reports.orphan(body)
+                found = self.reports.orphan(body)
+                if not found and self._look_for_lost_at is None:  # its zygote's word of it may be on its way, too late to tell who it is
+                    self._look_for_lost_at = time.monotonic() + LOST_LOOK_SECONDS
+                return found
             case keeper.StopAsked():
                 return [events.StopAsked(body.reason)]
             case keeper.StoreRefused():
