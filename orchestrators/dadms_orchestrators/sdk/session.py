@@ -1,8 +1,10 @@
 """The process's side of the kernel port, without I/O: messages in, events out, messages out; docs/reference/port.md is its specification.
 
-1. A request is repeated after each ``Hello`` until it is answered: ``Ready`` always, ``Submit`` until ``Accepted`` or ``Refused``, ``Cancel`` until its threads
-   have ended, ``Outcome`` until ``Recorded``. The kernel drops what it has in its journal and gives the same answer again.
+1. A request is repeated after each ``Hello`` until it is answered: ``Ready`` always, ``Submit`` until ``Accepted`` or ``Refused``, ``Cancel`` until a later
+   submission is answered (that its threads have ended does not say that it was read), ``Outcome`` until ``Recorded``. The kernel drops what it has in its journal
+   and gives the same answer again.
 2. One submission is under way at a time. The kernel then needs to remember the answer to one only, and the numbers of threads follow the order of submitting.
+   Requests are sent in the order of their numbers: one that runs ahead would not be taken.
 3. Results are numbered; what was had is dropped, and a gap is a violation, since the channel loses nothing and keeps the order.
 4. A result may overtake the answer that tells its thread's number (the kernel died between the two): it waits for that answer.
 5. ``Seen`` is said when the application has taken every result, not when they arrived.
@@ -75,12 +77,12 @@ class Session:
     def __init__(self) -> None:
         self._sequence = 0  # of the newest request
         self._ready: port.Ready | None = None
-        self._waiting: deque[port.Submit] = deque()  # not sent yet, rule 2
+        self._waiting: deque[port.Submit | port.Cancel] = deque()  # not sent yet, rule 2; in the order of their numbers
         self._asked: port.Submit | None = None  # sent, and not answered
         self._doomed: set[tuple[int, int]] = set()  # threads to cancel as soon as their numbers are known
         self._running: dict[int, tuple[int, int]] = {}  # tid -> ticket, index
         self._tids: dict[tuple[int, int], int] = {}  # the same, turned around
-        self._cancels: dict[int, tuple[port.Cancel, set[int]]] = {}  # sequence -> request, threads that have not ended
+        self._cancels: dict[int, port.Cancel] = {}  # by sequence: those that were sent, until a later submission is answered
         self._early: dict[int, port.Result] = {}  # rule 4
         self._outcome: port.Outcome | None = None
         self._is_recorded = False
@@ -101,7 +103,7 @@ class Session:
     def open_threads(self) -> int:
         """Count the threads that were submitted and have not ended, refused ones aside."""
         asked = [self._asked] if self._asked is not None else []
-        return len(self._running) + sum(len(submit.arguments) for submit in (*asked, *self._waiting))
+        return len(self._running) + sum(len(each.arguments) for each in (*asked, *self._waiting) if isinstance(each, port.Submit))
 
     def ready(self, entries: Sequence[str], warnings: Sequence[str] = ()) -> list[port.FromProcess]:
         """Say that the process is ready."""
@@ -123,25 +125,32 @@ class Session:
         return self._sequence, self._submit_next()
 
     def _submit_next(self) -> list[port.FromProcess]:
-        if self._asked is not None or not self._waiting:
-            return []
-        self._asked = self._waiting.popleft()
-        return [self._asked]
+        """Send what waits, in the order of its numbers: cancellations at once, a submission when the last one was answered."""
+        sent: list[port.FromProcess] = []
+        while self._waiting:
+            request = self._waiting[0]
+            if isinstance(request, port.Cancel):
+                self._cancels[request.sequence] = request
+            elif self._asked is None:
+                self._asked = request
+            else:
+                break
+            sent.append(self._waiting.popleft())
+        return sent
 
     def cancel(self, ticket: int, index: int) -> list[port.FromProcess]:
         """Terminate a thread; it ends with a result, as it would otherwise. One that ended already is left alone."""
         tid = self._tids.get((ticket, index))
         if tid is not None:
-            return [self._cancel([tid])]
+            return self._cancel([tid])
         if any(submit.sequence == ticket for submit in (*self._waiting, *([self._asked] if self._asked else []))):
             self._doomed.add((ticket, index))
         return []
 
-    def _cancel(self, tids: list[int]) -> port.Cancel:
+    def _cancel(self, tids: list[int]) -> list[port.FromProcess]:
         self._sequence += 1
-        request = port.Cancel(self._sequence, tids)
-        self._cancels[self._sequence] = request, set(tids)
-        return request
+        self._waiting.append(port.Cancel(self._sequence, tids))
+        return self._submit_next()
 
     def outcome(self, status: str, value: msgspec.Raw, reason: str = "") -> list[port.FromProcess]:
         """Say what the process came to; the first outcome stands."""
@@ -183,7 +192,7 @@ class Session:
     def _repeat(self) -> list[port.FromProcess]:
         if self._outcome is not None:
             return [] if self._is_recorded else [self._outcome]
-        requests: list[port.Submit | port.Cancel] = [request for request, _ in self._cancels.values()]
+        requests: list[port.Submit | port.Cancel] = list(self._cancels.values())
         if self._asked is not None:
             requests.append(self._asked)
         return [*([self._ready] if self._ready is not None else []), *sorted(requests, key=lambda request: request.sequence)]
@@ -193,6 +202,7 @@ class Session:
         if asked is None or asked.sequence != message.sequence:
             return [], []  # an answer that was had already
         self._asked = None
+        self._forget_cancels(asked.sequence)
         tids = list(range(message.first_tid, message.first_tid + len(asked.arguments)))
         for index, tid in enumerate(tids):
             self._running[tid] = asked.sequence, index
@@ -202,16 +212,21 @@ class Session:
         events.extend(self._end(early[tid]) for tid in tids if tid in early)
         doomed = [tid for tid in tids if self._running.get(tid) in self._doomed]
         self._forget_doomed(asked.sequence)
-        return events, [*([self._cancel(doomed)] if doomed else []), *self._submit_next()]
+        return events, [*(self._cancel(doomed) if doomed else []), *self._submit_next()]
 
     def _refused(self, message: port.Refused) -> tuple[list[Event], list[port.FromProcess]]:
         asked = self._asked
         if asked is None or asked.sequence != message.sequence:
             return [], []
         self._asked = None
+        self._forget_cancels(asked.sequence)
         self._early.clear()
         self._forget_doomed(asked.sequence)
         return [Refused(asked.sequence, message.reason)], self._submit_next()
+
+    def _forget_cancels(self, answered: int) -> None:
+        """Repeat no more what came before a submission that was answered: the kernel takes requests in the order of their numbers."""
+        self._cancels = {sequence: request for sequence, request in self._cancels.items() if sequence > answered}
 
     def _forget_doomed(self, ticket: int) -> None:
         self._doomed = {one for one in self._doomed if one[0] != ticket}
@@ -237,8 +252,4 @@ class Session:
     def _end(self, result: port.Result) -> ThreadEnded:
         ticket, index = self._running.pop(result.tid)
         del self._tids[ticket, index]
-        for sequence, (_, tids) in list(self._cancels.items()):
-            tids.discard(result.tid)
-            if not tids:
-                del self._cancels[sequence]
         return ThreadEnded(ticket, index, result)

@@ -117,7 +117,7 @@ def test_result_of_an_unknown_thread_is_a_violation() -> None:
         session.receive(port.Finished(1, [result(9)]))
 
 
-def test_cancel_is_repeated_until_its_threads_have_ended() -> None:
+def test_cancel_is_repeated_until_a_later_submission_is_answered() -> None:
     session = Session()
     ticket = submitted(session, 2)
     session.receive(port.Accepted(ticket, 5))
@@ -126,8 +126,21 @@ def test_cancel_is_repeated_until_its_threads_have_ended() -> None:
     assert cancel.tids == [6]
     assert session.receive(port.Hello())[1] == [cancel]
     ends(session, port.Finished(1, [result(6, status="terminated")]))
-    assert session.receive(port.Hello())[1] == []
+    assert session.receive(port.Hello())[1] == [cancel], "its thread may have ended by itself, and the kernel that read it may be dead"
     assert session.cancel(ticket, 1) == [], "a thread that ended is left alone"
+    later = submitted(session)
+    session.receive(port.Accepted(later, 7))
+    assert session.receive(port.Hello())[1] == []
+
+
+def test_requests_are_sent_in_the_order_of_their_numbers() -> None:
+    session = Session()
+    first = submitted(session, 2)
+    session.receive(port.Accepted(first, 5))
+    second, third = submitted(session), submitted(session)
+    assert session.cancel(first, 1) == [], "a submission with a lower number waits"
+    _, sent = session.receive(port.Accepted(second, 7))
+    assert [(type(message), getattr(message, "sequence", 0)) for message in sent] == [(port.Submit, third), (port.Cancel, third + 1)]
 
 
 def test_cancel_before_the_threads_number_is_known_follows_its_acceptance() -> None:
