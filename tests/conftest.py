@@ -11,10 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from dadms_ipc.paths import CONTROL_SOCKET
 from dadmsd.keeper.descent import become_subreaper
 from tests import leaks
+
+settings.register_profile(
+    "seeded", derandomize=True, deadline=None, database=None
+)  # the same examples each time; --hypothesis-profile=default looks for others
+settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="session", autouse=True)
