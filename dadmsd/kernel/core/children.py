@@ -79,6 +79,7 @@ def on_gate_opened(state: State, event: events.GateOpened) -> None:
     elif child.role == "zygote":
         give(state, child, processes.import_timeout(state, child))
     else:
+        processes.worker_opened(state, child, event)
         give(state, child, state.settings.ready_timeout)
 
 

@@ -188,11 +188,25 @@ def main_opened(state: State, child: Child, event: events.GateOpened) -> None:
     """Limits are in force: from now on the incarnation may speak on the bus."""
     process = state.processes[child.pid]
     process.limits = event.limits
-    process.warnings = process.warnings + event.warnings
+    process.warnings = process.warnings + [warning for warning in event.warnings if warning not in process.warnings]
     state.changed(process)
     state.do(effects.Enroll(process.pid, process.incarnation, process.spec.name, process.uid, process.spec.group))
     words = ", ".join(f"{name} {value}" for name, value in event.limits.items()) or "none"
     state.tell_event("limits", f"limits in force: {words}", pid=process.pid, data={"limits": event.limits, "warnings": event.warnings})
+
+
+def worker_opened(state: State, child: Child, event: events.GateOpened) -> None:
+    """Limits of a worker are in force: what its process does not know yet, which its first worker brings, is said."""
+    process = state.processes[child.pid]
+    fresh = {name: value for name, value in event.limits.items() if name not in process.limits}
+    warnings = [warning for warning in event.warnings if warning not in process.warnings]
+    if not fresh and not warnings:
+        return
+    process.limits = {**process.limits, **fresh}
+    process.warnings = process.warnings + warnings
+    state.changed(process)
+    words = ", ".join(f"{name} {value}" for name, value in fresh.items()) or "none of its own"
+    state.tell_event("limits", f"limits of a worker in force: {words}", pid=process.pid, data={"limits": fresh, "warnings": warnings})
 
 
 def main_ready(state: State, child: Child, event: events.MainReady) -> None:

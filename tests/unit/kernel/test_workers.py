@@ -227,3 +227,17 @@ def test_threads_of_a_process_that_is_killed_were_terminated_with_it(force: bool
     assert (driver.thread(1).state, driver.thread(1).message) == ("terminated", "its process was ended while it ran")
     driver.end(pid, 2, 9)
     assert driver.thread(2).state == "terminated"
+
+
+def test_what_a_first_worker_is_not_held_to_is_said_once() -> None:
+    """On a host without cgroups the memory of a worker is a promise that nobody keeps: its process's owner hears of it, once."""
+    driver = Driver()
+    pid = driver.run()
+    driver.submit(pid, 2)
+    for number, os_pid in ((1, 201), (2, 202)):
+        driver.give(events.Forked(f"{pid}.1/w{number}", os_pid, 1))
+        driver.give(events.GateOpened(f"{pid}.1/w{number}", {"worker_memory": "64 MiB"}, ["not enforced: cpu = 1"]))
+    assert driver.process(pid).limits == {"worker_memory": "64 MiB"}
+    assert driver.process(pid).warnings == ["not enforced: cpu = 1"]
+    said = [event.data for event in driver.state.events if event.kind == "limits"]
+    assert said[1:] == [{"limits": {"worker_memory": "64 MiB"}, "warnings": ["not enforced: cpu = 1"]}]
