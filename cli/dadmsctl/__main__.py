@@ -20,6 +20,9 @@ def run(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to fail
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        if not argument.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in argument):  # bytes that are no UTF-8 (PEP 383)
+            return say(f'cannot read the argument "{argument}": it is not UTF-8, and all that is sent and stored is', Exit.USAGE)
     try:
         answer = cli.main(arguments, prog_name="dadmsctl", standalone_mode=False)
         sys.stdout.flush()

@@ -18,7 +18,6 @@ from dadmsctl.job import Job, ModelUnfit, packed
 from dadmsctl.reading import read_file
 from dadmsctl.siblings import ask
 
-SUFFIXES = (".dmn", ".json", ".xml")  # of decision models: DMN, JDM, and DMN again as some tools write it
 NAMES_SHOWN = 12  # of the decisions or inputs that there are
 
 

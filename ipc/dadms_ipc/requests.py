@@ -67,7 +67,7 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", 
 
 
 class List(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="list", tag_field="verb"):
-    """All processes that the table holds, as a list of ProcessInfo."""
+    """All processes that the table holds, as a list of ProcessInfo without their outcomes, which may be large: Status gives one's."""
 
     include_ended: bool = True
 

@@ -11,7 +11,7 @@ from dadmsd.kernel.core.scheduler import READY
 from dadmsd.kernel.core.state import State
 
 
-def process_info(state: State, process: Process) -> ProcessInfo:
+def process_info(state: State, process: Process, *, with_outcome: bool = True) -> ProcessInfo:
     """Show a process; what only the machine knows (memory now) is added by the shell."""
     pool = state.pools.get(process.pid)
     main = state.main_of(process)
@@ -30,7 +30,7 @@ def process_info(state: State, process: Process) -> ProcessInfo:
         ended_at=process.ended_at,
         cause=process.cause,
         reason=process.reason,
-        outcome=msgspec.msgpack.decode(process.outcome),
+        outcome=msgspec.msgpack.decode(process.outcome) if with_outcome else None,
         workers=len(pool.workers) if pool is not None else 0,
         threads_waiting=pool.ready + pool.sent - flying if pool is not None else 0,
         threads_running=flying,

@@ -23,6 +23,7 @@ from dadmsd.kernel.core.threads import terminate
 
 WAIT_MOST = 60.0  # seconds a request may be parked: the client asks again
 WAITERS_MOST = 10_000
+ANSWERED_MOST = 20_000  # replies kept for retries: a flood of requests drops the oldest before their time
 RANKS = {"observe": 0, "operate": 1, "admin": 2}
 
 
@@ -57,6 +58,8 @@ def on_request(state: State, event: events.RequestArrived) -> None:
         answered = Answered(client=event.client, sequence=event.sequence, at=state.wall, status="ok", body=body)
         state.answered[key] = answered
         state.changed(answered)
+        if len(state.answered) > ANSWERED_MOST:
+            state.deleted(state.answered.pop(next(iter(state.answered))))
         state.arm(state.now + REPLY_RETENTION, "answered", "")
     state.do(effects.Reply(event.client, event.sequence, "ok", answer))
 
@@ -119,7 +122,8 @@ def _has_come(process: Process, until: str) -> bool:
 
 
 def _list(state: State, _event: events.RequestArrived, request: requests.List) -> object:
-    return [process_info(state, process) for process in state.processes.values() if request.include_ended or process.status not in ENDED]
+    shown = [process for process in state.processes.values() if request.include_ended or process.status not in ENDED]
+    return [process_info(state, process, with_outcome=False) for process in shown]  # hundreds of outcomes may be more than a frame holds
 
 
 def _status(state: State, _event: events.RequestArrived, request: requests.Status) -> object:

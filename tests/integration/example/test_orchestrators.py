@@ -139,7 +139,13 @@ def test_unanswered_required_field_is_named(run_tasks: Run) -> None:
 )
 def test_boundary_events_catch_what_they_name(run_model: Run, tmp_path: Path, how: str, end: str, ended: str) -> None:
     os.mkfifo(tmp_path / "fifo")
-    kernel = run_model(DATA / "boundary.bpmn", DATA / "counting.py", variables={"how": how, "fifo": str(tmp_path / "fifo")})
+    model = tmp_path / "boundary.bpmn"
+    text = (DATA / "boundary.bpmn").read_text()
+    assert "PT0.2S" in text
+    model.write_text(
+        text if how == "forever" else text.replace("PT0.2S", "PT1H")
+    )  # its timer ends only the thread that has no end of its own
+    kernel = run_model(model, DATA / "counting.py", variables={"how": how, "fifo": str(tmp_path / "fifo")})
     assert (kernel.status, kernel.outcome["end_event"]) == ("completed", end)
     if how == "forever":
         assert kernel.journal.cancelled == {1}, "the thread was left running"

@@ -45,6 +45,14 @@ def test_an_error_has_the_exit_code_of_its_side(error: DadmsError, code: Exit) -
     assert code_of(error) == code
 
 
+def test_an_argument_that_is_not_utf8_is_refused_before_anything(run: Run) -> None:
+    """A file name may be any bytes; what is journaled and sent is UTF-8."""
+    code, out, err = run("run", "a\udce9.bpmn")
+    assert (code, out) == (Exit.USAGE, "")
+    assert err.startswith('dadmsctl: cannot read the argument "a')
+    assert "it is not UTF-8" in err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

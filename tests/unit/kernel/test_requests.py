@@ -1,9 +1,11 @@
 """What clients ask: answers, waits, and pages of events."""
 
+import msgspec
 import pytest
 
 from dadms_ipc import port, requests
 from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.requests import ANSWERED_MOST
 from dadmsd.kernel.core.state import REPLY_RETENTION
 from tests.unit.kernel.driver import NIL, START, Driver, names, only, short
 
@@ -186,6 +188,25 @@ def test_an_event_that_was_told_already_does_not_answer_who_waits_for_later_ones
 
 
 # looking
+
+
+def test_a_list_leaves_outcomes_out() -> None:
+    """Hundreds of outcomes may be more than a frame holds; who wants one asks for it."""
+    driver = Driver()
+    pid = driver.run()
+    driver.give(events.OutcomeGiven(f"{pid}.1", port.Outcome("completed", msgspec.Raw(msgspec.msgpack.encode({"x": 1})), "")))
+    assert driver.answer(requests.Status(pid)).outcome == {"x": 1}
+    assert [info.outcome for info in driver.answer(requests.List())] == [None]
+
+
+def test_a_flood_of_requests_drops_the_oldest_replies() -> None:
+    """What is kept for retries is bounded by number as well as by time."""
+    driver = Driver()
+    pid = driver.run()
+    for most in (ANSWERED_MOST, ANSWERED_MOST + 5):
+        driver.give(*(arrived(requests.Kill(pid), sequence=number) for number in range(1, most + 1)))
+    assert len(driver.state.answered) == ANSWERED_MOST
+    assert len([table for table, _ in driver.rows if table == "answered"]) == ANSWERED_MOST
 
 
 def test_a_process_is_shown_with_what_it_does() -> None:
