@@ -15,7 +15,7 @@ _OPTIONS = (
     (zmq.IMMEDIATE, 1),  # nothing waits in libzmq for a bus that is away: stale messages would precede HELLO
     (zmq.RECONNECT_IVL, 10),  # ms: a restarted bus is found within tens of milliseconds
     (zmq.RECONNECT_IVL_MAX, 50),  # ms: a bus that stays away costs 20 attempts a second
-    (zmq.SNDHWM, 64),  # messages: what waits is better kept in the session, where it is coalesced
+    (zmq.SNDHWM, 1000),  # messages: acknowledgements of a program that then does something else must find room
     (zmq.RCVHWM, 1024),  # messages: above the window, so that the bus never meets a full pipe of a client that reads
     (zmq.MAXMSGSIZE, BODY_LIMIT + 4096),
     (zmq.LINGER, 100),  # ms that close may take to hand over what was sent
