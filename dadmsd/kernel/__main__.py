@@ -16,9 +16,10 @@ from dadms_ipc.errors import ChannelClosed, DadmsError, HostFailure, PeerViolati
 from dadmsd import config
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import host
+from dadmsd.kernel.adoption import end_outlived
 from dadmsd.kernel.confine import Confinement
 from dadmsd.kernel.core.state import Settings
-from dadmsd.kernel.journal import Journal
+from dadmsd.kernel.journal import DAEMON_RESTARTED, Journal
 from dadmsd.kernel.run import Loop
 
 WELCOME_TIMEOUT = 10.0  # seconds for the keeper to say who we are
@@ -79,7 +80,10 @@ def _start(to_keeper: Channel[Any]) -> Loop:
             sys.stderr.write(f"kernel: all processes together are not held to the budget: {error}\n")
     loop = Loop(to_keeper, settings, journal, confinement)
     loop.early = early
-    loop.start(list(journal.rows()), list(stored.items()), interruption=journal.interruption)
+    rows = list(journal.rows())
+    if journal.interruption == DAEMON_RESTARTED:
+        end_outlived(rows)
+    loop.start(rows, list(stored.items()), interruption=journal.interruption)
     return loop
 
 

@@ -6,7 +6,9 @@ is dropped. Greetings make the others repeat whatever the dead kernel may have r
 
 import contextlib
 import os
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dadms_ipc import port
@@ -15,16 +17,31 @@ from dadms_ipc.errors import HostFailure, PeerViolation
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel.confine import group_of
 from dadmsd.kernel.core.lifecycle import ALIVE
-from dadmsd.kernel.core.records import Child
+from dadmsd.kernel.core.records import Child, Record
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.hands import Hands
-from dadmsd.kernel.host.processes import look
+from dadmsd.kernel.host.processes import all_processes, family, look, send
 from dadmsd.kernel.ports import Port
 from dadmsd.worker import messages as worker
 from dadmsd.worker.page import Page
 from dadmsd.zygote import messages as zygote
 
+OUTLIVED_SECONDS = 1.0  # that those of an earlier daemon have to be gone once they were sent SIGKILL
+
 HELLO: dict[str, Any] = {"zygote": zygote.Hello(), "main": port.Hello(), "worker": worker.Hello()}
+
+
+def end_outlived(rows: Iterable[Record]) -> None:
+    """End what outlived an earlier daemon on this boot: its keeper and kernel died at once, and nobody is left to report the exits of these.
+
+    Where there are cgroups their groups are cleared as well; here they are found by what the journal knows of them, their sessions and their children.
+    """
+    left = {row.os_pid: row.start_ticks for row in rows if isinstance(row, Child) and row.os_pid and row.phase in ALIVE}
+    deadline = time.monotonic() + OUTLIVED_SECONDS
+    while left and time.monotonic() < deadline and (members := family(all_processes(), {}, left)):
+        with contextlib.suppress(PermissionError):  # it runs as another user, whom this daemon may not signal
+            send(members.values(), signal.SIGKILL)
+        time.sleep(0.005)  # they are nobody's children here: their end tells nobody
 
 
 def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]]], watch: Callable[[Port], None]) -> None:

@@ -34,6 +34,7 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
 }
 # Primary codes (sqlite.org/rescode.html) that no other start of the kernel will not meet again; SQLITE_ERROR is a table or a column that is not there.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+DAEMON_RESTARTED = "the daemon was restarted"
 _WAY_OUT = "; move it away to start anew (what it knew is lost)"
 _META = "CREATE TABLE meta (boot_id TEXT NOT NULL, daemon TEXT NOT NULL, instance_key BLOB NOT NULL)"
 
@@ -47,7 +48,7 @@ def _interruption(is_same_boot: bool, is_same_daemon: bool) -> str:
     """Say what ended everything since the journal was written; "" when a kernel of this very daemon wrote it."""
     if not is_same_boot:
         return "the machine was restarted"
-    return "" if is_same_daemon else "the daemon was restarted"
+    return "" if is_same_daemon else DAEMON_RESTARTED
 
 
 def _columns(table: str) -> list[str]:
