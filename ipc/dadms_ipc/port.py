@@ -4,6 +4,8 @@ The port is a channel that outlives kernels: the kernel's end is kept by the kee
 ``Hello`` until they are answered; results carry a sequence too, and are repeated until they are acknowledged. Both sides drop what they have seen.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 
@@ -66,11 +68,39 @@ class Result(Message, frozen=True):
     cpu_seconds: float = 0.0
 
 
+class Run(Message, frozen=True):
+    """Short threads of one submission, with consecutive numbers, that one worker completed one after the other: columns instead of a Result each."""
+
+    first_tid: int
+    values: list[msgspec.Raw]
+    seconds: list[float]  # that each ran
+    worker: int = 0
+    os_pid: int = 0
+    started_at: float = 0.0  # wall clock, seconds: the first one's
+
+    def results(self) -> Iterator[Result]:
+        """Give each thread's result as it would be alone; the CPU time of short threads is not measured, and their run time stands for it."""
+        at = self.started_at
+        for tid, (value, seconds) in enumerate(zip(self.values, self.seconds, strict=True), self.first_tid):
+            yield Result(
+                tid,
+                "completed",
+                value,
+                worker=self.worker,
+                os_pid=self.os_pid,
+                started_at=at,
+                run_seconds=seconds,
+                cpu_seconds=seconds,
+            )
+            at += seconds
+
+
 class Finished(Message, tag="finished", frozen=True):
-    """Threads that ended; ``sequence`` is that of the last one, and they are consecutive."""
+    """Threads that ended; ``sequence`` is that of the last one, and they are consecutive: those of the runs, then the results. It is repeated whole."""
 
     sequence: int
     results: list[Result]
+    runs: list[Run] = []
 
 
 class Stop(Message, tag="stop", frozen=True):
@@ -106,6 +136,16 @@ class Submit(Message, tag="submit", frozen=True):
     arguments: list[msgspec.Raw]
     labels: list[str] = []  # for people: one a thread, or none at all
     timeout: float | None = None  # seconds of running; None: the configuration's
+
+
+class PackedSubmit(Message, tag="submit", frozen=True):
+    """A ``Submit`` whose arguments are encoded already, as one msgpack array: the same on the wire, for who sends many."""
+
+    sequence: int
+    entry: str
+    arguments: msgspec.Raw
+    labels: list[str] = []
+    timeout: float | None = None
 
 
 class Cancel(Message, tag="cancel", frozen=True):
@@ -149,3 +189,4 @@ class GateFailed(Message, tag="gate-failed", frozen=True):
 
 ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop | Recorded | Listen
 FromProcess = Ready | Submit | Cancel | Seen | Note | Outcome | Watchdog | GateFailed
+Said = FromProcess | PackedSubmit  # what a process sends; on the wire it is a FromProcess

@@ -24,6 +24,7 @@ import msgspec
 from dadms_ipc import port as wire
 from dadms_ipc.channel import FRAME_LIMIT, Channel
 from dadms_ipc.errors import PeerViolation, RequestRefused
+from dadms_orchestrators.sdk.handles import Handle
 from dadms_orchestrators.sdk.session import Event, LineWanted, Session, StopRequested
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _PREPARED = msgspec.msgpack.Decoder(wire.ToProcess)  # msgspec examines a type o
 IPC = "ipc://"  # the line needs the runtime directory, which is where the sockets are
 NOTES_LIMIT = 1000  # notes that wait for a kernel that does not read; older ones are dropped
 SUBMIT_LIMIT = FRAME_LIMIT - 4096  # bytes of arguments; the slack is the header's and the labels'
+LOOK_EVERY = 64  # threads that are created between two looks at the port: a look costs as much as creating two
 SETTLE_SECONDS = 10.0  # for the kernel to write the outcome down; it answers in milliseconds, its successor within a second
 SIGNAL_GRACE = 5.0  # seconds assumed when SIGTERM came without the kernel's word
 
@@ -57,10 +59,11 @@ class Process:
         self.gate = gate
         self._channel: Channel[wire.ToProcess] = Channel(port, wire.ToProcess)
         self._session = Session()
-        self._outgoing: deque[wire.FromProcess] = deque()  # rule 2
+        self._outgoing: deque[wire.Said] = deque()  # rule 2
         self._events: deque[Event] = deque()
         self._encoder = msgspec.msgpack.Encoder()
         self._is_stopping = False
+        self._created = 0  # threads, one by one
         self._signals = _SignalPipe()
         self._poll = select.poll()
         self._poll.register(self._channel.fileno(), select.POLLIN)
@@ -104,6 +107,56 @@ class Process:
         self._send(messages)
         return ticket
 
+    def create(self, entry: str, argument: object = None, *, label: str = "", timeout: float | None = None) -> Handle:
+        """Make one thread and give its handle; it is on its way at once, or with the next ones when others are. Never waits.
+
+        Raises RequestRefused when the argument does not encode; that the kernel refuses the thread (its queue is full) is told by the handle.
+        """
+        try:
+            encoded = self._encoder.encode(argument)
+        except (TypeError, OverflowError, RecursionError) as error:
+            raise RequestRefused(f'cannot submit "{entry}": its argument does not encode as msgpack: {error}') from error
+        if len(encoded) > SUBMIT_LIMIT:
+            raise RequestRefused(f'cannot submit "{entry}": {len(encoded)} bytes of arguments, at most {SUBMIT_LIMIT} travel at once')
+        submission = self._session.place(entry, timeout)
+        handle = Handle(submission, submission.add(encoded, label))
+        self._created += 1
+        if not self._session.is_asking:
+            self._send(self._session.advance())
+        elif self._created % LOOK_EVERY == 0:  # for the answer that lets the next ones go
+            self._pump()
+            self._read()
+        return handle
+
+    def wait(self, handles: Iterable[Handle], *, count: int | None = None, timeout: float | None = None) -> bool:
+        """Wait until so many of these threads have ended, all of them unless ``count`` says otherwise; False after ``timeout`` seconds.
+
+        It returns early, with False, when the process is asked to stop: the next event tells why. Raises ChannelClosed when the daemon is gone.
+        """
+        waiting = list(handles)
+        needed = len(waiting) if count is None else min(count, len(waiting))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        done = 0
+        if needed == len(waiting):
+            waiting.reverse()
+        while True:
+            if needed == len(waiting) + done:  # all: each is looked at once it may have ended, and not again
+                while waiting and waiting[-1].has_ended:
+                    waiting.pop()
+                    done += 1
+            else:
+                done = sum(1 for handle in waiting if handle.has_ended)
+            if done >= needed:
+                return True
+            left = None if deadline is None else deadline - time.monotonic()
+            if self._is_stopping or (left is not None and left <= 0.0):
+                return False
+            self._await(left)
+
+    def terminate(self, handle: Handle) -> None:
+        """Terminate a thread; one that has ended is left alone."""
+        self.cancel(*handle.place)
+
     def cancel(self, ticket: int, index: int = 0) -> None:
         """Terminate a thread; its end comes as an event."""
         self._send(self._session.cancel(ticket, index))
@@ -124,24 +177,27 @@ class Process:
 
         Asking for the next event acknowledges the results that were given before. Raises ChannelClosed when the daemon is gone.
         """
-        if self._events:
-            return self._events.popleft()
-        self._send(self._session.seen())
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._events:
-            self._pump()
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = self._wait(left)
-            if self._channel.fileno() in ready:
-                self._read()
-            if self._line is not None and self._line.fileno() in ready:
-                self._events.extend(map(MessageArrived, self._line.messages()))
-            if self._signals.fd in ready and self._signals.drain():
-                self._read()  # the kernel's own word comes first, it has the reason
-                self._stop(StopRequested("SIGTERM", SIGNAL_GRACE))
-            if not self._events and not ready:
+            if not self._await(left) and not self._events:
                 return None
         return self._events.popleft()
+
+    def _await(self, timeout: float | None) -> bool:
+        """Take in what comes next; False when nothing came in time. What was given before is acknowledged by it."""
+        if not self._events:
+            self._send(self._session.seen())
+        self._pump()
+        ready = self._wait(timeout)
+        if self._channel.fileno() in ready:
+            self._read()
+        if self._line is not None and self._line.fileno() in ready:
+            self._events.extend(map(MessageArrived, self._line.messages()))
+        if self._signals.fd in ready and self._signals.drain():
+            self._read()  # the kernel's own word comes first, it has the reason
+            self._stop(StopRequested("SIGTERM", SIGNAL_GRACE))
+        return bool(ready)
 
     def listen(self) -> None:
         """Open the line to the bus now: what others send comes as MessageArrived. A process without a bus hears nothing, and that is all."""
@@ -189,7 +245,7 @@ class Process:
         self._signals.close()
         self._channel.close()
 
-    def _send(self, messages: Sequence[wire.FromProcess]) -> None:
+    def _send(self, messages: Sequence[wire.Said]) -> None:
         if messages:
             self._outgoing.extend(messages)
             self._pump()

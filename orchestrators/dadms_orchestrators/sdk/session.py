@@ -10,6 +10,7 @@
 5. ``Seen`` is said when the application has taken every result, not when they arrived.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,9 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.errors import InternalError, PeerViolation
+from dadms_orchestrators.sdk.handles import Submission
+
+_HAD = msgspec.Raw(b"\xc0")  # in the column of a submission whose results went out as events
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -77,13 +81,15 @@ class Session:
     def __init__(self) -> None:
         self._sequence = 0  # of the newest request
         self._ready: port.Ready | None = None
-        self._waiting: deque[port.Submit | port.Cancel] = deque()  # not sent yet, rule 2; in the order of their numbers
-        self._asked: port.Submit | None = None  # sent, and not answered
+        self._waiting: deque[Submission | port.Cancel] = deque()  # not sent yet, rule 2; in the order of their numbers
+        self._asked: Submission | None = None  # sent, and not answered
+        self._asking: port.PackedSubmit | None = None  # what was sent
         self._doomed: set[tuple[int, int]] = set()  # threads to cancel as soon as their numbers are known
-        self._running: dict[int, tuple[int, int]] = {}  # tid -> ticket, index
-        self._tids: dict[tuple[int, int], int] = {}  # the same, turned around
+        self._accepted: dict[int, Submission] = {}  # those with open threads, by ticket
+        self._blocks: list[Submission] = []  # the same, by their threads' numbers
+        self._firsts: list[int] = []
         self._cancels: dict[int, port.Cancel] = {}  # by sequence: those that were sent, until a later submission is answered
-        self._early: dict[int, port.Result] = {}  # rule 4
+        self._early: list[port.Finished] = []  # rule 4
         self._outcome: port.Outcome | None = None
         self._is_recorded = False
         self._had = 0  # sequence of the last result that came
@@ -103,9 +109,15 @@ class Session:
     def open_threads(self) -> int:
         """Count the threads that were submitted and have not ended, refused ones aside."""
         asked = [self._asked] if self._asked is not None else []
-        return len(self._running) + sum(len(each.arguments) for each in (*asked, *self._waiting) if isinstance(each, port.Submit))
+        waiting = [each for each in self._waiting if isinstance(each, Submission)]
+        return sum(each.left for each in self._blocks) + sum(each.count for each in (*asked, *waiting))
 
-    def ready(self, entries: Sequence[str], warnings: Sequence[str] = ()) -> list[port.FromProcess]:
+    @property
+    def is_asking(self) -> bool:
+        """Tell whether a submission is under way: what is created now will wait."""
+        return self._asked is not None
+
+    def ready(self, entries: Sequence[str], warnings: Sequence[str] = ()) -> list[port.Said]:
         """Say that the process is ready."""
         if self._ready is not None:
             raise InternalError("a process becomes ready once")
@@ -114,65 +126,84 @@ class Session:
 
     def submit(
         self, entry: str, arguments: list[msgspec.Raw], labels: Sequence[str] = (), timeout: float | None = None
-    ) -> tuple[int, list[port.FromProcess]]:
+    ) -> tuple[int, list[port.Said]]:
         """Ask for a thread for each argument; the number given names the submission in events."""
         if not arguments:
             raise InternalError(f'a submission of "{entry}" without arguments')
         if labels and len(labels) != len(arguments):
             raise InternalError(f'a submission of "{entry}" with {len(arguments)} arguments and {len(labels)} labels')
-        self._sequence += 1
-        self._waiting.append(port.Submit(self._sequence, entry, arguments, list(labels), timeout))
-        return self._sequence, self._submit_next()
+        submission = self._open(entry, timeout, is_held=False)
+        submission.packed += b"".join(arguments)
+        submission.count = len(arguments)
+        submission.labels = list(labels)
+        return self._sequence, self.advance()
 
-    def _submit_next(self) -> list[port.FromProcess]:
+    def place(self, entry: str, timeout: float | None) -> Submission:
+        """Give the submission that the next thread created travels with; ``advance`` sends it when its turn has come."""
+        last = self._waiting[-1] if self._waiting else None
+        if isinstance(last, Submission) and last.takes(entry, timeout):
+            return last
+        return self._open(entry, timeout, is_held=True)
+
+    def _open(self, entry: str, timeout: float | None, *, is_held: bool) -> Submission:
+        self._sequence += 1
+        submission = Submission(self._sequence, entry, timeout, is_held=is_held)
+        self._waiting.append(submission)
+        return submission
+
+    def advance(self) -> list[port.Said]:
         """Send what waits, in the order of its numbers: cancellations at once, a submission when the last one was answered."""
-        sent: list[port.FromProcess] = []
+        sent: list[port.Said] = []
         while self._waiting:
             request = self._waiting[0]
             if isinstance(request, port.Cancel):
                 self._cancels[request.sequence] = request
+                sent.append(request)
             elif self._asked is None:
                 self._asked = request
+                self._asking = request.message()
+                sent.append(self._asking)
             else:
                 break
-            sent.append(self._waiting.popleft())
+            self._waiting.popleft()
         return sent
 
-    def cancel(self, ticket: int, index: int) -> list[port.FromProcess]:
+    def cancel(self, ticket: int, index: int) -> list[port.Said]:
         """Terminate a thread; it ends with a result, as it would otherwise. One that ended already is left alone."""
-        tid = self._tids.get((ticket, index))
-        if tid is not None:
-            return self._cancel([tid])
-        if any(submit.sequence == ticket for submit in (*self._waiting, *([self._asked] if self._asked else []))):
+        submission = self._accepted.get(ticket)
+        if submission is not None:
+            return self._cancel([submission.first_tid + index]) if submission.outcomes[index] is None else []
+        waiting = [each for each in self._waiting if isinstance(each, Submission)]
+        if any(each.ticket == ticket for each in (*waiting, *([self._asked] if self._asked else []))):
             self._doomed.add((ticket, index))
         return []
 
-    def _cancel(self, tids: list[int]) -> list[port.FromProcess]:
+    def _cancel(self, tids: list[int]) -> list[port.Said]:
         self._sequence += 1
         self._waiting.append(port.Cancel(self._sequence, tids))
-        return self._submit_next()
+        return self.advance()
 
-    def outcome(self, status: str, value: msgspec.Raw, reason: str = "") -> list[port.FromProcess]:
+    def outcome(self, status: str, value: msgspec.Raw, reason: str = "") -> list[port.Said]:
         """Say what the process came to; the first outcome stands."""
         if self._outcome is not None:
             return []
         self._outcome = port.Outcome(status, value, reason)
         return [self._outcome]
 
-    def seen(self) -> list[port.FromProcess]:
+    def seen(self) -> list[port.Said]:
         """Acknowledge the results, once the application has taken all of them."""
         if self._had == self._said or self._early:
             return []
         self._said = self._had
         return [port.Seen(self._said)]
 
-    def receive(self, message: port.ToProcess) -> tuple[list[Event], list[port.FromProcess]]:
+    def receive(self, message: port.ToProcess) -> tuple[list[Event], list[port.Said]]:
         """Take a message of the kernel. Raises PeerViolation when it breaks the rules; nothing has changed then."""
         match message:
             case port.Hello():
                 return [], self._repeat()
             case port.Accepted():
-                return self._accepted(message)
+                return self._accepted_now(message)
             case port.Refused():
                 return self._refused(message)
             case port.Finished():
@@ -189,40 +220,47 @@ class Session:
             case port.Gate():
                 raise PeerViolation("a second gate")
 
-    def _repeat(self) -> list[port.FromProcess]:
+    def _repeat(self) -> list[port.Said]:
         if self._outcome is not None:
             return [] if self._is_recorded else [self._outcome]
-        requests: list[port.Submit | port.Cancel] = list(self._cancels.values())
-        if self._asked is not None:
-            requests.append(self._asked)
+        requests: list[port.PackedSubmit | port.Cancel] = list(self._cancels.values())
+        if self._asking is not None:
+            requests.append(self._asking)
         return [*([self._ready] if self._ready is not None else []), *sorted(requests, key=lambda request: request.sequence)]
 
-    def _accepted(self, message: port.Accepted) -> tuple[list[Event], list[port.FromProcess]]:
+    def _accepted_now(self, message: port.Accepted) -> tuple[list[Event], list[port.Said]]:
         asked = self._asked
-        if asked is None or asked.sequence != message.sequence:
+        if asked is None or asked.ticket != message.sequence:
             return [], []  # an answer that was had already
-        self._asked = None
-        self._forget_cancels(asked.sequence)
-        tids = list(range(message.first_tid, message.first_tid + len(asked.arguments)))
-        for index, tid in enumerate(tids):
-            self._running[tid] = asked.sequence, index
-            self._tids[asked.sequence, index] = tid
-        events: list[Event] = [Accepted(asked.sequence, tids)]
-        early, self._early = self._early, {}
-        events.extend(self._end(early[tid]) for tid in tids if tid in early)
-        doomed = [tid for tid in tids if self._running.get(tid) in self._doomed]
-        self._forget_doomed(asked.sequence)
-        return events, [*(self._cancel(doomed) if doomed else []), *self._submit_next()]
+        self._asked = self._asking = None
+        self._forget_cancels(asked.ticket)
+        asked.first_tid = message.first_tid
+        self._accepted[asked.ticket] = asked
+        place = bisect_right(self._firsts, message.first_tid)  # the last, with a kernel that counts
+        self._firsts.insert(place, message.first_tid)
+        self._blocks.insert(place, asked)
+        events: list[Event] = []
+        if not asked.is_held:
+            events.append(Accepted(asked.ticket, list(range(message.first_tid, message.first_tid + asked.count))))
+        early, self._early = self._early, []
+        for each in early:
+            self._end_all(each, events)
+        doomed = [
+            message.first_tid + index for ticket, index in sorted(self._doomed) if ticket == asked.ticket and asked.outcomes[index] is None
+        ]
+        self._forget_doomed(asked.ticket)
+        return events, [*(self._cancel(doomed) if doomed else []), *self.advance()]
 
-    def _refused(self, message: port.Refused) -> tuple[list[Event], list[port.FromProcess]]:
+    def _refused(self, message: port.Refused) -> tuple[list[Event], list[port.Said]]:
         asked = self._asked
-        if asked is None or asked.sequence != message.sequence:
+        if asked is None or asked.ticket != message.sequence:
             return [], []
-        self._asked = None
-        self._forget_cancels(asked.sequence)
+        self._asked = self._asking = None
+        self._forget_cancels(asked.ticket)
         self._early.clear()
-        self._forget_doomed(asked.sequence)
-        return [Refused(asked.sequence, message.reason)], self._submit_next()
+        self._forget_doomed(asked.ticket)
+        asked.refuse(message.reason)
+        return [] if asked.is_held else [Refused(asked.ticket, message.reason)], self.advance()
 
     def _forget_cancels(self, answered: int) -> None:
         """Repeat no more what came before a submission that was answered: the kernel takes requests in the order of their numbers."""
@@ -231,25 +269,90 @@ class Session:
     def _forget_doomed(self, ticket: int) -> None:
         self._doomed = {one for one in self._doomed if one[0] != ticket}
 
-    def _finished(self, message: port.Finished) -> tuple[list[Event], list[port.FromProcess]]:
-        first = message.sequence - len(message.results) + 1
+    def _finished(self, message: port.Finished) -> tuple[list[Event], list[port.Said]]:
+        first = message.sequence - len(message.results) - sum(len(run.values) for run in message.runs) + 1
         if first > self._had + 1:
             raise PeerViolation(f"results {first} to {message.sequence} came after result {self._had}")
-        news = message.results[self._had + 1 - first :] if message.sequence > self._had else []
-        if not news:  # all of them repeated: what was said about them is lost
+        if message.sequence <= self._had:  # all of them repeated: what was said about them is lost
             return [], [port.Seen(self._said)] if self._said else []
-        self._had = message.sequence
+        if first <= self._had:
+            if message.runs:  # a delivery is repeated whole
+                raise PeerViolation(f"results {first} to {message.sequence} came again, in part, after result {self._had}")
+            message = port.Finished(message.sequence, message.results[self._had + 1 - first :])
+        unknown = [tid for tid in self._named(message) if self._find(tid) is None]
+        if unknown:
+            if self._asked is None:
+                raise PeerViolation(f"a result of thread {unknown[0]}, which was never accepted")
+            known, later = self._split(message)
+            self._early.append(later)
+            self._had = message.sequence
+            message = known
+        else:
+            self._had = message.sequence
         events: list[Event] = []
-        for result in news:
-            if result.tid in self._running:
-                events.append(self._end(result))
-            elif self._asked is not None:
-                self._early[result.tid] = result
-            else:
-                raise PeerViolation(f"a result of thread {result.tid}, which was never accepted")
+        self._end_all(message, events)
         return events, []
 
-    def _end(self, result: port.Result) -> ThreadEnded:
-        ticket, index = self._running.pop(result.tid)
-        del self._tids[ticket, index]
-        return ThreadEnded(ticket, index, result)
+    def _named(self, message: port.Finished) -> list[int]:
+        """Give the numbers that a delivery speaks of: of a run, first and last."""
+        return [
+            *(result.tid for result in message.results),
+            *(tid for run in message.runs for tid in (run.first_tid, run.first_tid + len(run.values) - 1)),
+        ]
+
+    def _split(self, message: port.Finished) -> tuple[port.Finished, port.Finished]:
+        """Part what is known from what waits for the answer to a submission."""
+        runs = [(run, self._find(run.first_tid) is not None) for run in message.runs]
+        results = [(result, self._find(result.tid) is not None) for result in message.results]
+        known, later = (
+            port.Finished(
+                0, [each for each, is_known in results if is_known is which], [each for each, is_known in runs if is_known is which]
+            )
+            for which in (True, False)
+        )
+        return known, later
+
+    def _find(self, tid: int) -> Submission | None:
+        """Give the submission with open threads that a thread belongs to."""
+        place = bisect_right(self._firsts, tid) - 1
+        if place < 0:
+            return None
+        submission = self._blocks[place]
+        return submission if tid - submission.first_tid < submission.count else None
+
+    def _end_all(self, message: port.Finished, events: list[Event]) -> None:
+        for run in message.runs:
+            self._end_run(run, events)
+        for result in message.results:
+            submission = self._find(result.tid)
+            if submission is None or submission.outcomes[result.tid - submission.first_tid] is not None:
+                raise PeerViolation(f"a second result of thread {result.tid}")
+            index = result.tid - submission.first_tid
+            submission.outcomes[index] = result if submission.is_held else _HAD
+            submission.left -= 1
+            if not submission.is_held:
+                events.append(ThreadEnded(submission.ticket, index, result))
+            if not submission.left:
+                self._close(submission)
+
+    def _end_run(self, run: port.Run, events: list[Event]) -> None:
+        """Threads with consecutive numbers completed; they are of one submission."""
+        submission = self._find(run.first_tid)
+        count = len(run.values)
+        first = run.first_tid - submission.first_tid if submission is not None else 0
+        if submission is None or submission.outcomes[first : first + count] != [None] * count:
+            raise PeerViolation(f"results of threads {run.first_tid} to {run.first_tid + count - 1}, not all of which are open")
+        if submission.is_held:
+            submission.outcomes[first : first + count] = run.values
+        else:
+            submission.outcomes[first : first + count] = [_HAD] * count
+            events.extend(ThreadEnded(submission.ticket, first + place, result) for place, result in enumerate(run.results()))
+        submission.left -= count
+        if not submission.left:
+            self._close(submission)
+
+    def _close(self, submission: Submission) -> None:
+        """All of its threads have ended."""
+        place = bisect_right(self._firsts, submission.first_tid) - 1
+        del self._firsts[place], self._blocks[place]
+        del self._accepted[submission.ticket]

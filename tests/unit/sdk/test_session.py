@@ -38,10 +38,10 @@ def test_second_submission_waits_for_the_answer_to_the_first() -> None:
     session = Session()
     first, sent = session.submit("a", [raw(1)])
     second, held = session.submit("b", [raw(2)])
-    assert [type(message) for message in sent] == [port.Submit]
+    assert [type(message) for message in sent] == [port.PackedSubmit]
     assert held == []
     _, sent = session.receive(port.Accepted(first, 1))
-    assert [message.sequence for message in sent if isinstance(message, port.Submit)] == [second]
+    assert [message.sequence for message in sent if isinstance(message, port.PackedSubmit)] == [second]
     assert session.open_threads == 2
 
 
@@ -50,7 +50,7 @@ def test_refused_submission_lets_the_next_go() -> None:
     first, second = submitted(session), submitted(session)
     events, sent = session.receive(port.Refused(first, "no"))
     assert events == [Refused(first, "no")]
-    assert [message.sequence for message in sent if isinstance(message, port.Submit)] == [second]
+    assert [message.sequence for message in sent if isinstance(message, port.PackedSubmit)] == [second]
 
 
 def test_hello_repeats_what_was_not_answered_and_nothing_else() -> None:
@@ -140,7 +140,7 @@ def test_requests_are_sent_in_the_order_of_their_numbers() -> None:
     second, third = submitted(session), submitted(session)
     assert session.cancel(first, 1) == [], "a submission with a lower number waits"
     _, sent = session.receive(port.Accepted(second, 7))
-    assert [(type(message), getattr(message, "sequence", 0)) for message in sent] == [(port.Submit, third), (port.Cancel, third + 1)]
+    assert [(type(message), getattr(message, "sequence", 0)) for message in sent] == [(port.PackedSubmit, third), (port.Cancel, third + 1)]
 
 
 def test_cancel_before_the_threads_number_is_known_follows_its_acceptance() -> None:

@@ -1,0 +1,136 @@
+"""Threads as things to hold: create one, wait for one, any or all of them, read what it returned.
+
+1. Each call of ``create`` makes a thread of its own. Those that find a submission waiting for its turn, for the same entry and with the same time-out, travel with
+   it: one message, one row, consecutive numbers.
+2. What a thread came to stands in a column of its submission until its handle is asked; a value is decoded when it is read, each time anew.
+3. A thread that was refused, by a full queue for one, has ended: reading its result raises RequestRefused.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from dadms_ipc import port
+from dadms_ipc.errors import DadmsError, RequestRefused
+
+TRAVEL_MOST: Final = 10_000  # threads in one submission: as many as the kernel takes
+TRAVEL_BYTES: Final = 1 << 20  # of arguments in one submission of many threads
+
+_OPEN: Final = None  # in the column: not ended
+
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class ThreadFailed(DadmsError):
+    """A thread did not complete; ``result`` tells how it ended."""
+
+    def __init__(self, tid: int, result: port.Result) -> None:
+        what = f"{result.kind}: {result.message}" if result.kind else result.message or result.cause
+        super().__init__(f"thread {tid} ended as {result.status}: {what}")
+        self.tid = tid
+        self.result = result
+
+
+class Submission:
+    """Threads that travel together, and a column for what they come to."""
+
+    __slots__ = ("count", "entry", "first_tid", "is_held", "labels", "left", "outcomes", "packed", "refusal", "ticket", "timeout")
+
+    def __init__(self, ticket: int, entry: str, timeout: float | None, *, is_held: bool = True) -> None:
+        self.is_held = is_held  # by handles: nobody hears of its threads by events
+        self.ticket = ticket
+        self.entry = entry
+        self.timeout = timeout
+        self.packed = bytearray()  # msgpack of the arguments, one after the other
+        self.count = 0
+        self.labels: list[str] = []
+        self.first_tid = 0  # 0: not known yet
+        self.left = 0  # threads that have not ended, of those that were sent
+        self.outcomes: list[msgspec.Raw | port.Result | None] = []
+        self.refusal = ""
+
+    def message(self) -> port.PackedSubmit:
+        """Give what asks the kernel for these threads; from then on no more are added."""
+        head = b"\xdd" + self.count.to_bytes(4, "big")  # msgpack: array 32
+        packed, self.packed = self.packed, bytearray()
+        self.left = self.count
+        self.outcomes = [_OPEN] * self.count
+        if self.labels:
+            self.labels.extend([""] * (self.count - len(self.labels)))
+        return port.PackedSubmit(self.ticket, self.entry, msgspec.Raw(head + packed), self.labels, self.timeout)
+
+    def takes(self, entry: str, timeout: float | None) -> bool:
+        """Tell whether one more thread, of this entry, may travel with these."""
+        return (
+            self.is_held
+            and self.entry == entry
+            and self.timeout == timeout
+            and self.count < TRAVEL_MOST
+            and len(self.packed) < TRAVEL_BYTES
+        )
+
+    def add(self, argument: bytes, label: str) -> int:
+        """Take in one more thread; its index is given."""
+        index = self.count
+        self.packed += argument
+        self.count = index + 1
+        if label:
+            self.labels.extend([""] * (index - len(self.labels)))
+            self.labels.append(label)
+        return index
+
+    def refuse(self, reason: str) -> None:
+        """Nothing of it will run."""
+        self.refusal = reason
+        self.left = 0
+
+
+class Handle:
+    """One thread that this process created."""
+
+    __slots__ = ("_index", "_submission")
+
+    def __init__(self, submission: Submission, index: int) -> None:
+        self._submission = submission
+        self._index = index
+
+    @property
+    def tid(self) -> int:
+        """Give its number; 0 until the kernel has it in its journal."""
+        first = self._submission.first_tid
+        return first + self._index if first else 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Give ticket and index, as events name it."""
+        return self._submission.ticket, self._index
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether it has ended, in whatever way."""
+        submission = self._submission
+        if submission.refusal:
+            return True
+        return self._index < len(submission.outcomes) and submission.outcomes[self._index] is not _OPEN
+
+    @property
+    def status(self) -> str:
+        """Give "open", "refused", or how it ended: "completed", "error", "terminated", "timed_out"."""
+        if not self.has_ended:
+            return "open"
+        if self._submission.refusal:
+            return "refused"
+        outcome = self._submission.outcomes[self._index]
+        return outcome.status if isinstance(outcome, port.Result) else "completed"
+
+    def value(self) -> Any:
+        """Give what its entry returned. Raises ThreadFailed when it did not complete, RequestRefused when it was refused or has not ended."""
+        submission = self._submission
+        outcome = submission.outcomes[self._index] if self._index < len(submission.outcomes) else _OPEN
+        if type(outcome) is msgspec.Raw:
+            return _decode(outcome)
+        if isinstance(outcome, port.Result):
+            if outcome.status == "completed":
+                return _decode(outcome.value)
+            raise ThreadFailed(self.tid, outcome)
+        raise RequestRefused(submission.refusal or f"cannot read the result of thread {self.tid}: it has not ended")
