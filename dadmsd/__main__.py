@@ -55,11 +55,11 @@ def _run(argv: list[str] | None) -> int:
 
     from dadms_ipc import paths
     from dadms_ipc.errors import DadmsError
-    from dadmsd import config
+    from dadmsd import config, roles
     from dadmsd.keeper import program, servers
 
     try:
-        config.load(options.config)
+        roles.check(config.load(options.config), str(options.config))
         if options.lease_fd is not None:
             program.check_lease(options.lease_fd)
             if options.runtime_dir is None:

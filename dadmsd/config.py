@@ -65,6 +65,17 @@ class Daemon(Table, frozen=True):
     stop_timeout_ms: Milliseconds = 30_000  # for the kernel to end every process, after which the keeper kills what is left
 
 
+class Access(Table, frozen=True):
+    """Who may do what over the unix sockets: users by name or uid, groups as "@name"."""
+
+    observe: list[str] = []  # may look
+    operate: list[str] = []  # may also start, end and send
+    admin: list[str] = []  # may also end the daemon; root and the daemon's own user always may
+    socket_mode: Annotated[str, msgspec.Meta(pattern="^(0[0-7]{3})?$")] = (
+        ""  # octal; empty: 0666 for a daemon of the system, 0600 otherwise
+    )
+
+
 class Config(Table, frozen=True):
     """The whole file; a table or a key that is left out has its default."""
 
@@ -73,6 +84,7 @@ class Config(Table, frozen=True):
     message_bus: MessageBus = MessageBus()
     resource_manager: ResourceManager = ResourceManager()
     daemon: Daemon = Daemon()
+    access: Access = Access()
 
 
 # "table.key" of what is read and obeyed by nothing yet -> what happens instead

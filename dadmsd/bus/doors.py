@@ -1,6 +1,6 @@
 """One door: a ROUTER socket on a unix path, what it receives and from whom, and how it is kept from running out of descriptors.
 
-1. The operating system says who is at the other end (SO_PEERCRED, through libzmq's ``Peer-Address``), once a connection.
+1. Who is at the other end is asked once a connection (credentials.py).
 2. libzmq aborts its process when it cannot accept for want of descriptors, so connections are counted (by the socket's monitor) and the door is shut before
    that. Shut by a rename of its path: unbinding would end every connection that it ever accepted.
 3. A connection is cut by shutting down its descriptor, once its last answer has had time to go out; what it says meanwhile is dropped. libzmq notices, and
@@ -8,15 +8,15 @@
 """
 
 import os
-import socket
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from dadms_ipc.envelope import Door
 from dadmsd.bus.core.events import Body, Forget, Peer, Received
+from dadmsd.bus.credentials import Origin, origin_of, shut_down
 
 HWM = 256  # messages that wait in libzmq for one connection, each way: more waits in the core's queues, where it is counted
 COPIED = 32 * 1024  # bytes: a smaller body is copied, a larger one passes as the frame that libzmq made
@@ -25,18 +25,11 @@ REOPEN_SHARE = 0.9  # of the ceiling: below it a door that was shut opens again
 LAST_WORD = 0.05  # seconds for the last answer to a connection that is cut
 
 
-class _Origin(NamedTuple):
-    uid: int
-    pid: int
-    fd: int  # libzmq's own descriptor of the connection
-    inode: int  # of that descriptor: tells whether it is still the same socket
-
-
 class Router:
     """The socket of one door."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", door: Door, path: Path, *, body_limit: int, ceiling: int, umask: int
+        self, context: "zmq.Context[zmq.Socket[bytes]]", door: Door, path: Path, *, body_limit: int, ceiling: int, mode: int
     ) -> None:
         self.door = door
         self.path = path
@@ -44,8 +37,8 @@ class Router:
         self.connections = 0
         self.is_open = False
         self._hidden = path.with_name(f".{path.name}.shut")
-        self._condemned: dict[bytes, tuple[float, _Origin]] = {}  # route -> when it is cut
-        self._origins: dict[bytes, _Origin] = {}
+        self._condemned: dict[bytes, tuple[float, Origin]] = {}  # route -> when it is cut
+        self._origins: dict[bytes, Origin] = {}
         self.socket = context.socket(zmq.ROUTER)
         for option, value in (
             (zmq.ROUTER_MANDATORY, 1),  # what cannot be delivered is known
@@ -65,7 +58,7 @@ class Router:
         self.monitor.connect(endpoint)
         for stale in (path, self._hidden):  # of a bus that was killed
             stale.unlink(missing_ok=True)
-        before = os.umask(umask)
+        before = os.umask(0o777 & ~mode)
         try:
             self.socket.bind(f"ipc://{path}")
         finally:
@@ -106,7 +99,7 @@ class Router:
         first = sock.recv(copy=False)
         origin = self._origins.get(route)
         if origin is None:
-            origin = self._origins[route] = _origin(first)
+            origin = self._origins[route] = origin_of(first)
         frames: list[Body] = [first.bytes]
         is_cut_short = False
         if first.more:
@@ -115,7 +108,8 @@ class Router:
             while body.more:  # libzmq has them all already: it hands out whole messages only
                 body = sock.recv(copy=False)
                 is_cut_short = True
-        return Received(Peer(self.door, route), origin.uid, origin.pid, frames, is_cut_short)
+        who = origin.who
+        return Received(Peer(self.door, route), who.uid, who.pid, frames, is_cut_short, who)
 
     def send(self, route: bytes, header: bytes, body: Body) -> bool | None:
         """Send; True when it was taken, False when the connection is gone, None when it does not read."""
@@ -146,7 +140,7 @@ class Router:
         """Cut what is due."""
         while self._condemned and (due := next(iter(self._condemned.items())))[1][0] <= now:
             del self._condemned[due[0]]
-            _shut_down(due[1][1])
+            shut_down(due[1][1])
 
     def forget(self, effect: Forget) -> None:
         """Forget who a connection came from."""
@@ -158,29 +152,3 @@ class Router:
         self.monitor.close(0)
         (self.path if self.is_open else self._hidden).unlink(missing_ok=True)
         self.socket.close()
-
-
-def _origin(frame: zmq.Frame) -> _Origin:
-    """Read who is at the other end: "localhost:UID:GID:PID"."""
-    try:
-        _, uid, _, pid = str(frame.get("Peer-Address")).split(":")
-        descriptor = int(frame.get(zmq.SRCFD))
-        return _Origin(int(uid), int(pid), descriptor, os.fstat(descriptor).st_ino)
-    except (zmq.ZMQError, ValueError):
-        return _Origin(-1, -1, -1, -1)
-    except OSError:  # closed already: who it was is known, there is nothing to cut
-        return _Origin(int(uid), int(pid), -1, -1)
-
-
-def _shut_down(origin: _Origin) -> None:
-    """Shut a connection's descriptor down, unless it is somebody else's by now."""
-    try:
-        duplicate = socket.socket(fileno=os.dup(origin.fd))
-    except OSError:
-        return  # closed already
-    with duplicate:
-        try:
-            if os.fstat(duplicate.fileno()).st_ino == origin.inode:
-                duplicate.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # gone in the meantime

@@ -23,7 +23,8 @@ from dadms_ipc.codec import BATCH_BYTES, BATCH_HEADER, BATCHED_BODY, encode_batc
 from dadms_ipc.envelope import BATCH_LIMIT, BODY_LIMIT, CONTROL_BODY_LIMIT, Door, Header
 from dadms_ipc.errors import ChannelClosed, PeerViolation
 from dadms_ipc.paths import CONTROL_SOCKET, DATA_SOCKET
-from dadmsd import config
+from dadmsd import config, roles
+from dadmsd.bus.audit import AuditFile
 from dadmsd.bus.core.bus import Bus
 from dadmsd.bus.core.events import (
     Audit,
@@ -49,30 +50,35 @@ from dadmsd.kernel import link
 
 TURN = {Door.CONTROL: 64, Door.DATA: 256}  # messages a turn
 LINK_TURN = 256  # messages of the kernel a turn
-UMASK = 0o177  # sockets of mode 0600: this user alone
-UMASK_OF_A_SYSTEM_DAEMON = (
-    0o111  # mode 0666: its processes run as other users, prove who they are, and have to get as far as that; others are refused
-)
+MODE = 0o600  # of the sockets: this user alone
+MODE_OF_A_SYSTEM_DAEMON = 0o666  # its processes run as other users, prove who they are, and have to get as far as that; others are refused
 
 
 class Program:
     """The bus as a process."""
 
     def __init__(self, keeper_channel: "Channel[keeper.FromKeeper]", welcome: keeper.Welcome, *, ceiling: int) -> None:
-        roles = {0: "admin", os.geteuid(): "admin"}
-        bounds = Bounds(connections=2 * ceiling, queue=config.load(welcome.config).message_bus.max_queue_size)
-        self._bus = Bus(os.urandom(16), roles=roles, bounds=bounds, incarnation=welcome.incarnation, os_pid=os.getpid())
+        settings = config.load(welcome.config)
+        named = roles.resolve(settings, os.geteuid())
+        self._audit_file = AuditFile(Path(welcome.state_dir) / "logs")
+        for mistake in named.mistakes:
+            self._write_down(Audit(f"a role was given to nobody: {mistake}"))
+        bounds = Bounds(connections=2 * ceiling, queue=settings.message_bus.max_queue_size)
+        self._bus = Bus(
+            os.urandom(16), roles=named.users, groups=named.groups, bounds=bounds, incarnation=welcome.incarnation, os_pid=os.getpid()
+        )
         self._keeper = keeper_channel
         self._link: Channel[link.FromKernel] | None = None
         self._has_overflowed = False
         self._epoch = welcome.epoch
         self._is_stopping = False
         directory = Path(welcome.runtime_dir)
-        umask = UMASK if welcome.is_private or os.geteuid() != 0 else UMASK_OF_A_SYSTEM_DAEMON
+        mode = MODE if welcome.is_private or os.geteuid() != 0 else MODE_OF_A_SYSTEM_DAEMON
+        mode = int(settings.access.socket_mode, 8) if settings.access.socket_mode else mode
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=2)
         self._routers = (
-            Router(self._context, Door.CONTROL, directory / CONTROL_SOCKET, body_limit=CONTROL_BODY_LIMIT, ceiling=ceiling, umask=umask),
-            Router(self._context, Door.DATA, directory / DATA_SOCKET, body_limit=BODY_LIMIT, ceiling=ceiling, umask=umask),
+            Router(self._context, Door.CONTROL, directory / CONTROL_SOCKET, body_limit=CONTROL_BODY_LIMIT, ceiling=ceiling, mode=mode),
+            Router(self._context, Door.DATA, directory / DATA_SOCKET, body_limit=BODY_LIMIT, ceiling=ceiling, mode=mode),
         )
         self._wake, wake = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         signal.set_wakeup_fd(wake.detach(), warn_on_full_buffer=False)
@@ -113,7 +119,7 @@ class Program:
             if ready.get(router.socket):
                 self._serve(router)
             if ready.get(router.monitor) and (line := router.count()) is not None:
-                _write_line(line)
+                self._write_down(Audit(line))
         now = monotonic()
         for router in self._routers:
             router.execute(now)
@@ -150,7 +156,7 @@ class Program:
             elif type(effect) is ToKernel:
                 self._tell_kernel(effect.message)
             elif type(effect) is Audit:
-                _write_line(effect.text)
+                self._write_down(effect)
             else:
                 self._flush()  # a last word goes out before its connection does
                 if type(effect) is Cut:
@@ -182,11 +188,15 @@ class Program:
             elif type(effect) is ToKernel:
                 self._tell_kernel(effect.message)
             elif type(effect) is Audit:
-                _write_line(effect.text)
+                self._write_down(effect)
             elif type(effect) is Cut:
                 self._routers[effect.peer.door].cut(effect.peer.route, monotonic())
             elif type(effect) is Forget:
                 self._routers[effect.peer.door].forget(effect)
+
+    def _write_down(self, line: Audit) -> None:
+        self._audit_file.write(line)
+        _write_line(line.text)
 
     # kernel
 

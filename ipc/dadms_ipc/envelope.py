@@ -130,6 +130,7 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     address: str  # under which others reach this session
     role: str
+    doors: dict[str, int] = {}  # to who came over a network: door -> its port on the same host
 
 
 class Trouble(msgspec.Struct, frozen=True):

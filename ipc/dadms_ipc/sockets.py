@@ -1,10 +1,12 @@
 """A client's ZeroMQ sockets: one place for the options that the protocol leans on."""
 
+import os
 from pathlib import Path
 
 import zmq
 
 from dadms_ipc.envelope import BODY_LIMIT, Door
+from dadms_ipc.errors import RequestRefused
 from dadms_ipc.paths import CONTROL_SOCKET, DATA_SOCKET
 
 PATHS = {Door.CONTROL: CONTROL_SOCKET, Door.DATA: DATA_SOCKET}
@@ -32,5 +34,8 @@ def connect(context: zmq.Context[zmq.Socket[bytes]], directory: Path, door: Door
 
 
 def is_bound(directory: Path, door: Door) -> bool:
-    """Tell whether the door's socket exists; whether anybody listens is another question."""
-    return (directory / PATHS[door]).exists()
+    """Tell whether the door's socket exists; whether anybody listens is another question. Raises RequestRefused where nobody lets us look."""
+    try:
+        return (directory / PATHS[door]).exists()
+    except PermissionError as error:
+        raise RequestRefused(f"cannot reach a daemon on {directory}: its directory is closed to uid {os.geteuid()}") from error

@@ -1,18 +1,18 @@
 """Who is connected, and who may speak as whom.
 
 1. A connection says nothing but HELLO until it has a session. A client has one session over all its connections, known by its client id.
-2. Without a proof the user decides: a table gives uids their roles, and a uid that is not in it is refused.
+2. Without a proof the user or the key decides (access.py): who has no role is refused. A role that is taken back ends what it had let in.
 3. A process proves its incarnation with its secret. Until the kernel has sent its roster such a hello waits, and afterwards a moment: the kernel's word that
    the process lives travels another way, and nobody is refused for the bus's ignorance.
 4. A session belongs to whom it was opened by: a hello with its client id from another user or for another process is refused, and written down.
-5. A session without connections is kept for a while, so that a client that was cut finds its subscriptions and answers.
+5. A process speaks through a unix socket, never over a network: there its secret would be all that is asked of it.
+6. A session without connections is kept for a while, so that a client that was cut finds its subscriptions and answers.
 """
-
-from collections.abc import Mapping
 
 from dadms_ipc.codec import encode_body
 from dadms_ipc.envelope import REFUSED, VERSION, VIOLATION, WRONG_VERSION, Door, Header, Hello, Kind, Welcome
-from dadmsd.bus.core.events import Forget, Peer, Received
+from dadmsd.bus.core.access import Access, Standing
+from dadmsd.bus.core.events import Forget, Peer, Received, Who
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.roster import Roster
 from dadmsd.bus.core.state import Bounds, Connection, Session
@@ -25,12 +25,13 @@ GENERATED = b"\0"
 class Admission:
     """Connections and sessions."""
 
-    def __init__(self, outbox: Outbox, bounds: Bounds, roster: Roster, roles: Mapping[int, str], bus: bytes) -> None:
+    def __init__(self, outbox: Outbox, bounds: Bounds, roster: Roster, access: Access, bus: bytes, doors: dict[str, int]) -> None:
         self._outbox = outbox
         self._bounds = bounds
         self._roster = roster
-        self._roles = roles
+        self.access = access
         self._bus = bus
+        self._doors = doors  # for those who came over a network: door -> port
         self.connections: dict[Peer, Connection] = {}
         self.sessions: dict[bytes, Session] = {}
         self.parked: dict[Peer, Connection] = {}  # whose hello waits for its process to be enrolled
@@ -46,12 +47,13 @@ class Admission:
             if len(self.connections) >= self._bounds.connections:
                 self._turn_away(event, f"too many connections: {len(self.connections)}, at most {self._bounds.connections}", now)
                 return None
-            connection = self.connections[event.peer] = Connection(event.peer, event.uid, event.pid, now)
+            connection = self.connections[event.peer] = Connection(event.peer, event.who or Who(event.uid, event.pid), now)
         return connection
 
     def _turn_away(self, event: Received, reason: str, now: float) -> None:
         self._outbox.refuse(event.peer, b"", REFUSED, reason)
-        self._outbox.cut(event.peer, f"uid {event.uid} pid {event.pid}: {reason}", now)
+        who = event.who or Who(event.uid, event.pid)
+        self._outbox.cut(event.peer, f"{who}: {reason}", now, who)
         self._outbox.effects.append(Forget(event.peer))
 
     def hello(self, connection: Connection, header: Header, hello: Hello, now: float, *, is_last: bool = False) -> Session | None:
@@ -68,6 +70,11 @@ class Admission:
             )
             return None
         claims = bool(hello.pid or hello.incarnation or hello.secret)
+        if claims and connection.who.is_remote:
+            self._suspect(
+                connection, header, f"cannot speak as process {hello.pid}.{hello.incarnation}: a process does so on its own host", now
+            )
+            return None
         if claims and not self._roster.is_proven(hello.pid, hello.incarnation, hello.secret):
             if not is_last and not self._roster.lives(hello.pid, hello.incarnation):
                 connection.parked, connection.parked_since = (header, hello), now
@@ -80,9 +87,10 @@ class Admission:
                 now,
             )
             return None
-        role = "operate" if claims else self._roles.get(connection.uid)
-        if role is None:
-            self._suspect(connection, header, f"cannot speak with uid {connection.uid}: it has no role here", now)
+        standing = self._standing(connection.who, hello) if claims else self.access.standing(connection.who)
+        if standing is None:
+            name = f'key "{connection.who.key}"' if connection.who.is_remote else f"uid {connection.who.uid}"
+            self._suspect(connection, header, f"cannot speak with {name}: it has no role here", now)
             return None
         session = self.sessions.get(hello.client)
         if connection.session is not None and connection.session is not session:
@@ -92,26 +100,34 @@ class Admission:
             if len(self.sessions) >= self._bounds.sessions:
                 self._refuse(connection, header, REFUSED, f"too many sessions: {len(self.sessions)}, at most {self._bounds.sessions}")
                 return None
-            session = self._open(connection, hello, role)
-        elif (session.pid, session.incarnation) != (hello.pid, hello.incarnation) or (not claims and session.uid != connection.uid):
+            session = self._open(connection, hello, standing)
+        elif (session.pid, session.incarnation) != (hello.pid, hello.incarnation) or not self.is_owner(session, connection.who, standing):
             self._suspect(connection, header, "cannot speak in a session that somebody else opened", now)
             return None
         self._attach(session, connection)
-        welcome = Welcome(self._bus, VERSION, session.address, session.role)
+        doors = self._doors if connection.who.is_remote else {}
+        welcome = Welcome(self._bus, VERSION, session.address, session.role, doors)
         self._outbox.answer(connection.peer, Kind.WELCOME, "", header.id, encode_body(welcome), to=session.address)
         return session
 
-    def _open(self, connection: Connection, hello: Hello, role: str) -> Session:
+    def _standing(self, who: Who, hello: Hello) -> Standing:
+        """Give what a process that proved itself may do, as its own user."""
+        entry = self._roster.get(hello.pid)
+        return Standing("operate", entry.uid if entry is not None else who.uid)
+
+    def is_owner(self, session: Session, who: Who, standing: Standing) -> bool:
+        """Tell whether a session is of the same user, or of the same key with what it may do now."""
+        return (session.uid, session.role, session.who.key, session.who.public) == (standing.uid, standing.role, who.key, who.public)
+
+    def _open(self, connection: Connection, hello: Hello, standing: Standing) -> Session:
         if hello.pid:
-            entry = self._roster.get(hello.pid)
-            uid = entry.uid if entry is not None else connection.uid
             address, origin = str(hello.pid), f"process {hello.pid}.{hello.incarnation}"
         else:
-            uid, origin = connection.uid, f"uid {connection.uid} pid {connection.pid}"
+            origin = str(connection.who)
             address = f"client/{hello.client.hex()[:12]}"
             if address in self.by_address:
                 address = f"client/{hello.client.hex()}"
-        session = Session(hello.client, address, role, uid, origin, hello.pid, hello.incarnation)
+        session = Session(hello.client, address, standing.role, standing.uid, origin, hello.pid, hello.incarnation, who=connection.who)
         self.sessions[hello.client] = session
         self.by_address.setdefault(address, []).append(session)
         return session
@@ -130,7 +146,7 @@ class Admission:
 
     def _suspect(self, connection: Connection, header: Header, reason: str, now: float) -> None:
         self._outbox.counters.identity_refused += 1
-        self._outbox.audit(f"refused uid {connection.uid} pid {connection.pid}: {reason}", now)
+        self._outbox.record("refused", connection.who, str(connection.who), "HELLO", reason, now)
         self._refuse(connection, header, REFUSED, reason)
 
     def find(self, address: str) -> Session | None:

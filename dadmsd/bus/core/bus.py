@@ -25,6 +25,7 @@ from dadms_ipc.envelope import (
 )
 from dadms_ipc.errors import InternalError, PeerViolation
 from dadmsd.bus.core import inspection
+from dadmsd.bus.core.access import LEVELS, Access
 from dadmsd.bus.core.admission import Admission
 from dadmsd.bus.core.calls import Calls
 from dadmsd.bus.core.deliveries import CREDIT_LIMIT, Deliveries
@@ -32,6 +33,8 @@ from dadmsd.bus.core.events import (
     Body,
     Effect,
     Event,
+    Grant,
+    KeysChanged,
     LinkLost,
     LinkOpened,
     LinkReceived,
@@ -52,7 +55,6 @@ from dadmsd.kernel import link
 BATCH_BODY_LIMIT = 1024 * 1024  # bytes: four times what our own senders put into a batch
 PING_SLICE = 256  # connections that are looked at together
 
-LEVELS = {"observe": 0, "operate": 1, "admin": 2}
 ROLES = {
     Kind.CALL: "observe",  # the kernel decides about each request
     Kind.SUBSCRIBE: "observe",
@@ -78,6 +80,9 @@ class Bus:
         bus: bytes,  # 16 random bytes of this start
         *,
         roles: Mapping[int, str],  # uid -> role
+        groups: Mapping[int, str] | None = None,  # gid -> role
+        keys: Mapping[str, Grant] | None = None,  # the allow-list
+        doors: dict[str, int] | None = None,  # ports, for those who came over a network
         bounds: Bounds | None = None,
         incarnation: int = 0,
         os_pid: int = 0,
@@ -87,7 +92,8 @@ class Bus:
         self._hello = link.BusHello(incarnation, os_pid)
         self.outbox = Outbox()
         self.roster = Roster()
-        self.admission = Admission(self.outbox, self.bounds, self.roster, roles, bus)
+        self.access = Access(roles, groups or {}, keys or {})
+        self.admission = Admission(self.outbox, self.bounds, self.roster, self.access, bus, doors or {})
         self.deliveries = Deliveries(self.outbox, self.bounds)
         self.exchanges = Exchanges(self.outbox, self.bounds, self.deliveries, find=self.admission.find, may_come=self._may_come)
         self.publications = Publications(self.outbox, self.bounds, self.deliveries)
@@ -115,6 +121,8 @@ class Bus:
             self.calls.is_linked = False
         elif type(event) is Vanished:
             self._vanished(event, now)
+        elif type(event) is KeysChanged:
+            self._keys_changed(event.keys, now)
         else:
             self._tick(now)
         return self.outbox.drain()
@@ -122,9 +130,10 @@ class Bus:
     def next_deadline(self) -> float | None:
         """Give when ``Ticked`` has something to do."""
         soonest = None if self._soonest is None else max(self._soonest, self._swept + self.bounds.sweep_interval)
-        if soonest is None or self._next_ping is None:
-            return self._next_ping if soonest is None else soonest
-        return min(soonest, self._next_ping)
+        if soonest is None or (self._next_ping is not None and self._next_ping < soonest):
+            soonest = self._next_ping
+        due = self.outbox.auditor.due
+        return soonest if due is None or (soonest is not None and soonest < due) else due
 
     # what clients send
 
@@ -170,8 +179,9 @@ class Bus:
         connection.violations += 1
         self.outbox.refuse(connection.peer, header.id if header is not None else b"", VIOLATION, reason)
         if connection.violations >= self.bounds.violations:
-            who = connection.session.origin if connection.session is not None else f"uid {connection.uid} pid {connection.pid}"
-            self.outbox.cut(connection.peer, f"{who} sent {connection.violations} broken messages, the last one: {reason}", now)
+            origin = connection.session.origin if connection.session is not None else str(connection.who)
+            why = f"{origin} sent {connection.violations} broken messages, the last one: {reason}"
+            self.outbox.cut(connection.peer, why, now, connection.who)
             self.admission.drop(connection.peer, now)
             self._note(now + self.bounds.linger)
 
@@ -199,7 +209,7 @@ class Bus:
             raise PeerViolation("a message id is the client id of its session and a sequence of 8 bytes")
         if header.sender and header.sender != session.address and not header.sender.startswith(f"{session.address}/"):
             counters.identity_refused += 1
-            self.outbox.audit(f'refused {session.origin}: it spoke as "{header.sender}"', now)
+            self._refused(session, kind, f'it spoke as "{header.sender}"', now)
             self.outbox.refuse(peer, header.id, REFUSED, f'cannot speak as "{header.sender}": this session is "{session.address}"')
             return
         if kind == Kind.BYE:
@@ -208,7 +218,7 @@ class Bus:
                 self._end(session, now, "it said goodbye")
             return
         if LEVELS[session.role] < LEVELS[ROLES[Kind(kind)]]:
-            self.outbox.audit(f"refused {session.origin}: {Kind(kind).name} needs the role {ROLES[Kind(kind)]}", now)
+            self._refused(session, kind, f"{Kind(kind).name} needs the role {ROLES[Kind(kind)]}", now)
             self.outbox.refuse(
                 peer,
                 header.id,
@@ -247,7 +257,11 @@ class Bus:
             if reason is None:
                 self.outbox.answer(peer, Kind.ACK, OK, header.id, to=session.address)
         if reason is not None:
+            self._refused(session, kind, reason, now)
             self.outbox.refuse(peer, header.id, REFUSED, reason)
+
+    def _refused(self, session: Session, kind: int, reason: str, now: float) -> None:
+        self.outbox.record("refused", session.who, session.origin, Kind(kind).name, reason, now)
 
     def _call(self, session: Session, peer: Peer, header: Header, body: bytes, now: float) -> str | None:
         if header.to in KERNEL_SERVICES:
@@ -287,9 +301,35 @@ class Bus:
         if event.peer not in self.admission.connections:
             return
         if not event.is_gone:
-            self.outbox.cut(event.peer, "it does not read what it asked for", now)
+            self.outbox.cut(event.peer, "it does not read what it asked for", now, self.admission.connections[event.peer].who)
         self.admission.drop(event.peer, now)
         self._note(now + self.bounds.linger)
+
+    def _keys_changed(self, keys: Mapping[str, Grant], now: float) -> None:
+        """Cut whoever a key let in that is revoked, or that may do something else now."""
+        self.access.keys = keys
+        for connection in [one for one in self.admission.connections.values() if one.who.is_remote]:
+            standing, session = self.access.standing(connection.who), connection.session
+            if standing is None or (session is not None and not self.admission.is_owner(session, connection.who, standing)):
+                self._revoke(connection, standing is None, now)
+        for session in [one for one in self.admission.sessions.values() if one.who.is_remote and not one.routes]:
+            standing = self.access.standing(session.who)
+            if standing is None or not self.admission.is_owner(session, session.who, standing):
+                self._end(session, now, "its key was revoked")
+
+    def _revoke(self, connection: Connection, is_gone: bool, now: float) -> None:
+        if connection.is_over:
+            return  # with its session's other connection
+        reason = f'key "{connection.who.key}" ' + ("was revoked" if is_gone else "may do something else now")
+        session = connection.session
+        for peer in [connection.peer] if session is None else list(session.routes.values()):
+            if is_gone:
+                address = "" if session is None else session.address
+                self.outbox.transmit(peer, Header(VERSION, Kind.BYE, b"", "bus", address), encode_body({"message": reason}))
+            self.outbox.cut(peer, reason, now, connection.who)
+            self.admission.drop(peer, now)
+        if session is not None:
+            self._end(session, now, reason)
 
     def _may_come(self, address: str) -> bool:
         """Tell whether an address without a connection may have one soon: a process that lives, or any while the roster is unknown."""
@@ -306,7 +346,7 @@ class Bus:
             return
         self._epoch = event.epoch
         if isinstance(message, link.Reply):
-            self.calls.reply(message)
+            self.calls.reply(message, now)
         elif isinstance(message, link.Event):
             self.publications.tell(message, now)
         elif isinstance(message, link.Enrolled):
@@ -360,6 +400,7 @@ class Bus:
             self._sweep(now)
         if self._next_ping is not None and now >= self._next_ping:
             self._ping(now)
+        self.outbox.auditor.flush(now)
 
     def _sweep(self, now: float) -> None:
         self._swept, self._soonest = now, None
@@ -376,9 +417,7 @@ class Bus:
             if connection.session is not None or connection.parked is not None:
                 continue
             if connection.since + bounds.hello_timeout <= now:
-                self.outbox.cut(
-                    connection.peer, f"uid {connection.uid} pid {connection.pid} had no session after {bounds.hello_timeout:g} s", now
-                )
+                self.outbox.cut(connection.peer, f"{connection.who} had no session after {bounds.hello_timeout:g} s", now, connection.who)
                 self.admission.drop(connection.peer, now)
             else:
                 self._note(connection.since + bounds.hello_timeout)

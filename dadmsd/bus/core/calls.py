@@ -2,19 +2,39 @@
 
 1. A call stays pending until its reply or its deadline. Each fresh link gets every pending call again, in the order in which they came.
 2. The kernel knows a call by ``(client, sequence)``; a repeated one that is pending is not handed on twice over the same link.
-3. A body is embedded in a message to the kernel, so it must be exactly one msgpack value.
+3. What the kernel refused, and what only an admin may ask, is written down.
+4. A body is embedded in a message to the kernel, so it must be exactly one msgpack value.
 """
 
 from dataclasses import dataclass
 
 import msgspec
 
-from dadms_ipc.codec import is_one_value
-from dadms_ipc.envelope import Door, Header, Kind, split_id
+from dadms_ipc import requests
+from dadms_ipc.codec import is_one_value, trouble_of
+from dadms_ipc.envelope import OK, REFUSED, Door, Header, Kind, split_id
 from dadmsd.bus.core.events import ToKernel
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.state import Bounds, Session
 from dadmsd.kernel import link
+
+VERB_SHOWN = 40  # characters: a client may call its request anything
+ADMINISTRATIVE = frozenset(str(kind.__struct_config__.tag) for kind, role in requests.ROLE_NEEDED.items() if role == "admin")
+
+
+class _Verb(msgspec.Struct, gc=False):
+    verb: str = ""
+
+
+_verb = msgspec.msgpack.Decoder(_Verb)
+
+
+def verb_of(body: msgspec.Raw) -> str:
+    """Give what a request asks for; what is no request has no verb, and the kernel says so."""
+    try:
+        return _verb.decode(body).verb[:VERB_SHOWN]
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return ""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +84,7 @@ class Calls:
             self._outbox.counters.calls_repeated += 1
             self._outbox.effects.append(ToKernel(call.request))
 
-    def reply(self, message: link.Reply) -> None:
+    def reply(self, message: link.Reply, now: float) -> None:
         """Hand a reply to its client; without a connection it asks again when it is back."""
         identifier = message.client + message.sequence.to_bytes(8, "big") if 0 <= message.sequence < 2**64 else b""
         call = self.pending.pop(identifier, None)
@@ -73,10 +93,19 @@ class Calls:
             return
         call.session.calls -= 1
         self._outbox.counters.replies += 1
+        self._write_down(call, message, now)
         peer = call.session.routes.get(Door.CONTROL)
         if peer is not None:
             body = bytes(message.body)
             self._outbox.answer(peer, Kind.REPLY, message.status, identifier, body, sender="kernel", to=call.session.address)
+
+    def _write_down(self, call: Call, message: link.Reply, now: float) -> None:
+        session, verb = call.session, verb_of(call.request.body)
+        if message.status == REFUSED:
+            self._outbox.counters.requests_refused += 1
+            self._outbox.record("refused", session.who, session.origin, verb, trouble_of(bytes(message.body)), now)
+        elif verb in ADMINISTRATIVE:
+            self._outbox.record("did", session.who, session.origin, verb, "" if message.status == OK else message.status, now)
 
     def abandon(self, session: Session) -> None:
         """Drop the calls of a session that ended for good, and let the kernel do the same."""

@@ -1,6 +1,6 @@
 """What happens to the bus (past tense) and what it wants done (imperative): the whole surface between core and shell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from dadms_ipc.envelope import Door, Header
@@ -25,6 +25,36 @@ class Peer(NamedTuple):
     route: bytes
 
 
+class Who(NamedTuple):
+    """Who is at the other end of a connection: a process of this machine, or a key somewhere else."""
+
+    uid: int  # as the operating system told (-1: it did not, or a key)
+    pid: int
+    gids: tuple[int, ...] = ()
+    key: str = ""  # name of the key that the connection proved to have
+    public: str = ""  # its public half: a name may be given to another key later
+    address: str = ""  # where the connection comes from, over a network
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether it came over a network, where uids mean nothing."""
+        return bool(self.address or self.key)
+
+    def __str__(self) -> str:
+        return f'key "{self.key}" at {self.address}' if self.is_remote else f"uid {self.uid} pid {self.pid}"
+
+
+NOBODY = Who(-1, -1)
+
+
+class Grant(NamedTuple):
+    """An entry of the allow-list."""
+
+    public: str
+    role: str
+    uid: int  # the user whose processes it starts and owns
+
+
 # events
 
 
@@ -36,6 +66,7 @@ class Received(NamedTuple):
     pid: int
     frames: Sequence[Body]
     is_cut_short: bool = False  # it had more frames than any message has; the shell dropped the rest
+    who: Who | None = None  # None: uid and pid are all that there is to know
 
 
 class Vanished(NamedTuple):
@@ -64,11 +95,17 @@ class LinkLost(NamedTuple):
     """The channel to the kernel ended."""
 
 
+class KeysChanged(NamedTuple):
+    """The allow-list was read again."""
+
+    keys: Mapping[str, Grant]
+
+
 class Ticked(NamedTuple):
     """``next_deadline()`` has passed."""
 
 
-Event = Received | Vanished | LinkOpened | LinkRecovered | LinkReceived | LinkLost | Ticked
+Event = Received | Vanished | LinkOpened | LinkRecovered | LinkReceived | LinkLost | KeysChanged | Ticked
 
 # effects
 
@@ -101,9 +138,14 @@ class Forget(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """Write a line for whoever looks after the daemon."""
+    """Write a line for whoever looks after the daemon, and one for the audit."""
 
     text: str
+    verdict: str = "note"  # "refused", "did", "cut", "repeated"
+    who: Who | None = None
+    subject: str = ""  # whom it speaks for: "process 1001.1", or as `who` says
+    what: str = ""  # the request, by its name in the protocol
+    why: str = ""
 
 
 Effect = Transmit | ToKernel | Cut | Forget | Audit

@@ -2,11 +2,9 @@
 
 from dadms_ipc.codec import trouble
 from dadms_ipc.envelope import VERSION, Header, Kind
-from dadmsd.bus.core.events import Audit, Body, Cut, Effect, Peer, Transmit
+from dadmsd.bus.core.auditing import Auditor
+from dadmsd.bus.core.events import Audit, Body, Cut, Effect, Peer, Transmit, Who
 from dadmsd.bus.core.state import Counters
-
-AUDIT_BURST = 50  # lines a period: a flood of refusals must not become a flood of lines
-AUDIT_PERIOD = 10.0  # seconds
 
 
 class Outbox:
@@ -15,9 +13,10 @@ class Outbox:
     def __init__(self) -> None:
         self.effects: list[Effect] = []
         self.counters = Counters()
-        self._audit_since = float("-inf")
-        self._audits = 0
-        self._silenced = 0
+        self.auditor = Auditor(self._write)
+
+    def _write(self, line: Audit) -> None:
+        self.effects.append(line)
 
     def drain(self) -> list[Effect]:
         """Give what has gathered, and begin anew."""
@@ -40,21 +39,18 @@ class Outbox:
         self.counters.refused += 1
         self.answer(peer, Kind.REFUSE, status, correlation, trouble(reason))
 
-    def cut(self, peer: Peer, reason: str, now: float) -> None:
+    def cut(self, peer: Peer, reason: str, now: float, who: Who | None = None) -> None:
         """End a connection, and write it down."""
         self.counters.cut += 1
         self.effects.append(Cut(peer, reason))
-        self.audit(f"cut a connection: {reason}", now)
+        subject = "" if who is None else str(who)
+        self.record("cut", who, subject, "", reason, now, f"cut a connection: {reason}")
 
     def audit(self, text: str, now: float) -> None:
-        """Write a line, unless too many were written lately."""
-        if now - self._audit_since >= AUDIT_PERIOD:
-            if self._silenced:
-                self.effects.append(Audit(f"{self._silenced} lines like the last ones were left out"))
-            self._audit_since, self._audits, self._silenced = now, 0, 0
-        self._audits += 1
-        if self._audits > AUDIT_BURST:
-            self._silenced += 1
-            self.counters.audits_silenced += 1
-            return
-        self.effects.append(Audit(text))
+        """Write a line about nobody in particular, unless too many were written lately."""
+        self.record("note", None, "", "", text, now, text)
+
+    def record(self, verdict: str, who: Who | None, subject: str, what: str, why: str, now: float, text: str = "") -> None:
+        """Write a line about somebody; see auditing.py."""
+        self.auditor.record(verdict, who, subject, what, why, now, text)
+        self.counters.audits_silenced = self.auditor.silenced

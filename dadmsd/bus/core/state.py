@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from dadms_ipc.envelope import Door, Header, Hello
-from dadmsd.bus.core.events import Body, Peer
+from dadmsd.bus.core.events import NOBODY, Body, Peer, Who
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +46,7 @@ class Counters:
     replies: int = 0
     replies_late: int = 0  # for which nobody waited any more
     calls_expired: int = 0
+    requests_refused: int = 0  # by the kernel
     sends: int = 0
     requests: int = 0
     handled: int = 0  # answered "ok" by their receivers
@@ -92,6 +93,7 @@ class Session:
     holds: "dict[bytes, Exchange]" = field(default_factory=dict)  # delivered, not answered
     lost: int = 0  # publications dropped since it was last told
     purged: float = float("-inf")  # when its queue was last searched for what had expired
+    who: Who = NOBODY  # that opened it
 
 
 @dataclass(slots=True, eq=False)
@@ -99,8 +101,7 @@ class Connection:
     """A connection that has sent something."""
 
     peer: Peer
-    uid: int
-    pid: int
+    who: Who
     since: float
     session: Session | None = None
     violations: int = 0

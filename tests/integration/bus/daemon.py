@@ -156,10 +156,11 @@ class SmallKernel:
 class Daemon:
     """A bus process, its keeper, and a small kernel; everything is gone at the end."""
 
-    def __init__(self, *, kernel: SmallKernel | None = None, files: int | None = None) -> None:
+    def __init__(self, *, kernel: SmallKernel | None = None, files: int | None = None, config: Path | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="dadms-bus-"))
         self.kernel = kernel or SmallKernel()
         self.files = files  # RLIMIT_NOFILE of the bus
+        self.config = None if config is None else str(config)
         self.log = (self.directory / "log").open("wb+")
         self.bus: subprocess.Popen[bytes] | None = None
         self._keeper: channel.Channel[keeper.FromKernel] | None = None
@@ -178,7 +179,7 @@ class Daemon:
         self._keeper = channel.Channel(ours, keeper.FromKernel, epoch=self.kernel.epoch)
         self.starts += 1
         directory = str(self.directory)
-        self._keeper.send(keeper.Welcome(self.kernel.epoch, "boot", directory, directory, None, True))
+        self._keeper.send(keeper.Welcome(self.kernel.epoch, "boot", directory, directory, self.config, True))
         if linked:
             self.link()
 

@@ -11,6 +11,7 @@ from dadmsd.bus.core.events import (
     Effect,
     Event,
     Forget,
+    Grant,
     LinkLost,
     LinkOpened,
     LinkReceived,
@@ -19,6 +20,7 @@ from dadmsd.bus.core.events import (
     Ticked,
     ToKernel,
     Transmit,
+    Who,
     content,
 )
 from dadmsd.bus.core.state import Bounds
@@ -38,10 +40,11 @@ class Guest:
         self.sequence = number * 1000
         self.is_cut = False
         self.pings = 0
+        self.who: Who | None = None  # instead of the uid alone
 
     def frames(self, *frames: bytes, is_cut_short: bool = False) -> None:
         """Send frames as they are."""
-        self.room.do(Received(self.peer, self.uid, 4242, list(frames), is_cut_short))
+        self.room.do(Received(self.peer, self.uid, 4242, list(frames), is_cut_short, self.who))
 
     def say(self, kind: int, body: bytes = b"", **fields: object) -> bytes:
         """Send an envelope; gives its id."""
@@ -81,12 +84,21 @@ class Guest:
 class Room:
     """The core with everything around it."""
 
-    def __init__(self, *, has_roster: bool = True, **bounds: object) -> None:
-        self.bus = Bus(BUS, roles=ROLES, bounds=Bounds(**bounds), incarnation=3, os_pid=77)  # type: ignore[arg-type]  # a test's own bounds
+    def __init__(
+        self,
+        *,
+        has_roster: bool = True,
+        groups: dict[int, str] | None = None,
+        keys: dict[str, Grant] | None = None,
+        doors: dict[str, int] | None = None,
+        **bounds: object,
+    ) -> None:
+        self.bus = Bus(BUS, roles=ROLES, groups=groups, keys=keys, doors=doors, bounds=Bounds(**bounds), incarnation=3, os_pid=77)  # type: ignore[arg-type]  # a test's own bounds
         self.now = 1000.0
         self.guests: dict[Peer, Guest] = {}
         self.asked: list[link.FromBus] = []
         self.audits: list[str] = []
+        self.lines: list[Audit] = []
         self.forgotten: list[Peer] = []
         if has_roster:
             self.attach_kernel()
@@ -160,8 +172,9 @@ class Room:
                     self.guests[peer].is_cut = True
                 case Forget(peer):
                     self.forgotten.append(peer)
-                case Audit(text):
-                    self.audits.append(text)
+                case Audit():
+                    self.audits.append(effect.text)
+                    self.lines.append(effect)
         return effects
 
     def counter(self, name: str) -> int:

@@ -18,9 +18,9 @@ from dadms_ipc.envelope import (
     Welcome,
     message_id,
 )
-from dadmsd.bus.core.events import Peer, Received, Vanished
+from dadmsd.bus.core.events import Grant, KeysChanged, Peer, Received, Vanished, Who
 from dadmsd.kernel import link
-from tests.unit.bus.room import BUS, Room
+from tests.unit.bus.room import BUS, Guest, Room
 
 
 def test_a_new_connection_is_invited() -> None:
@@ -359,17 +359,32 @@ def test_connections_are_looked_at_from_time_to_time() -> None:
     assert room.bus.next_deadline() is None
 
 
-def test_audit_lines_are_bounded() -> None:
-    """A flood of refusals is summed up."""
+def test_audit_lines_are_bounded_for_each_origin() -> None:
+    """A flood of refusals is summed up at its period's end, and hides nobody else's."""
     room = Room()
     room.enroll(1001)
     for _ in range(60):
         room.guest().hello(Identity(1001, 1, b"guess"))
-    assert len(room.audits) == 50
-    room.pass_time(11)
-    room.guest().hello(Identity(1001, 1, b"guess"))
-    assert room.audits[50] == "10 lines like the last ones were left out"
-    assert room.counter("audits_silenced") >= 10
+    assert len(room.audits) == 20
+    room.guest(uid=7).hello()
+    assert room.audits[20] == "refused uid 7 pid 4242: cannot speak with uid 7: it has no role here"
+    room.pass_time(9)
+    assert len(room.audits) == 21
+    room.pass_time(1)
+    assert room.audits[21].startswith("40 lines about uid 1000 pid 4242 were left out, the last: cannot speak as process 1001.1")
+    assert room.counter("audits_silenced") >= 40
+
+
+def test_origins_beyond_a_bound_share_their_lines() -> None:
+    """Whoever forks for each refusal does not get a burst each."""
+    room = Room()
+    for pid in range(300):
+        guest = room.guest(uid=7)
+        guest.who = Who(7, pid)
+        guest.hello()
+    assert len(room.audits) == 256 + 20
+    room.pass_time(20)
+    assert room.audits[-1].startswith("24 lines about many others were left out")
 
 
 @pytest.mark.parametrize(
@@ -422,3 +437,121 @@ def test_refused_is_not_a_violation() -> None:
         guest.say(Kind.SEND, to="nobody", topic="t")
     assert {header.topic for header, _ in guest.take()} == {REFUSED}
     assert not guest.is_cut
+
+
+def test_a_group_gives_its_role_and_the_strongest_one_counts() -> None:
+    """Of all groups that the system says a process has."""
+    room = Room(groups={50: "observe", 60: "operate"})
+    for uid, gids, role in ((7, (50,), "observe"), (7, (1, 50, 60), "operate"), (1002, (60,), "operate"), (1000, (50,), "admin")):
+        guest = room.guest(uid=uid)
+        guest.who = Who(uid, 1, gids)
+        assert decode_body(guest.hello().only()[1], Welcome).role == role
+    guest = room.guest(uid=7)
+    guest.who = Who(7, 1, (1, 2))
+    assert guest.hello().reason() == "cannot speak with uid 7: it has no role here"
+
+
+KEYS = {"laptop": Grant("P" * 40, "operate", 1000), "wall": Grant("Q" * 40, "observe", 65534)}
+LAPTOP, WALL = Who(-1, -1, (), "laptop", "P" * 40, "10.0.0.5"), Who(-1, -1, (), "wall", "Q" * 40, "10.0.0.6")
+
+
+def from_afar(room: Room, who: Who, door: Door = Door.CONTROL) -> Guest:
+    """Let a key connect."""
+    guest = room.guest(door, uid=-1)
+    guest.who = who
+    return guest
+
+
+def test_a_key_has_the_role_and_the_user_of_its_entry() -> None:
+    """And is told where the other door is; who it is travels with each request."""
+    room = Room(keys=KEYS, doors={"data": 3018})
+    guest = from_afar(room, LAPTOP).hello()
+    welcome = decode_body(guest.only()[1], Welcome)
+    assert (welcome.role, welcome.doors) == ("operate", {"data": 3018})
+    guest.say(Kind.CALL, b"\x80")
+    (request,) = room.asked
+    assert isinstance(request, link.Request)
+    assert (request.uid, request.role, request.origin) == (1000, "operate", 'key "laptop" at 10.0.0.5')
+    assert decode_body(room.guest().hello().only()[1], Welcome).doors == {}
+
+
+@pytest.mark.parametrize("who", [LAPTOP._replace(key="stolen"), LAPTOP._replace(public="Z" * 40), LAPTOP._replace(key="")])
+def test_a_key_that_is_not_on_the_list_has_no_role(who: Who) -> None:
+    """Nor has another key by the name of one that is."""
+    room = Room(keys=KEYS)
+    assert "it has no role here" in from_afar(room, who).hello().reason()
+    assert len(room.audits) == 1
+
+
+def test_a_process_does_not_speak_over_a_network() -> None:
+    """Its secret would be all that is asked of it."""
+    room = Room(keys=KEYS)
+    identity = room.enroll(1001)
+    assert "a process does so on its own host" in from_afar(room, LAPTOP).hello(identity).reason()
+
+
+def test_a_key_does_not_enter_another_keys_session() -> None:
+    """Nor that of a user of this machine, whose uid its entry may have."""
+    room = Room(keys=KEYS)
+    local = room.member(uid=1000)
+    owner = from_afar(room, LAPTOP).hello()
+    for client, who in ((owner.client, WALL), (local.client, LAPTOP)):
+        thief = room.guest(client=client, uid=-1)
+        thief.who = who
+        assert thief.hello().reason() == "cannot speak in a session that somebody else opened"
+
+
+def test_a_revoked_key_is_cut_at_once() -> None:
+    """Over both doors, with the reason, and its session ends; the others stay."""
+    room = Room(keys=KEYS)
+    control, other = from_afar(room, LAPTOP).hello(), from_afar(room, WALL).hello()
+    data = from_afar(room, LAPTOP, Door.DATA)
+    data.client = control.client
+    data.hello()
+    silent = from_afar(room, LAPTOP)
+    silent.frames(b"")
+    for guest in (control, data, silent, other):
+        guest.take()
+    room.do(KeysChanged({"wall": KEYS["wall"]}))
+    for guest in (control, data, silent):
+        assert guest.is_cut
+        assert guest.only()[0].kind == Kind.BYE
+    assert not other.is_cut
+    assert len(room.bus.admission.sessions) == 1
+    assert room.audits[0] == 'cut a connection: key "laptop" was revoked'
+    again = from_afar(room, LAPTOP)
+    assert again.hello().reason() == 'cannot speak with key "laptop": it has no role here'
+
+
+def test_a_revoked_key_without_a_connection_loses_its_session() -> None:
+    """It would find its subscriptions and answers otherwise."""
+    room = Room(keys=KEYS)
+    guest = from_afar(room, LAPTOP).hello()
+    room.do(Vanished(guest.peer, is_gone=True))
+    room.do(KeysChanged({}))
+    assert room.bus.admission.sessions == {}
+
+
+def test_a_key_whose_role_changed_comes_back_with_the_new_one() -> None:
+    """Its connection is cut without a word: its client connects again."""
+    room = Room(keys=KEYS)
+    guest = from_afar(room, LAPTOP).hello()
+    guest.take()
+    room.do(KeysChanged({"laptop": Grant("P" * 40, "observe", 1000)}))
+    assert guest.is_cut
+    assert guest.heard == []
+    again = from_afar(room, LAPTOP)
+    again.client = guest.client
+    assert decode_body(again.hello().only()[1], Welcome).role == "observe"
+
+
+def test_every_refused_message_is_written_down_with_who_what_and_why() -> None:
+    """Whatever the reason."""
+    room = Room()
+    guest = room.member(uid=1001)
+    guest.say(Kind.SEND, to="nobody", topic="t")
+    guest.say(Kind.PUBLISH, topic="events/x")
+    assert [(one.verdict, one.who, one.subject, one.what, one.why) for one in room.lines] == [
+        ("refused", Who(1001, 4242), "uid 1001 pid 4242", "SEND", 'cannot reach "nobody": nobody of that address is connected'),
+        ("refused", Who(1001, 4242), "uid 1001 pid 4242", "PUBLISH", 'cannot publish to "events/x": "events" is the daemon\'s own'),
+    ]

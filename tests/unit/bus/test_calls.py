@@ -184,3 +184,22 @@ def test_a_process_that_ends_takes_its_calls_along() -> None:
     process.say(Kind.CALL, ASKED)
     room.hear(link.Discharged(1001, 1))
     assert room.bus.calls.pending == {}
+
+
+def test_what_the_kernel_refused_and_what_only_an_admin_may_ask_is_written_down() -> None:
+    """By the name of the request; what was granted to anybody is not."""
+    room = Room()
+    guest = room.member(door=Door.CONTROL)
+    for body, status, reply in (
+        ({"verb": "kill", "pid": 1}, "refused", {"message": "no process 1"}),
+        ({"verb": "status"}, "ok", {}),
+        ({"verb": "shutdown"}, "ok", {}),
+        ({"verb": 5}, "refused", {"message": "no request"}),
+    ):
+        guest.say(Kind.CALL, encode_body(body))
+        room.hear(link.Reply(guest.client, guest.sequence, status, msgspec.Raw(encode_body(reply))))
+    assert [(one.verdict, one.subject, one.what, one.why) for one in room.lines] == [
+        ("refused", "uid 1000 pid 4242", "kill", "no process 1"),
+        ("did", "uid 1000 pid 4242", "shutdown", ""),
+        ("refused", "uid 1000 pid 4242", "", "no request"),
+    ]

@@ -8,7 +8,8 @@ import pytest
 from dadms_ipc import envelope
 from dadms_ipc.codec import decode_batch, decode_header
 from dadms_ipc.envelope import Door, Kind
-from dadmsd.bus.core.bus import LEVELS, ROLES
+from dadmsd.bus.core.access import LEVELS
+from dadmsd.bus.core.bus import ROLES
 from dadmsd.bus.core.state import Bounds
 from tests.unit.bus import examples as link_examples
 from tests.unit.ipc import examples as protocol_examples
