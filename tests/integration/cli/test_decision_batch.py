@@ -300,7 +300,8 @@ def test_a_server_that_dies_under_a_batch_is_a_delay(
     output, errors = rest_of(process)
     assert process.wait(30) == 0, errors
     assert output.splitlines() == [f"{n},{n + 4000},," for n in range(1, 2000)]
-    [found] = json.loads(ctl(*where, "ps", "-a", "--json").stdout)
+    [listed] = json.loads(ctl(*where, "ps", "-a", "--json").stdout)
+    found = json.loads(ctl(*where, "status", str(listed["pid"]), "--json").stdout)
     assert (found["status"], found["outcome"]["rows"], found["outcome"]["failed"]) == ("completed", 2000, 0)
 
 
