@@ -9,13 +9,16 @@
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dadms_ipc.errors import ChannelClosed, DadmsError, RequestRefused
 from dadms_ipc.port import Gate
 from dadms_orchestrators.sdk import loading
 from dadms_orchestrators.sdk.process import Process
+
+if TYPE_CHECKING:
+    from dadms_orchestrators.entries import Declared  # which needs Thread of this module
 
 EXIT_DONE = 0
 EXIT_FAILED = 1  # the main broke, which is our bug or the orchestrator's
@@ -44,8 +47,8 @@ Entry = Callable[[Any, Thread], object]
 class Orchestrator:
     """The object that a zygote finds under ``module:attribute``.
 
-    ``run(process)`` is the orchestrator itself: it becomes ready, submits threads, gives an outcome and returns. ``takes_handlers`` tells whether its tasks
-    are functions of a handlers module.
+    ``run(process)`` is the orchestrator itself: it becomes ready, submits threads, gives an outcome and returns. ``entries`` are ``@thread`` functions
+    (entries.py), or functions by name. ``takes_handlers`` tells whether its tasks are functions of a handlers module.
     """
 
     def __init__(
@@ -54,12 +57,12 @@ class Orchestrator:
         name: str,
         version: str,
         run: Callable[[Process], None],
-        entries: Mapping[str, Entry],
+        entries: Mapping[str, Entry] | Iterable["Declared"],
         takes_handlers: bool = False,
     ) -> None:
         self.name = name
         self.version = version
-        self.entries = dict(entries)
+        self.entries: dict[str, Entry] = dict(entries) if isinstance(entries, Mapping) else {entry.name: entry for entry in entries}
         self._run = run
         self._takes_handlers = takes_handlers
 
