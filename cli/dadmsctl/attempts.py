@@ -28,7 +28,7 @@ class Several:
     """Attempts one thing after the other; each failure is a line at once, and the first one's code is that of the command."""
 
     def __init__(self) -> None:
-        self._code = Exit.DONE
+        self._code: int = Exit.DONE
 
     @contextmanager
     def attempt(self, what: str) -> Iterator[None]:
@@ -42,6 +42,11 @@ class Several:
             click.echo(printable(f"dadmsctl: {' '.join(str(error).split())}"), err=True)
             self._code = self._code or code_of(error)
 
-    def finish(self, code: Exit = Exit.DONE) -> None:
+    def fail(self, sentence: str, code: Exit) -> None:
+        """Say what became of one of them, and go on."""
+        click.echo(printable(f"dadmsctl: {sentence}"), err=True)
+        self._code = self._code or code
+
+    def finish(self, code: int = Exit.DONE) -> None:
         """End the command with the code of the first failure, else with ``code``."""
         raise Finished(self._code or code)

@@ -37,6 +37,6 @@ def code_of(error: DadmsError) -> Exit:
 class Finished(Exception):
     """A command has said what there is to say, and ends with this code."""
 
-    def __init__(self, code: Exit) -> None:
+    def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code

@@ -1,5 +1,6 @@
 """One process or the daemon on a screen: names on the left, values on the right."""
 
+import shlex
 import time
 from collections.abc import Iterable
 
@@ -8,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dadms_ipc.requests import DaemonInfo, ProcessInfo
-from dadmsctl.quantities import ago_text, bytes_text
+from dadmsctl.quantities import ago_text, bytes_text, seconds_text
 from dadmsctl.terminal import printable, table
 from dadmsctl.values import view
 
@@ -30,16 +31,25 @@ def of_process(process: ProcessInfo) -> RenderableType:
     pairs = [
         ("process", f"{process.pid} (incarnation {process.incarnation})"),
         ("name", process.name),
+        ("kind", process.kind if process.kind != "orchestrator" else ""),
         ("orchestrator", process.orchestrator),
+        ("command", shlex.join(process.command)),
         ("status", process.status),
         ("cause", process.cause),
         ("reason", process.reason),
+        ("desired", process.desired if process.desired != "up" else ""),
+        (
+            "starts again",
+            f"in {seconds_text(process.starts_at - time.time())}, after {process.failures} in a row" if process.starts_at else "",
+        ),
+        ("exit code", "" if process.exit_code is None else str(process.exit_code)),
         ("OS pid", str(process.os_pid or "")),
+        ("belongs to", str(process.parent or "")),
         ("user", f"uid {process.uid}"),
         ("group", process.group),
         ("lived" if process.ended_at else "age", ago_text(process.created_at, until)),
         ("ended", f"{ago_text(process.ended_at)} ago" if process.ended_at else ""),
-        ("ready after", ago_text(process.created_at, process.ready_at) if process.ready_at else ""),
+        ("ready after", ago_text(process.begun_at or process.created_at, process.ready_at) if process.ready_at else ""),
         (
             "memory",
             f"{bytes_text(process.memory)} now, {bytes_text(process.memory_peak)} at most" if process.memory_peak or process.memory else "",

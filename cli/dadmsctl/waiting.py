@@ -16,19 +16,28 @@ if TYPE_CHECKING:
 
 PARKED = 30.0  # seconds that one Wait stays with the daemon: well under its limit of 60
 
-ENDED = {"completed": Exit.DONE, "failed": Exit.FAILED, "killed": Exit.FAILED}
+ENDED = {"completed": Exit.DONE, "failed": Exit.FAILED, "killed": Exit.FAILED, "stopped": Exit.FAILED}
 
 
 def await_end(client: "Client", pid: int, *, until: str = "ended", timeout: float | None = None) -> ProcessInfo:
-    """Give the process once it is ``until`` ("ready" or "ended"); raises DeadlinePassed after ``timeout`` seconds (None: never)."""
+    """Give the process once it is ``until`` ("started", "ready" or "ended"; the first two have come also where it waits to be started again); raises DeadlinePassed after ``timeout`` seconds (None: never)."""
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         left = PARKED if deadline is None else min(PARKED, max(0.0, deadline - time.monotonic()))
         found: ProcessInfo = client.call(Wait(pid, until=until, timeout=left))
-        if found.status in ENDED or (until == "ready" and found.status == "running"):
+        if has_come(found, until):
             return found
         if deadline is not None and time.monotonic() >= deadline:
             raise DeadlinePassed(f'cannot wait longer for "{found.name}" ({pid}): it is still {found.status}')
+
+
+def has_come(process: ProcessInfo, until: str) -> bool:
+    """Tell whether a process is as it is waited for."""
+    if process.status in ENDED:
+        return True
+    if until == "ended" or process.status == "stopping":
+        return False
+    return bool(process.starts_at) or process.status == "running" or (until == "started" and bool(process.started_at))
 
 
 def exit_of(process: ProcessInfo) -> Exit:

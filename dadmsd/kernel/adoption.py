@@ -28,7 +28,7 @@ from dadmsd.zygote import messages as zygote
 
 OUTLIVED_SECONDS = 1.0  # that those of an earlier daemon have to be gone once they were sent SIGKILL
 
-HELLO: dict[str, Any] = {"zygote": zygote.Hello(), "main": port.Hello(), "worker": worker.Hello()}
+HELLO: dict[str, Any] = {"zygote": zygote.Hello(), "main": port.Hello(), "worker": worker.Hello(), "command": zygote.Hello()}
 
 
 def end_outlived(rows: Iterable[Record]) -> None:
@@ -54,7 +54,7 @@ def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]
             hands.base = Port("base", "zygote", "", adopt(fds[0]), epoch=epoch)
         elif kind == "port" and what in state.children:
             child = state.children[what]
-            hands.ports[what] = Port(what, child.role, child.parent, adopt(fds[0]), epoch=epoch)
+            hands.ports[what] = Port(what, child.wire_role, child.parent, adopt(fds[0]), epoch=epoch)
         elif kind == "page" and what in state.children:
             pages[what] = fds[0]
         elif kind == "log" and len(fds) == 2 and _log_is_wanted(state, what):

@@ -99,14 +99,20 @@ class Confinement:
         """Begin to end everything in the group of a process."""
         self.backend.kill(str(pid))
 
+    def signal(self, pid: int, number: int, besides: int) -> None:
+        """Send a signal to everything in the group of a process but one."""
+        self.backend.signal(str(pid), number, besides)
+
     def leave(self, child: Child) -> bool:
         """Remove the leaf of a child that ended; False while something that it left behind lives there."""
         return self.backend.remove(group_of(child))
 
-    def clear(self, pid: int) -> bool:
+    def clear(self, pid: int, *, may_kill: bool = True) -> bool:
         """End what is left of a process and remove its group; False while it is not gone: ask again."""
         group = str(pid)
         if not self.backend.is_empty(group):
+            if not may_kill:
+                return False
             self.backend.kill(group)
         if not self.backend.remove(group):
             return False

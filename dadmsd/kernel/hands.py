@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import pwd
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,14 @@ class Hands:
         self.orphans: dict[str, int] = {}  # child -> OS pid of those whose exit the keeper holds
         self.found: list[events.Event] = []  # for the next turn
         self.retries: dict[int, tuple[float, float]] = {}  # process whose group is to be cleared -> (when, pause)
+        self.patience: dict[int, float] = {}  # process -> monotonic seconds: until then what is left of it is not killed
         self._leaves: list[str] = []  # of ended children, that could not be removed yet
         self._perform: dict[type[Any], Callable[[Any], None]] = {
             effects.Fork: self._fork,
             effects.OpenGate: self._open_gate,
             effects.Signal: self._signal,
             effects.KillGroup: self._kill_group,
+            effects.SignalGroup: self._signal_group,
             effects.Bury: self._bury,
             effects.ClearGroup: self._clear_group,
             effects.Tell: self._tell,
@@ -156,7 +159,7 @@ class Hands:
 
     def verified(self, event: events.Event) -> events.Event:
         """Read back, of a child that says it is ready, the limits that it had to set on itself; without them it is ended."""
-        if not isinstance(event, events.MainReady | events.WorkerReady):
+        if not isinstance(event, events.MainReady | events.WorkerReady | events.Executed):
             return event
         held = self.ports.get(event.name)
         child = self._state.children.get(event.name)
@@ -194,6 +197,8 @@ class Hands:
                 directory=directory,
                 rlimits=confined.left,
             )
+        if child.is_command:
+            return self._command_gate(child, process, confined, directory)
         forker = self._state.children.get(child.parent)
         return port.Gate(
             pid=process.pid,
@@ -209,8 +214,26 @@ class Hands:
             topics=forker.topics if forker is not None else [],
         )
 
-    def _environment(self, user: str, uid: int, process: Process | None) -> dict[str, str]:
-        """Make the environment of a zygote: minimal, or that of the user who runs a private daemon."""
+    def _command_gate(self, child: Child, process: Process, confined: Confined, directory: str) -> zygote.CommandGate:
+        """Make the gate of a service or tool."""
+        spec = process.spec
+        user, gid, groups = _user(child.uid)
+        told = {"DADMS_PID": str(process.pid), "DADMS_INCARNATION": str(child.incarnation), "DADMS_RUNTIME_DIR": self._settings.runtime_dir}
+        return zygote.CommandGate(
+            argv=spec.command,
+            environment={**self._environment(user, child.uid, process, quiet=False), **told},
+            directory=spec.directory or directory,
+            umask=spec.umask,
+            uid=child.uid,
+            gid=gid if spec.gid is None else spec.gid,
+            groups=groups if spec.gid is None else sorted({*groups, spec.gid}),
+            rlimits=confined.left,
+            niceness=spec.nice,
+            no_new_privileges=spec.no_new_privileges,
+        )
+
+    def _environment(self, user: str, uid: int, process: Process | None, *, quiet: bool = True) -> dict[str, str]:
+        """Make the environment of a zygote or a command: minimal, or that of the user who runs a private daemon."""
         if self._settings.is_private:
             base = {name: value for name, value in os.environ.items() if not name.startswith("DADMS_")}
         else:
@@ -219,7 +242,7 @@ class Hands:
                 home = pwd.getpwuid(uid).pw_dir
             base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "USER": user, "LOGNAME": user}
         extra = process.spec.environment if process is not None else {}
-        return {**QUIET_LIBRARIES, **base, **extra}
+        return {**(QUIET_LIBRARIES if quiet else {}), **base, **extra}
 
     def _directory(self, process: Process) -> str:
         """Make the working directory of a process, its user's alone."""
@@ -245,6 +268,11 @@ class Hands:
     def _kill_group(self, effect: effects.KillGroup) -> None:
         with contextlib.suppress(HostFailure):
             self.confinement.kill(effect.pid)
+
+    def _signal_group(self, effect: effects.SignalGroup) -> None:
+        child = self._state.children.get(effect.besides)
+        with contextlib.suppress(HostFailure):
+            self.confinement.signal(effect.pid, effect.signal, child.os_pid if child is not None else 0)
 
     def _bury(self, effect: effects.Bury) -> None:
         """Acknowledge an exit and let go of what was kept for it."""
@@ -296,24 +324,29 @@ class Hands:
     # groups
 
     def _clear_group(self, effect: effects.ClearGroup) -> None:
-        self._try_to_clear(effect.pid, RETRY_SECONDS)
+        process = self._state.processes.get(effect.pid)
+        if process is not None and effect.incarnation in (0, process.incarnation):
+            self.patience[effect.pid] = effect.patience
+            self._try_to_clear(effect.pid, RETRY_SECONDS)
 
     def _try_to_clear(self, pid: int, pause: float) -> None:
         process = self._state.processes[pid]
         usage = self.confinement.usage(pid)
+        now = time.monotonic()
         try:
-            is_gone = self.confinement.clear(pid)
+            is_gone = self.confinement.clear(pid, may_kill=now >= self.patience.get(pid, 0.0))
         except HostFailure:
             is_gone = False
         if not is_gone:
-            self.retries[pid] = (self._state.now + pause, min(RETRY_MOST, pause * 2))
+            self.retries[pid] = (now + pause, min(RETRY_MOST, pause * 2))
             return
         self.retries.pop(pid, None)
+        self.patience.pop(pid, None)
         with contextlib.suppress(OSError):  # what it left in its working directory stays; an empty one goes
             Path(self._settings.state_dir, "work", str(pid)).rmdir()
         self._close_log(f"{pid}.{process.incarnation}")
         peak, cpu = (usage.memory_peak, usage.cpu_seconds) if usage is not None else (0, 0.0)
-        self.found.append(events.GroupGone(pid, peak, cpu))
+        self.found.append(events.GroupGone(pid, peak, cpu, process.incarnation))
 
     def next_retry(self) -> float | None:
         """Give the monotonic time at which a group is to be looked at again."""

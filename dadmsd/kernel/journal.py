@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 
 from dadms_ipc.errors import HostFailure
-from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Process, Record, Results
+from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Life, Process, Record, Results
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: table "life"
 
 _TABLES: dict[str, tuple[type[Record], str]] = {
     "counters": (Counters, "id INTEGER PRIMARY KEY"),
@@ -31,6 +31,7 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
     "results": (Results, "pid INTEGER, incarnation INTEGER, first_sequence INTEGER"),
     "answered": (Answered, "client BLOB, sequence INTEGER"),
     "event": (EventRow, "number INTEGER PRIMARY KEY"),
+    "life": (Life, "pid INTEGER, incarnation INTEGER"),
 }
 # Primary codes (sqlite.org/rescode.html) that no other start of the kernel will not meet again; SQLITE_ERROR is a table or a column that is not there.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
@@ -87,6 +88,8 @@ class Journal:
                 raise HostFailure(f'cannot read the journal "{path}": its schema is version {version}, this kernel knows {SCHEMA_VERSION}')
             if version == 0:
                 self._make()
+            elif version < SCHEMA_VERSION:
+                self._migrate()
             meta = self._connection.execute("SELECT boot_id, daemon, instance_key FROM meta").fetchone()
             if meta is None:
                 raise HostFailure(f'cannot open the journal "{path}": it does not say whose it is{_WAY_OUT}')
@@ -103,6 +106,15 @@ class Journal:
         self._connection.execute(_META)
         self._connection.execute("INSERT INTO meta VALUES ('', '', ?)", (secrets.token_bytes(32),))
         for table in _TABLES:
+            self._connection.execute(_create(table))
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._connection.execute("COMMIT")
+
+    def _migrate(self) -> None:
+        """Make what an older kernel did not have; its rows stay as they are, since new fields have defaults."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        known = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for table in _TABLES.keys() - known:
             self._connection.execute(_create(table))
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")

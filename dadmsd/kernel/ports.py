@@ -23,7 +23,12 @@ FRAMES_A_TURN = 256  # of one port, so that one child cannot keep the others wai
 
 FRAMES_AT_ITS_END = 100_000  # more than a socket holds; a process that the child left behind may still be writing
 
-RECEIVES: dict[str, Any] = {"zygote": zygote.FromZygote, "main": port.FromProcess, "worker": worker.FromWorker}
+RECEIVES: dict[str, Any] = {
+    "zygote": zygote.FromZygote,
+    "main": port.FromProcess,
+    "worker": worker.FromWorker,
+    "command": zygote.GateFailed,
+}
 
 
 class Port:
@@ -39,6 +44,7 @@ class Port:
         self.page_fd = -1
         self.left: list[zygote.Rlimit] = []  # limits that the child sets on itself, to be read back once it is ready
         self.is_closed = False  # its end was read; the exit follows by another way
+        self.has_failed = False  # it said that it cannot be what its gate told it to
         self.is_unreadable = False  # it broke the protocol: nothing more of it is read
 
     def fileno(self) -> int:
@@ -72,6 +78,8 @@ class Port:
                 frame = self.channel.receive()
             except ChannelClosed:
                 self.is_closed = True
+                if self.role == "command" and not self.has_failed:
+                    found.append(events.Executed(self.name))  # the port is close-on-exec
                 break
             except PeerViolation as violation:
                 self.is_unreadable = self.role != "zygote"
@@ -131,6 +139,7 @@ class Port:
             case port.GateFailed():
                 found.append(events.ChildFailed(name, body.reason))
             case zygote.GateFailed():
+                self.has_failed = True
                 found.append(events.ChildFailed(name, body.reason))
 
     def close(self) -> None:

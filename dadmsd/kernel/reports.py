@@ -84,9 +84,9 @@ class Reports:
         if child is None:
             self._hands.reported_by[report.name] = zygote
             return [events.Exited(report.name, report.how, report.status)]
-        return self._end(child, report.how, report.status, report.cpu_seconds)
+        return self._end(child, report.how, report.status, report.cpu_seconds, report.peak_kb)
 
-    def _end(self, child: Child, how: int, status: int, cpu_seconds: float = 0.0) -> list[events.Event]:
+    def _end(self, child: Child, how: int, status: int, cpu_seconds: float = 0.0, peak_kb: int = 0) -> list[events.Event]:
         """Make the events of an end: all that the child had sent, then the exit."""
         held = self._hands.ports.get(child.name)
         found: list[events.Event] = []
@@ -105,7 +105,7 @@ class Reports:
         if how in (CLD_KILLED, CLD_DUMPED) and status == signal.SIGKILL and child.phase != "killing":
             with contextlib.suppress(Exception):  # a counter that cannot be read accuses nobody
                 oom = self._hands.confinement.victim(child, status)
-        found.append(events.Exited(child.name, how, status, oom, begun, cpu_seconds))
+        found.append(events.Exited(child.name, how, status, oom, begun, cpu_seconds, peak_kb * 1024))
         return found
 
     def orphan(self, report: OrphanExited) -> list[events.Event]:

@@ -120,6 +120,7 @@ class CommandGate(Message, tag="gate-command", frozen=True):
     groups: list[int]
     rlimits: list[Rlimit] = []
     niceness: int = 0
+    no_new_privileges: bool = False
 
 
 # a child to the kernel, over its port, before anything else

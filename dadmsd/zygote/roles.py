@@ -161,6 +161,8 @@ def _be_command(gated: Gated) -> NoReturn:
         user.become(gate.uid, gate.gid, gate.groups)
         user.enter(gate.directory)
         os.umask(gate.umask)
+        if gate.no_new_privileges:
+            user.give_up_new_privileges()
         _exec(gate.argv, gate.environment)
     except HostFailure as error:
         births.refuse(gated, GateFailed(str(error)), exits.GATE_FAILED)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dadms_ipc.errors import HostFailure
 
 PR_SET_DUMPABLE = 4  # linux/prctl.h
+PR_SET_NO_NEW_PRIVS = 38
 
 
 def limit(rlimits: Iterable[tuple[str, int]], niceness: int) -> None:
@@ -51,6 +52,15 @@ def become(uid: int, gid: int, groups: list[int]) -> None:
             ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
     except OSError as error:
         raise HostFailure(f"cannot become user {uid} with group {gid}: {error.strerror}") from error
+
+
+def give_up_new_privileges() -> None:
+    """Have no program that this process becomes give it more rights than it has, set-user-ID ones included (prctl(2)).
+
+    Raises HostFailure.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise HostFailure("cannot set no_new_privileges: this system does not know it")
 
 
 def enter(directory: str) -> None:

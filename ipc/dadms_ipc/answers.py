@@ -10,6 +10,9 @@ from dadms_ipc.errors import DadmsError, DeadlinePassed, HostFailure, InternalEr
 
 ANSWERS: dict[type, Any] = {
     requests.Spawn: dict[str, Any],
+    requests.Start: dict[str, Any],
+    requests.Stop: dict[str, Any],
+    requests.Restart: dict[str, Any],
     requests.Kill: Any,
     requests.KillThread: Any,
     requests.Wait: requests.ProcessInfo,

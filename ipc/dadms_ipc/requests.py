@@ -23,7 +23,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A process to start."""
 
     name: str  # for people; need not be unique
-    orchestrator: str  # a built-in name ("bpmn", "decision"), or "module:attribute"
+    orchestrator: str = ""  # a built-in name ("bpmn", "decision"), or "module:attribute"; "" for a command
     config: msgspec.Raw = msgspec.Raw(b"\x80")  # a msgpack map, the orchestrator's business alone
     handlers: str | None = None  # absolute path of a handlers module
     limits: Limits = Limits()
@@ -36,6 +36,26 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: str = ""
     uid: int | None = None  # the user to run as; None: the client's. Only root may name another
     environment: dict[str, str] = {}  # added to a minimal one
+    kind: str = "orchestrator"  # or "service" (a command that should run), or "tool" (a command that ends)
+    command: list[str] = []  # of a service or tool: the program and its arguments; no shell reads them
+    directory: str | None = None  # to work in, absolute; None: a directory of its own
+    umask: int = 0o022
+    nice: int = 0  # -20 to 19
+    no_new_privileges: bool = False  # PR_SET_NO_NEW_PRIVS: set-user-ID programs give nothing
+    gid: int | None = None  # the group to run as; None: the user's own
+    stop_signal: int = 15  # what asks for the end
+    parent: int | None = None  # pid of the process that it belongs to; None: the one that asks, if a process does
+    restart: str = ""  # "never", "on-failure" or "always"; "": "always" for a service, else "never"
+    success_codes: tuple[int, ...] = (0,)  # exit codes that are no failure
+    restart_codes: list[int] = []  # exit codes after which it is started again, whatever ``restart`` says
+    final_codes: list[int] = []  # exit codes after which it is not, whatever ``restart`` says
+    backoff: float = 0.2  # seconds before the first restart; doubles with each further one
+    backoff_most: float = 30.0  # seconds: its ceiling
+    backoff_jitter: float = 0.1  # part of the pause that is added by chance, at most
+    backoff_reset: float = 10.0  # seconds of being ready after which the pause is the first one again
+    start_limit: int = 10  # starts within ``start_limit_seconds``, after which it has failed; 0: no limit
+    start_limit_seconds: float = 300.0
+    escalate: str = ""  # what fails with it at the start limit: "group", "parent" or "daemon"; "": nothing
 
 
 class Spawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spawn", tag_field="verb"):
@@ -52,6 +72,26 @@ class Kill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kill", 
     reason: str = ""
 
 
+class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="start", tag_field="verb"):
+    """Start a process again that has ended, under its pid, as its next incarnation."""
+
+    pid: int
+
+
+class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="stop", tag_field="verb"):
+    """End a process and its whole tree, to be started again some day; answered when the demand is in the journal."""
+
+    pid: int
+    reason: str = ""
+
+
+class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="restart", tag_field="verb"):
+    """End the incarnation of a process, if it lives, and start the next one."""
+
+    pid: int
+    reason: str = ""
+
+
 class KillThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kill-thread", tag_field="verb"):
     """Terminate a thread, whatever it is doing."""
 
@@ -59,10 +99,14 @@ class KillThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="k
 
 
 class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", tag_field="verb"):
-    """Answer with the ProcessInfo when the process is in this state or ``timeout`` seconds have passed."""
+    """Answer with the ProcessInfo when the process is in this state or ``timeout`` seconds have passed.
+
+    "ended" is for good: a process that is to be started again has not ended. "ready" and "started" (its program runs) have come as well when it has ended, or waits to be
+    started again.
+    """
 
     pid: int
-    until: str = "ended"  # "ready" (or ended) or "ended"
+    until: str = "ended"  # "started", "ready" or "ended"
     timeout: float = 10.0  # seconds, at most 60: ask again; a parked request survives the kernel by being repeated
 
 
@@ -106,11 +150,14 @@ class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="shu
     """End every process, then the daemon; answered when the end has begun."""
 
 
-Request = Spawn | Kill | KillThread | Wait | List | Status | Threads | Events | ReadLog | Shutdown
+Request = Spawn | Start | Stop | Restart | Kill | KillThread | Wait | List | Status | Threads | Events | ReadLog | Shutdown
 
-MUTATING = (Spawn, Kill, KillThread, Shutdown)
+MUTATING = (Spawn, Start, Stop, Restart, Kill, KillThread, Shutdown)
 ROLE_NEEDED = {
     Spawn: "operate",
+    Start: "operate",
+    Stop: "operate",
+    Restart: "operate",
     Kill: "operate",
     KillThread: "operate",
     Wait: "observe",
@@ -130,7 +177,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     incarnation: int
     name: str
     orchestrator: str
-    status: str  # "admitted", "importing", "starting", "running", "stopping", "completed", "failed", "killed"
+    status: str  # "waiting", "admitted", "starting", "running", "stopping", "backoff", "completed", "failed", "killed", "stopped"
     uid: int
     group: str = ""
     os_pid: int = 0
@@ -151,6 +198,16 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     limits: dict[str, str] = {}  # name -> value and who enforces it, as read back
     warnings: list[str] = []
     log: str = ""  # path of its log file
+    kind: str = "orchestrator"
+    command: list[str] = []
+    desired: str = "up"  # what was asked for: "up", "down" or "restart"
+    exit_code: int | None = None  # of the last incarnation that ended; None: it lives, or ended by a signal
+    exit_signal: int | None = None
+    parent: int = 0  # the process that it belongs to; 0: none
+    failures: int = 0  # restarts in a row that its backoff counts
+    starts_at: float = 0.0  # wall clock: when its backoff is over; 0.0: it waits for nothing
+    begun_at: float = 0.0  # of this incarnation: when it was admitted
+    started_at: float = 0.0  # of this incarnation: when its program began to run
 
 
 class ThreadInfo(msgspec.Struct, frozen=True):

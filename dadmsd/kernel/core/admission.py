@@ -4,9 +4,11 @@ import difflib
 import math
 
 from dadms_ipc.requests import Spec
+from dadmsd.kernel.core import restarts
 from dadmsd.kernel.core.ledger import Grant, size_text
 from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance
 from dadmsd.kernel.core.records import Process
+from dadmsd.kernel.core.soundness import flaw_of
 from dadmsd.kernel.core.state import MEBIBYTE, State
 
 LEAST_MEMORY = 8 * MEBIBYTE  # below it an interpreter does not fork
@@ -22,7 +24,10 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
         return f"cannot start {name!r}: a name has 1 to {NAME_MOST} printable characters"
     if len(spec.group) > NAME_MOST:
         return f'cannot start "{name}": a group has at most {NAME_MOST} characters, not {len(spec.group)}'
-    if spec.orchestrator not in ORCHESTRATORS and not _is_code(spec.orchestrator):
+    why = flaw_of(spec)
+    if why:
+        return f'cannot start "{name}": {why}'
+    if spec.kind == "orchestrator" and spec.orchestrator not in ORCHESTRATORS and not _is_code(spec.orchestrator):
         near = difflib.get_close_matches(spec.orchestrator, ORCHESTRATORS, 1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(ORCHESTRATORS)}"
         return f'cannot start "{name}": no orchestrator {spec.orchestrator!r}{hint}'
@@ -68,14 +73,16 @@ def _is_code(orchestrator: str) -> bool:
     return all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
 
 
-def admit(state: State, spec: Spec, uid: int) -> Process:
+def admit(state: State, spec: Spec, uid: int, *, parent: int = 0) -> Process:
     """Put a process that ``refusal`` has nothing against into the table and start it."""
-    process = Process(pid=state.counters.next_pid, spec=spec, uid=uid, created_at=state.wall)
+    process = Process(pid=state.counters.next_pid, spec=spec, uid=uid, created_at=state.wall, parent=parent)
     state.counters.next_pid += 1
     state.changed(state.counters)
     state.processes[process.pid] = process
     state.changed(process)
     state.ledger.grant(process.pid, Grant(spec.memory_request, spec.cpu_request))
-    state.tell_event("process.admitted", f"{spec.name} ({spec.orchestrator}) is admitted", pid=process.pid, data={"name": spec.name})
+    restarts.began(state, process)
+    what = spec.orchestrator or spec.command[0]
+    state.tell_event("process.admitted", f"{spec.name} ({what}) is admitted", pid=process.pid, data={"name": spec.name})
     advance(state, process)
     return process

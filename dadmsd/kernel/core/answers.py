@@ -5,6 +5,7 @@ from itertools import islice
 import msgspec
 
 from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, ThreadInfo
+from dadmsd.kernel.core import restarts
 from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import READY
@@ -41,6 +42,16 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
         limits=process.limits,
         warnings=process.warnings,
         log=f"{state.settings.state_dir}/logs/{process.pid}.log",
+        kind=process.spec.kind,
+        command=process.spec.command,
+        desired=process.desired,
+        exit_code=process.exit_status if process.exit_how == restarts.CLD_EXITED else None,
+        exit_signal=process.exit_status if process.exit_how > restarts.CLD_EXITED else None,
+        parent=process.parent,
+        failures=process.failures,
+        starts_at=state.wall + process.clocks["backoff"] - state.now if "backoff" in process.clocks else 0.0,
+        begun_at=process.begun_at,
+        started_at=process.started_at,
     )
 
 

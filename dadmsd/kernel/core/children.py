@@ -65,7 +65,7 @@ def on_parent_reported(state: State, event: events.ParentReported) -> None:
             continue
         if event.is_new or child.name in state.unconfirmed:
             state.unconfirmed.discard(child.name)
-            state.do(effects.Fork(child.name, child.role, child.parent, child.pid))
+            state.do(effects.Fork(child.name, child.wire_role, child.parent, child.pid))
 
 
 def on_gate_opened(state: State, event: events.GateOpened) -> None:
@@ -107,6 +107,15 @@ def on_main_ready(state: State, event: events.MainReady) -> None:
     if child is not None and step(state, child, "ready"):
         child.ready_at = state.wall
         processes.main_ready(state, child, event)
+
+
+def on_executed(state: State, event: events.Executed) -> None:
+    """The main of a command has become its program: where nothing else says that it is ready, this does."""
+    child = state.children.get(event.name)
+    if child is None or child.phase != "opened":
+        return
+    processes.main_executed(state, child)
+    on_main_ready(state, events.MainReady(event.name, [], []))
 
 
 def on_worker_ready(state: State, event: events.WorkerReady) -> None:

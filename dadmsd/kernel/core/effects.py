@@ -41,6 +41,14 @@ class KillGroup(Effect, frozen=True):
     pid: int
 
 
+class SignalGroup(Effect, frozen=True):
+    """Send a signal to everything in the cgroup of a process but the child ``besides``."""
+
+    pid: int
+    signal: int
+    besides: str
+
+
 class Bury(Effect, frozen=True):
     """The exit of a child is in the journal: let it be reaped, and let its descriptors go."""
 
@@ -48,9 +56,11 @@ class Bury(Effect, frozen=True):
 
 
 class ClearGroup(Effect, frozen=True):
-    """Remove the cgroup of a process, killing what is left in it. Ends in GroupGone."""
+    """Remove the cgroup of a process once nothing is left in it; what is left at ``patience`` (monotonic seconds) is killed. Ends in GroupGone."""
 
     pid: int
+    incarnation: int = 0
+    patience: float = 0.0
 
 
 class Tell(Effect, frozen=True):
@@ -138,6 +148,7 @@ AnyEffect = (
     | OpenGate
     | Signal
     | KillGroup
+    | SignalGroup
     | Bury
     | ClearGroup
     | Tell

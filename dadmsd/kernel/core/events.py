@@ -71,6 +71,12 @@ class MainReady(Event, frozen=True):
     limits: dict[str, str] = {}  # that it had to set on itself, as read back
 
 
+class Executed(Event, frozen=True):
+    """The main of a service or tool has become its program."""
+
+    name: str
+
+
 class WorkerReady(Event, frozen=True):
     """A worker waits for threads."""
 
@@ -93,6 +99,7 @@ class Exited(Event, frozen=True):
     oom: str = ""  # "": no; else whose limit: "worker limit of 64 MiB", "process limit of 1 GiB", "the host's memory"
     begun: int = 0  # of a worker: sequence of the last thread that it began
     cpu_seconds: float = 0.0
+    memory_peak: int = 0  # bytes: its largest resident set
 
 
 class Submitted(Event, frozen=True):
@@ -166,6 +173,7 @@ class GroupGone(Event, frozen=True):
     pid: int
     memory_peak: int = 0
     cpu_seconds: float = 0.0
+    incarnation: int = 0  # that left; 0: whichever is ending
 
 
 class RequestArrived(Event, frozen=True):
@@ -217,6 +225,7 @@ AnyEvent = (
     | GateShut
     | ZygoteReady
     | MainReady
+    | Executed
     | WorkerReady
     | ChildFailed
     | Exited

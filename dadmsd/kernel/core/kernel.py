@@ -11,10 +11,23 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import ThreadInfo
-from dadmsd.kernel.core import children, deliveries, dispatch, effects, events, moves, processes, requests, threads, workers
+from dadmsd.kernel.core import (
+    children,
+    deliveries,
+    dispatch,
+    effects,
+    ending,
+    events,
+    moves,
+    processes,
+    requests,
+    restarts,
+    threads,
+    workers,
+)
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ALIVE, ENDED
-from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Process, Record, Results
+from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Life, Process, Record, Results
 from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER, Pool, Worker
 from dadmsd.kernel.core.state import Address, EventRow, Settings, State
 
@@ -22,7 +35,7 @@ from dadmsd.kernel.core.state import Address, EventRow, Settings, State
 def _on_bus_linked(state: State, _event: events.BusLinked) -> None:
     count = 0
     for child in state.children.values():
-        if child.role == "main" and child.phase in ("opened", "ready", "stopping"):
+        if child.role == "main" and not child.is_command and child.phase in ("opened", "ready", "stopping"):
             spec = state.processes[child.pid].spec
             state.do(effects.Enroll(child.pid, child.incarnation, spec.name, child.uid, spec.group))
             count += 1
@@ -43,7 +56,15 @@ def _on_stop_asked(state: State, event: events.StopAsked) -> None:
     state.is_stopping = True
     state.tell_event("daemon.stopping", f"the daemon ends: {event.reason}", data={"reason": event.reason})
     for process in state.live_processes():
-        processes.stop(state, process, f"the end of the daemon ({event.reason})", force=event.reason == "lease")
+        if process.desired != "down" and restarts.policy_of(process.spec) != "never":
+            process.resume = True  # an earlier kernel that was told the same may have said so before
+        ending.stop(
+            state,
+            process,
+            f"the end of the daemon ({event.reason})",
+            force=event.reason == "lease",
+            into="stopped" if process.resume else "killed",
+        )
 
 
 def _on_time_passed(_state: State, _event: events.TimePassed) -> None:
@@ -58,6 +79,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.GateShut: children.on_gate_shut,
     events.ZygoteReady: children.on_zygote_ready,
     events.MainReady: children.on_main_ready,
+    events.Executed: children.on_executed,
     events.WorkerReady: children.on_worker_ready,
     events.ChildFailed: children.on_failed,
     events.PortViolated: children.on_violation,
@@ -70,7 +92,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.OutcomeGiven: processes.on_outcome,
     events.NoteGiven: processes.on_note,
     events.LineWanted: processes.on_line_wanted,
-    events.GroupGone: processes.on_group_gone,
+    events.GroupGone: ending.on_group_gone,
     events.RequestArrived: requests.on_request,
     events.ClientLeft: requests.on_client_left,
     events.BusLinked: _on_bus_linked,
@@ -84,6 +106,8 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "head": dispatch.on_head_deadline,
     "idle": dispatch.on_idle_deadline,
     "answered": requests.forget_answered,
+    "process.backoff": restarts.on_backoff_over,
+    "process.grace": ending.on_grace_over,
 }
 
 
@@ -103,9 +127,10 @@ class Kernel:
         children.ask_again(state)
         while state.just_ended:
             workers.drop_pool(state, state.processes[state.just_ended.pop()])
+        processes.start_due(state)
         dispatch.dispatch(state)
         requests.answer_waiters(state, due)
-        processes.forget_oldest(state)
+        ending.forget_oldest(state)
         self._say_stopped()
         return state.take_effects()
 
@@ -158,9 +183,11 @@ class Kernel:
             state.processes[process.pid] = process
             if process.status not in ENDED:
                 state.ledger.grant(process.pid, Grant(process.spec.memory_request, process.spec.cpu_request))
+            restarts.take_up(state, process, is_interrupted=bool(interruption))
         for process in sorted(state.processes.values(), key=lambda each: each.ended_at):
             if process.status in ENDED:
                 state.ended[process.pid] = None
+        state.lives.extend(sorted(by_kind.get(Life, []), key=lambda each: each.number))
         for row in sorted(by_kind.get(EventRow, []), key=lambda each: each.number):
             state.events.append(row.info)
         for answered in sorted(by_kind.get(Answered, []), key=lambda each: each.at):
@@ -182,7 +209,7 @@ class Kernel:
                 children.on_exited(state, events.Exited(child.name, 0, 0))
         for process in state.live_processes():
             processes.advance(state, process)
-            processes.settle(state, process)
+            ending.settle(state, process)
         state.arm(now, "answered", "")
         return state.take_effects()
 
@@ -239,7 +266,7 @@ class Kernel:
             if child.phase == "gated":
                 state.do(effects.OpenGate(child.name))
             elif child.phase == "stopping":
-                state.do(effects.Signal(child.name, 15))
+                state.do(effects.Signal(child.name, child.stop_signal))
             elif child.phase == "killing":
                 state.do(effects.Signal(child.name, 9))
             if child.role == "main" and process is not None and child.phase in ("opened", "ready", "stopping"):

@@ -1,9 +1,10 @@
-"""Life of one child (version zygote, main or worker), as a table; and the statuses of a process, which follow from its children's.
+"""Life of one child (version zygote, main or worker), as a table; and that of a process, through its incarnations, as another.
 
 Rule 1: every cell of LIFECYCLE is filled: a phase that follows, or IGNORE for a report that lost a race. There are no other transitions.
 Rule 2: what is done on entering a phase is in ENTERING and nowhere else.
 Rule 3: a child that is to end before it exists keeps its intent: it goes from ``forking`` straight to ``killing`` when its fork is reported.
 Rule 4: ``exited`` is final; the name is never used again.
+Rule 5: a process has a desired state (DESIRED), which only requests and definitions change, and an observed one (its status), which only PROCESS_LIFECYCLE changes.
 
 docs/reference/states.md is made from these tables, and a test compares them.
 """
@@ -52,13 +53,42 @@ ENTERING: Final = {
 ALIVE: Final = frozenset({"gated", "opened", "ready", "stopping", "killing"})  # phases in which an OS process exists
 
 PROCESS_STATUSES: Final = {
-    "admitted": "in the table; its zygote is not ready",
-    "starting": "its main is being forked and limited, or has not shaken hands",
-    "running": "its main has shaken hands",
+    "admitted": "in the table, and about to be forked: its zygote is not ready",
+    "starting": "its main is being forked and limited, or is not ready",
+    "running": "its main is ready",
     "stopping": "its end was asked for, or its main has exited; its tree is being ended",
-    "completed": "ended: its main said that it completed, and exited with 0",
+    "backoff": "its incarnation ended, nothing of it is left, and the next one is started when its pause is over",
+    "completed": "ended: what it was to do is done (an orchestrator said so; a command exited with a code that is no failure)",
     "failed": "ended in any other way",
-    "killed": "ended because somebody asked for it",
+    "killed": "ended because somebody had it killed",
+    "stopped": "ended because somebody had it stopped, to be started again some day",
 }
 
-ENDED: Final = frozenset({"completed", "failed", "killed"})
+ENDED: Final = frozenset({"completed", "failed", "killed", "stopped"})
+
+DESIRED: Final = {
+    "up": "it is to run; what ended is started again where its policy says so",
+    "down": "it is not to run",
+    "restart": "it is to end and to run again",
+}
+
+PROCESS_STIMULI: Final = {
+    "forked": "its zygote was asked for its main",
+    "unforked": "that zygote ended before it forked",
+    "ready": "its main is ready",
+    "end": "its end begins",
+    "again": "nothing of the incarnation is left, and there is to be a next one",
+    "over": "nothing of the incarnation is left, and there is no next one",
+    "start": "the next incarnation begins",
+}
+
+THE_END: Final = "end"  # in the table below: whichever of ENDED was settled when the end began
+
+PROCESS_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
+    "admitted": {"forked": "starting", "unforked": _, "ready": _, "end": "stopping", "again": _, "over": _, "start": _},
+    "starting": {"forked": _, "unforked": "admitted", "ready": "running", "end": "stopping", "again": _, "over": _, "start": _},
+    "running": {"forked": _, "unforked": _, "ready": _, "end": "stopping", "again": _, "over": _, "start": _},
+    "stopping": {"forked": _, "unforked": _, "ready": _, "end": _, "again": "backoff", "over": THE_END, "start": _},
+    "backoff": {"forked": _, "unforked": _, "ready": _, "end": "stopping", "again": _, "over": _, "start": "admitted"},
+    **{end: {"forked": _, "unforked": _, "ready": _, "end": _, "again": _, "over": _, "start": "admitted"} for end in sorted(ENDED)},
+}

@@ -1,11 +1,11 @@
-"""The moves of a child: the only places where its phase changes, and what is done on entering one.
+"""The moves of a child and of a process: the only places where its phase or its status changes, and what is done on entering a phase.
 
 The table is in ``lifecycle``; who decides to move is in ``children`` (reports), ``processes`` and ``threads``.
 """
 
 from dadmsd.kernel.core import effects
-from dadmsd.kernel.core.lifecycle import IGNORE, LIFECYCLE, SIGKILL, SIGTERM
-from dadmsd.kernel.core.records import Child
+from dadmsd.kernel.core.lifecycle import IGNORE, LIFECYCLE, PROCESS_LIFECYCLE, SIGKILL, THE_END
+from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
 
 
@@ -20,9 +20,21 @@ def step(state: State, child: Child, stimulus: str) -> bool:
     if phase == "gated" and not child.intent:  # one that is to end runs nothing
         state.do(effects.OpenGate(child.name))
     elif phase == "stopping":
-        state.do(effects.Signal(child.name, SIGTERM))
+        state.do(effects.Signal(child.name, child.stop_signal))
+        if child.is_command:  # it is a tree of programs, each of which may have something to put in order
+            state.do(effects.SignalGroup(child.pid, child.stop_signal, child.name))
     elif phase == "killing":
         state.do(effects.Signal(child.name, SIGKILL))
+    return True
+
+
+def enter(state: State, process: Process, stimulus: str) -> bool:
+    """Move a process along its table; False when the stimulus means nothing to it now."""
+    status = PROCESS_LIFECYCLE[process.status][stimulus]
+    if status == IGNORE:
+        return False
+    process.status = process.ending_as if status == THE_END else status
+    state.changed(process)
     return True
 
 
@@ -35,7 +47,7 @@ def give(state: State, child: Child, seconds: float) -> None:
 def make(state: State, child: Child) -> None:
     """Take a new child in and have it forked."""
     state.add_child(child)
-    state.do(effects.Fork(child.name, child.role, child.parent, child.pid))
+    state.do(effects.Fork(child.name, child.wire_role, child.parent, child.pid))
     give(state, child, state.settings.gate_timeout)
 
 

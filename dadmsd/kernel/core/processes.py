@@ -1,20 +1,18 @@
-"""Processes: the zygote that they need, their main, and their end.
+"""Processes: the zygote that they need, and their main.
 
 1. A process that was admitted (journal, ledger) gets a zygote, then a main. Without handlers it is forked by the zygote that all processes of its orchestrator
    and user share; with handlers by one of its own, forked from the shared one, and with an environment by one of its own from the base zygote: what is the
-   process's own is imported under its limits.
-2. Its end begins when its main is gone or its end was asked for, and is over when nothing is left: no worker, no zygote of its own, no cgroup. Only then is the
-   status final and are its resources free.
-3. The cause of death is what was seen, in this order: out of memory, our doing, what the child said, how it exited.
+   process's own is imported under its limits. A command is forked by the base zygote, which holds nobody's code.
+2. The cause of death is what was seen, in this order: out of memory, our doing, what the child said, how it exited.
 """
 
 import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.lifecycle import ENDED
-from dadmsd.kernel.core.moves import end, give, make, violate
+from dadmsd.kernel.core import effects, events, restarts
+from dadmsd.kernel.core.ending import begin_end, settle
+from dadmsd.kernel.core.moves import enter, give, make, violate
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.state import MEBIBYTE, State
@@ -59,7 +57,12 @@ def code_of(spec: Spec) -> str:
 
 
 def zygote_keys(process: Process) -> list[str]:
-    """Name the zygotes that a process needs, the one that forks for it last. Code that is imported under an environment is shared with nobody."""
+    """Name the zygotes that a process needs, the one that forks for it last. Code that is imported under an environment is shared with nobody.
+
+    A command needs none of its own.
+    """
+    if process.spec.kind != "orchestrator":
+        return []
     shared = f"{code_of(process.spec)}|{process.uid}"
     if not _has_own_zygote(process.spec):
         return [shared]
@@ -145,7 +148,7 @@ def zygote_gone(state: State, child: Child, oom: str) -> str:
         else:
             why = f"cannot import {what}: {_exit_words(child)} during the import"
         for process in waiting:
-            _begin_end(state, process, "failed" if process.desired == "up" else "killed", "oom" if oom else "import failed", why)
+            begin_end(state, process, "failed" if process.desired == "up" else process.stop_as, "oom" if oom else "import failed", why)
     if child.pid and not waiting:
         settle(state, state.processes[child.pid])
     return why
@@ -160,7 +163,7 @@ def ask_again(state: State, process: Process, child: Child) -> None:
     """Have a main or a zygote, that a zygote was asked for and did not fork before it ended, forked by the next one."""
     process.forks_lost += 1
     if child.role == "main":
-        process.status = "admitted"
+        enter(state, process, "unforked")
     else:
         _forget_zygote(state, child)
     state.changed(process)
@@ -174,14 +177,37 @@ def advance(state: State, process: Process) -> None:
     """Take an admitted process as far as it can go now."""
     if process.status != "admitted" or process.desired != "up":
         return
-    zygote = zygote_for(state, process)
-    if zygote is None:
-        return
-    process.status = "starting"
-    state.changed(process)
-    name = f"{process.pid}.{process.incarnation}"
-    make(state, Child(name=name, role="main", parent=zygote.name, pid=process.pid, incarnation=process.incarnation, uid=process.uid))
-    state.tell_event("process.starting", f"{process.spec.name} is forked from {zygote.name}", pid=process.pid, data={"zygote": zygote.name})
+    is_command = process.spec.kind != "orchestrator"
+    parent = "base"
+    if not is_command:
+        zygote = zygote_for(state, process)
+        if zygote is None:
+            return
+        parent = zygote.name
+    enter(state, process, "forked")
+    child = Child(
+        name=f"{process.pid}.{process.incarnation}",
+        role="main",
+        parent=parent,
+        pid=process.pid,
+        incarnation=process.incarnation,
+        uid=process.uid,
+    )
+    child.is_command = is_command
+    child.stop_signal = process.spec.stop_signal
+    make(state, child)
+    state.tell_event("process.starting", f"{process.spec.name} is forked from {parent}", pid=process.pid, data={"zygote": parent})
+
+
+def start_due(state: State) -> None:
+    """Begin the next incarnation of those whose time has come."""
+    for pid in list(state.starting):
+        del state.starting[pid]
+        process = state.processes.get(pid)
+        if process is not None and not state.is_stopping and restarts.renew(state, process):
+            text = f"{process.spec.name} begins incarnation {process.incarnation}"
+            state.tell_event("process.renewed", text, pid=pid, data={"incarnation": process.incarnation, "failures": process.failures})
+            advance(state, process)
 
 
 def main_opened(state: State, child: Child, event: events.GateOpened) -> None:
@@ -190,7 +216,8 @@ def main_opened(state: State, child: Child, event: events.GateOpened) -> None:
     process.limits = event.limits
     process.warnings = process.warnings + [warning for warning in event.warnings if warning not in process.warnings]
     state.changed(process)
-    state.do(effects.Enroll(process.pid, process.incarnation, process.spec.name, process.uid, process.spec.group))
+    if not child.is_command:
+        state.do(effects.Enroll(process.pid, process.incarnation, process.spec.name, process.uid, process.spec.group))
     words = ", ".join(f"{name} {value}" for name, value in event.limits.items()) or "none"
     state.tell_event("limits", f"limits in force: {words}", pid=process.pid, data={"limits": event.limits, "warnings": event.warnings})
 
@@ -209,6 +236,16 @@ def worker_opened(state: State, child: Child, event: events.GateOpened) -> None:
     state.tell_event("limits", f"limits of a worker in force: {words}", pid=process.pid, data={"limits": fresh, "warnings": warnings})
 
 
+def main_executed(state: State, child: Child) -> None:
+    """The main of a command has become its program."""
+    process = state.processes[child.pid]
+    process.started_at = state.wall
+    state.changed(process)
+    state.tell_event(
+        "process.executed", f"{process.spec.name} runs {process.spec.command[0]}", pid=process.pid, data={"os_pid": child.os_pid}
+    )
+
+
 def main_ready(state: State, child: Child, event: events.MainReady) -> None:
     """The process runs."""
     process = state.processes[child.pid]
@@ -217,15 +254,17 @@ def main_ready(state: State, child: Child, event: events.MainReady) -> None:
             state, child, f"declares {len(event.entries)} entries: at most {ENTRIES_MOST}, with names of at most {NAME_MOST} characters"
         )
         return
-    process.status = "running"
+    enter(state, process, "ready")
     process.forks_lost = 0
     process.ready_at = state.wall
+    process.started_at = process.started_at or state.wall
+    process.ready_since = state.now
     process.entries = event.entries
     process.limits = {**process.limits, **event.limits}
     process.warnings = process.warnings + [warning[:TEXT_MOST] for warning in event.warnings[:WARNINGS_MOST]]
     state.changed(process)
     state.pools[process.pid] = Pool(process.pid, process.incarnation, most=process.spec.limits.workers)
-    took = process.ready_at - process.created_at
+    took = process.ready_at - process.begun_at
     state.tell_event(
         "process.running",
         f"{process.spec.name} is ready after {took:.3f} s",
@@ -280,30 +319,57 @@ def _speaker(state: State, name: str) -> Process | None:
 def main_gone(state: State, child: Child, oom: str) -> None:
     """The main of a process ended: so does the process."""
     process = state.processes[child.pid]
+    process.exit_how = child.exit_how
+    process.exit_status = child.exit_status
+    if child.is_command:
+        _command_gone(state, process, child, oom)
+        return
     state.do(effects.Discharge(process.pid, process.incarnation))
-    clean = child.exit_how == CLD_EXITED and child.exit_status == 0
+    clean = child.exit_how == CLD_EXITED and child.exit_status in process.spec.success_codes
     said = process.outcome_status
     if said == "completed" and (clean or child.intent == "lingering"):
-        _begin_end(state, process, "completed", "completed", "")
+        begin_end(state, process, "completed", "completed", "")
     elif oom:
-        _begin_end(state, process, "failed", "oom", f"out of memory: {oom}")
+        begin_end(state, process, "failed", "oom", f"out of memory: {oom}")
     elif child.intent == "not ready":
         seconds = ready_timeout(state, process)
-        _begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s")
+        begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s")
     elif child.intent == "violation":
-        _begin_end(state, process, "failed", "violation", child.failure)
-    elif process.desired == "down":
-        _begin_end(state, process, "killed", f"{_exit_words(child)}, by {process.stop_reason}", "")
+        begin_end(state, process, "failed", "violation", child.failure)
+    elif process.desired != "up":
+        begin_end(state, process, process.stop_as, f"{_exit_words(child)}, by {process.stop_reason}", "")
     elif child.failure:
-        _begin_end(state, process, "failed", "failed" if child.ready_at else "start failed", child.failure)
+        begin_end(state, process, "failed", "failed" if child.ready_at else "start failed", child.failure)
     elif said == "failed":
-        _begin_end(state, process, "failed", "failed", process.reason)
+        begin_end(state, process, "failed", "failed", process.reason)
     elif clean:
-        _begin_end(state, process, "failed", "exited 0", "exited with 0 and no outcome")
+        begin_end(state, process, "failed", f"exited {child.exit_status}", f"exited with {child.exit_status} and no outcome")
     else:
         words = _exit_words(child)
         how = ", not by us" if child.exit_how != CLD_EXITED else " after its outcome" if said else " without an outcome"
-        _begin_end(state, process, "failed", words, words + how)
+        begin_end(state, process, "failed", words, words + how)
+
+
+def _command_gone(state: State, process: Process, child: Child, oom: str) -> None:
+    """The program of a service or tool ended."""
+    words = _exit_words(child)
+    if oom:
+        begin_end(state, process, "failed", "oom", f"out of memory: {oom}")
+    elif child.intent == "not ready":
+        seconds = ready_timeout(state, process)
+        begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s")
+    elif child.intent == "violation":
+        begin_end(state, process, "failed", "violation", child.failure)
+    elif process.is_interrupted and process.desired == "up":
+        begin_end(state, process, "failed", "interrupted", child.failure)
+    elif process.desired != "up":
+        begin_end(state, process, process.stop_as, f"{words}, by {process.stop_reason}", "")
+    elif child.failure:
+        begin_end(state, process, "failed", "failed" if child.ready_at else "start failed", child.failure)
+    elif child.exit_how == CLD_EXITED and child.exit_status in process.spec.success_codes:
+        begin_end(state, process, "completed", words, "")
+    else:
+        begin_end(state, process, "failed", words, words + ("" if child.exit_how == CLD_EXITED else ", not by us"))
 
 
 def _exit_words(child: Child) -> str:
@@ -312,85 +378,3 @@ def _exit_words(child: Child) -> str:
     if child.exit_how == CLD_EXITED:
         return f"exited {child.exit_status}"
     return f"signal {child.exit_status} ({SIGNALS.get(child.exit_status, 'unnamed')})"
-
-
-# the end
-
-
-def stop(state: State, process: Process, reason: str, *, force: bool) -> None:
-    """Have a process ended, tree and all."""
-    if process.status in ENDED:
-        return
-    if process.desired == "up":
-        process.desired = "down"
-        process.stop_reason = reason
-        state.changed(process)
-        state.tell_event(
-            "process.stopping", f"{process.spec.name} is stopped by {reason}", pid=process.pid, data={"reason": reason, "force": force}
-        )
-    main = state.main_of(process)
-    if main is not None:
-        grace = 0.0 if force else process.spec.stop_timeout
-        if main.phase in ("opened", "ready") and not force:
-            state.do(effects.Tell(main.name, port.Stop(reason, grace)))
-        process.status = "stopping"
-        state.changed(process)
-        end(state, main, "stop", grace=grace)
-        if force:
-            state.do(effects.KillGroup(process.pid))
-    elif not process.ending_as:
-        _begin_end(state, process, "killed", f"killed before its start, by {reason}", "")
-
-
-def _begin_end(state: State, process: Process, status: str, cause: str, reason: str) -> None:
-    """Settle how a process ended, and end what is left of it."""
-    process.ending_as = status
-    process.cause = cause
-    process.reason = reason or process.reason
-    process.status = "stopping"
-    state.changed(process)
-    for child in state.owned(process.pid):
-        if child.role == "worker":
-            end(state, child, "process ended")
-    settle(state, process)
-
-
-def settle(state: State, process: Process) -> None:
-    """Go on with the end of a process: workers first, then its zygote (their parent), then the cgroup."""
-    if not process.ending_as:
-        return
-    left = state.owned(process.pid)
-    if any(child.role != "zygote" for child in left):
-        return
-    for child in left:
-        end(state, child, "unused")
-    if not left:
-        state.do(effects.ClearGroup(process.pid))
-
-
-def forget_oldest(state: State) -> None:
-    """Let those that ended first leave the table, when more have ended than are kept."""
-    while len(state.ended) > state.settings.ended_kept:
-        pid = next(iter(state.ended))
-        del state.ended[pid]
-        state.deleted(state.processes.pop(pid))
-        for results in state.results.pop(pid, []):
-            state.deleted(results)
-
-
-def on_group_gone(state: State, event: events.GroupGone) -> None:
-    """Nothing is left of a process: its end is final, and what it had reserved is free."""
-    process = state.processes.get(event.pid)
-    if process is None or not process.ending_as or process.status in ENDED:
-        return
-    process.status = process.ending_as
-    state.just_ended.append(process.pid)
-    state.ended[process.pid] = None
-    process.ended_at = state.wall
-    process.memory_peak = max(process.memory_peak, event.memory_peak)
-    process.cpu_seconds = max(process.cpu_seconds, event.cpu_seconds)
-    state.ledger.give_back(process.pid)
-    state.changed(process)
-    data = {"status": process.status, "cause": process.cause, "reason": process.reason, "seconds": process.ended_at - process.created_at}
-    text = f"{process.spec.name} {process.status}" + (f": {process.reason or process.cause}" if process.status != "completed" else "")
-    state.tell_event("process.ended", text, pid=process.pid, data=data)

@@ -21,7 +21,7 @@ class Process(Record):
     uid: int
     incarnation: int = 1
     status: str = "admitted"  # PROCESS_STATUSES of lifecycle.py
-    desired: str = "up"  # "up" or "down": what was asked for, apart from what is
+    desired: str = "up"  # "up", "down" or "restart": what was asked for, apart from what is
     key: str = ""  # of the zygote that forks it
     created_at: float = 0.0
     ready_at: float = 0.0
@@ -48,6 +48,19 @@ class Process(Record):
     threads_failed: int = 0
     memory_peak: int = 0  # bytes
     cpu_seconds: float = 0.0
+    parent: int = 0  # the process that it belongs to
+    stop_as: str = "killed"  # the status that an end which was asked for comes to: "killed" or "stopped"
+    exit_how: int = 0  # si_code of waitid(2), of the last main that ended; 0: none has, or nobody knows
+    exit_status: int = 0
+    started_at: float = 0.0  # of this incarnation: its program runs
+    begun_at: float = 0.0  # of this incarnation: it was admitted
+    failures: int = 0  # restarts in a row; the backoff grows with them
+    starts: list[float] = []  # monotonic seconds of the starts that the start limit counts
+    ready_since: float = 0.0  # monotonic seconds; 0.0: this incarnation was never ready
+    clocks: dict[str, float] = {}  # what is due when, monotonic seconds: "backoff", "grace" …
+    is_recorded: bool = False  # this incarnation is in the history
+    is_interrupted: bool = False  # a reboot or the end of the daemon ended this incarnation
+    resume: bool = False  # it was up when the daemon was ended: the next daemon starts it again
 
 
 class Child(Record):
@@ -77,6 +90,34 @@ class Child(Record):
     next_sequence: int = 1  # of the next thread that is sent to it
     done_sequence: int = 0  # of the last result that is in the journal
     ready_at: float = 0.0
+    is_command: bool = False  # the main of a service or tool
+    stop_signal: int = 15  # what asks for its end
+
+    @property
+    def wire_role(self) -> str:
+        """Give the role that its zygote knows it by."""
+        return "command" if self.is_command else self.role
+
+
+class Life(Record):
+    """How one incarnation of a process came and went; it outlives the process in the table."""
+
+    pid: int
+    incarnation: int
+    name: str
+    uid: int
+    status: str  # "completed", "failed", "killed", "stopped"
+    cause: str
+    reason: str = ""
+    begun_at: float = 0.0  # wall clock, as all that follow: it was admitted
+    started_at: float = 0.0  # its program ran
+    ready_at: float = 0.0
+    ended_at: float = 0.0
+    exit_how: int = 0  # si_code of waitid(2)
+    exit_status: int = 0
+    memory_peak: int = 0  # bytes
+    cpu_seconds: float = 0.0
+    number: int = 0  # in the order of the ends
 
 
 class Chunk(Record):
@@ -130,3 +171,4 @@ class Counters(Record):
     next_event: int = 1
     next_zygote: int = 1
     started_at: float = 0.0  # of the daemon, wall clock
+    next_life: int = 1

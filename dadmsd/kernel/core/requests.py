@@ -15,8 +15,10 @@ from dadms_ipc import requests
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.admission import admit, refusal
 from dadmsd.kernel.core.answers import daemon_info, events_after, process_info, thread_infos
+from dadmsd.kernel.core.ending import stop
+from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
-from dadmsd.kernel.core.processes import NAME_MOST, stop
+from dadmsd.kernel.core.processes import NAME_MOST
 from dadmsd.kernel.core.records import Answered, Process
 from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State, Waiter
 from dadmsd.kernel.core.threads import terminate
@@ -83,10 +85,59 @@ def _spawn(state: State, event: events.RequestArrived, request: requests.Spawn) 
     uid = event.uid if request.spec.uid is None else request.spec.uid
     if uid != event.uid and event.uid != 0:
         raise Refusal(f'cannot start "{request.spec.name}" as user {uid}: {event.origin} is not root')
+    if request.spec.gid is not None and event.uid != 0:
+        raise Refusal(f'cannot start "{request.spec.name}" with group {request.spec.gid}: {event.origin} is not root')
     why = refusal(state, request.spec, uid)
     if why:
         raise Refusal(why)
-    return {"pid": admit(state, request.spec, uid).pid}
+    return {"pid": admit(state, request.spec, uid, parent=_parent(state, event, request.spec)).pid}
+
+
+def _parent(state: State, event: events.RequestArrived, spec: requests.Spec) -> int:
+    """Give the process that a new one belongs to: the one that is named, or the one that asks."""
+    if spec.parent is not None:
+        _owned(state, event, _find(state, spec.parent), f'start "{spec.name}" below')
+        return spec.parent
+    kind, _, name = event.origin.partition(" ")
+    pid = name.partition(".")[0]
+    return int(pid) if kind == "process" and pid.isdecimal() and int(pid) in state.processes else 0
+
+
+def _start(state: State, event: events.RequestArrived, request: requests.Start) -> object:
+    process = _find(state, request.pid)
+    _owned(state, event, process, "start")
+    was = process.status
+    if state.is_stopping:
+        raise Refusal(f'cannot start "{process.spec.name}": the daemon is shutting down')
+    if was == "stopping":
+        stop(state, process, f"start from {event.origin}", force=False, again=True)
+    elif was in ENDED or was == "backoff":
+        grant = Grant(process.spec.memory_request, process.spec.cpu_request)
+        why = state.ledger.refusal(process.spec.name, grant) if was in ENDED else ""
+        if why:
+            raise Refusal(why)
+        process.starts = []
+        process.failures = 0
+        state.starting[process.pid] = None
+    return {"pid": process.pid, "was": was}
+
+
+def _stop(state: State, event: events.RequestArrived, request: requests.Stop) -> object:
+    process = _find(state, request.pid)
+    _owned(state, event, process, "stop")
+    was = process.status
+    stop(state, process, request.reason[:NAME_MOST] or f"stop from {event.origin}", force=False, into="stopped")
+    return {"pid": process.pid, "was": was}
+
+
+def _restart(state: State, event: events.RequestArrived, request: requests.Restart) -> object:
+    process = _find(state, request.pid)
+    if process.status in ENDED or process.status == "backoff":
+        return _start(state, event, requests.Start(request.pid))
+    _owned(state, event, process, "restart")
+    was = process.status
+    stop(state, process, request.reason[:NAME_MOST] or f"restart from {event.origin}", force=False, into="stopped", again=True)
+    return {"pid": process.pid, "was": was}
 
 
 def _kill(state: State, event: events.RequestArrived, request: requests.Kill) -> object:
@@ -109,8 +160,8 @@ def _kill_thread(state: State, event: events.RequestArrived, request: requests.K
 
 def _wait(state: State, event: events.RequestArrived, request: requests.Wait) -> object:
     process = _find(state, request.pid)
-    if request.until not in ("ready", "ended"):
-        raise Refusal(f'cannot wait until {request.until!r}: "ready" or "ended"')
+    if request.until not in ("started", "ready", "ended"):
+        raise Refusal(f'cannot wait until {request.until!r}: "started", "ready" or "ended"')
     if _has_come(process, request.until):
         return process_info(state, process)
     _park(state, event, request.timeout, pid=request.pid, until=request.until)
@@ -118,7 +169,12 @@ def _wait(state: State, event: events.RequestArrived, request: requests.Wait) ->
 
 
 def _has_come(process: Process, until: str) -> bool:
-    return process.status in ENDED or (until == "ready" and process.status == "running")
+    if process.status in ENDED:
+        return True
+    if until == "ended" or process.status == "stopping":
+        return False
+    is_pausing = process.status == "backoff" and "backoff" in process.clocks
+    return is_pausing or process.status == "running" or (until == "started" and process.status == "starting" and bool(process.started_at))
 
 
 def _list(state: State, _event: events.RequestArrived, request: requests.List) -> object:
@@ -157,6 +213,9 @@ def _shutdown(state: State, _event: events.RequestArrived, _request: requests.Sh
 
 _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] = {
     requests.Spawn: _spawn,
+    requests.Start: _start,
+    requests.Stop: _stop,
+    requests.Restart: _restart,
     requests.Kill: _kill,
     requests.KillThread: _kill_thread,
     requests.Wait: _wait,

@@ -16,12 +16,13 @@ from dadms_ipc.requests import EventInfo, ThreadInfo
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
 from dadmsd.kernel.core.lifecycle import ENDED
-from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Process, Record, Results
+from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Life, Process, Record, Results
 from dadmsd.kernel.core.scheduler import Pool
 
 EVENTS_KEPT = 10_000  # a slow reader may be this many events behind
 THREADS_KEPT = 5_000  # ended threads that `thread ls` can show
 PROCESSES_KEPT = 500  # ended processes that stay in the table; older ones leave it first
+LIVES_KEPT = 10_000  # ended incarnations that `history` can show
 REPLY_RETENTION = 600.0  # seconds that a reply is kept for retries
 
 
@@ -89,12 +90,14 @@ class State:
         self.told: set[int] = set()  # processes that the events of this turn are about
         self.events: deque[EventInfo] = deque(maxlen=EVENTS_KEPT)
         self.threads: deque[ThreadInfo] = deque(maxlen=THREADS_KEPT)
+        self.lives: deque[Life] = deque()  # the history, oldest end first; pruned with its rows
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.servers: dict[str, dict[str, object]] = {}
         self.is_stopping = False
         self.stop_said = False
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
         self.just_ended: list[int] = []  # processes whose threads are to be ended as well
+        self.starting: dict[int, None] = {}  # processes whose next incarnation begins at the end of this turn
         self.orphaned: list[str] = []  # children that were to be forked by a zygote that is gone
         self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in the order of their turns
         self.slots_held = 0  # workers that have threads
@@ -228,6 +231,7 @@ _TABLES: dict[type[Record], str] = {
     Results: "results",
     Answered: "answered",
     Counters: "counters",
+    Life: "life",
     EventRow: "event",
 }
 
@@ -244,6 +248,8 @@ def _address(record: Record) -> tuple[str, object]:
             key = record.first_tid
         case Batch():
             key = (record.worker, record.first_sequence)
+        case Life():
+            key = (record.pid, record.incarnation)
         case Results():
             key = (record.pid, record.incarnation, record.first_sequence)
         case Answered():

@@ -8,7 +8,8 @@
 
 from dadmsd.kernel.core.deliveries import Failure, close, fail
 from dadmsd.kernel.core.dispatch import WORKER_FAILURES, new_head
-from dadmsd.kernel.core.processes import settle, zygote_keys
+from dadmsd.kernel.core.ending import settle
+from dadmsd.kernel.core.processes import zygote_keys
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.state import State

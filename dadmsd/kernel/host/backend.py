@@ -52,6 +52,10 @@ class Backend(Protocol):
         """Begin to end everything in a group, frozen or not."""
         ...
 
+    def signal(self, group: str, number: int, besides: int) -> None:
+        """Send a signal to everything that is in a group now, but for the process ``besides``."""
+        ...
+
     def is_empty(self, group: str) -> bool:
         """Tell whether nothing lives in a group; a group that is not there is empty."""
         ...

@@ -101,6 +101,10 @@ class Rlimits:
         except PermissionError as error:
             raise HostFailure(f'cannot send {number.name} to a process of "{group}": it runs as another user') from error
 
+    def signal(self, group: str, number: int, besides: int) -> None:
+        """Send a signal to everything in a group but one process."""
+        self._signal(group, [seen for pid, seen in self._members(group).items() if pid != besides], signal.Signals(number))
+
     def is_empty(self, group: str) -> bool:
         """Tell whether no member is found any more."""
         return not self._members(group)

@@ -140,6 +140,18 @@ class Tree:
         """List the processes of a group and of those below it."""
         return [pid for name in [group, *self.below(group)] for pid in self.pids_here(name)]
 
+    def signal_listed(self, group: str, number: int, besides: int) -> None:
+        """Send a signal to what is listed but one; a number that was given to a stranger meanwhile is not in the second list."""
+        held = [(pid, _pidfd(pid)) for pid in self.pids(group) if pid != besides]
+        still = set(self.pids(group))
+        for pid, fd in held:
+            if fd < 0:
+                continue
+            if pid in still:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    signal.pidfd_send_signal(fd, number)
+            os.close(fd)
+
     def kill_listed(self, group: str) -> bool:
         """Send SIGKILL to what is listed until a reading shows nobody new; False when new ones kept coming."""
         hit: set[int] = set()
@@ -152,3 +164,10 @@ class Tree:
                     os.kill(pid, signal.SIGKILL)
             hit |= fresh
         return False
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1

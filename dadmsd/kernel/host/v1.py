@@ -199,6 +199,10 @@ class V1:
                 for name in [group, *tree.below(group)]:
                     self.thaw(name)
 
+    def signal(self, group: str, number: int, besides: int) -> None:
+        """Send a signal to everything in a group but one process."""
+        self._ender().signal_listed(group, number, besides)
+
     def is_empty(self, group: str) -> bool:
         """Tell whether nothing lives in a group."""
         return self._unified.is_empty(group) if self._unified else not self._ender().pids(group)

@@ -176,6 +176,10 @@ class V2:
         """End a group."""
         self.unified.kill(group)
 
+    def signal(self, group: str, number: int, besides: int) -> None:
+        """Send a signal to everything in a group but one process."""
+        self._tree.signal_listed(group, number, besides)
+
     def is_empty(self, group: str) -> bool:
         """Tell whether nothing lives in a group."""
         return self.unified.is_empty(group)

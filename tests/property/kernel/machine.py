@@ -158,6 +158,22 @@ class Main:
         self._go_on()
 
 
+class Program:
+    """What the main of a service or tool becomes: it ends by itself as its plan says, or runs until it is ended."""
+
+    def __init__(self, end: tuple[int, int] | None, *, is_stubborn: bool) -> None:
+        self.end = end  # how, status
+        self.is_stubborn = is_stubborn
+        self.results: dict[int, port.Result] = {}
+        self.outbox: deque[Any] = deque()
+
+    def hello(self) -> None:
+        """Say nothing: a program has no port."""
+
+    def hear(self, _message: Any) -> bool:
+        return False
+
+
 class Worker:
     """A worker with its page."""
 

@@ -49,7 +49,7 @@ def hold(world: World) -> None:
     assert not state.ready_pools
     assert not state.by_owner
     assert (state.slots_held, state.workers_coming) == (0, 0)
-    assert {table for table, _ in world.disk} <= {"counters", "process", "child", "results", "answered", "event"}
+    assert {table for table, _ in world.disk} <= {"counters", "process", "child", "results", "answered", "event", "life"}
     assert all(each.payload is None for kept in state.results.values() for each in kept), "results are kept for a process that has ended"
 
 

@@ -17,7 +17,7 @@ from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.kernel import Kernel
 from dadmsd.kernel.core.lifecycle import ALIVE
 from dadmsd.kernel.core.records import Record
-from tests.property.kernel.machine import End, Keeper, Main, Steady, Submission, Worker, Zygote, settings
+from tests.property.kernel.machine import End, Keeper, Main, Program, Steady, Submission, Worker, Zygote, settings
 
 OWN = "kernel"  # the channel of what a kernel finds out by itself: it dies with it
 CLIENT = b"client"
@@ -43,7 +43,8 @@ class World:
         self.zygotes: dict[str, Zygote] = {"base": Zygote()}
         self.keeper = Keeper()
         self.is_look_due = False  # a second after the keeper told of a stranger
-        self.mains: dict[str, Main] = {}
+        self.mains: dict[str, Main | Program] = {}
+        self.ends: dict[int, list[tuple[int, int] | None]] = {}  # of each command, how its incarnations end; None: not by themselves
         self.workers: dict[str, Worker] = {}
         self.begun: dict[int, int] = {}
         self.finished: set[int] = set()
@@ -74,6 +75,11 @@ class World:
         """Start a process that does what the plan says; the n-th spawn has the sequence n."""
         self.plans[1000 + sequence] = plan
         self.ask(sequence, Spawn(Spec("p", "decision", limits=Limits(workers=workers), handlers="/h.py" if handlers else None)))
+
+    def command(self, sequence: int, ends: list[tuple[int, int] | None], **spec: Any) -> None:
+        """Start a service or tool whose incarnations end like this; the n-th spawn has the sequence n."""
+        self.ends[1000 + sequence] = ends
+        self.ask(sequence, Spawn(Spec(**{"name": "c", "kind": "tool", "command": ["c"], **spec})))
 
     def stop(self) -> None:
         """Have the keeper end everything; it says so to each kernel."""
@@ -173,8 +179,10 @@ class World:
             return
         for name, zygote in self.zygotes.items():
             self._report_all(name, zygote)
-        for main in self.mains.values():
+        for name, main in self.mains.items():
             main.hello()
+            if isinstance(main, Program):
+                self._say(name, events.Executed(name))  # the closed port is found closed again
         for name in self.workers:
             self._say(name, events.WorkerReady(name))
         for os_pid in self.keeper.dead:
@@ -228,6 +236,8 @@ class World:
                     self.end(effect.name, 1, 0)
             case effects.KillGroup():
                 self._kill_group(effect.pid)
+            case effects.SignalGroup():
+                assert effect.besides.partition(".")[0] == str(effect.pid)
             case effects.Bury():
                 for zygote in self.zygotes.values():
                     zygote.dead.pop(effect.name, None)
@@ -239,7 +249,7 @@ class World:
             case effects.ClearGroup():
                 self._kill_group(effect.pid)
                 self.groups.discard(effect.pid)
-                self._say(OWN, events.GroupGone(effect.pid))
+                self._say(OWN, events.GroupGone(effect.pid, incarnation=effect.incarnation))
             case effects.Tell():
                 if effect.name in self.mains and effect.name in self.alive() and self.mains[effect.name].hear(effect.message):
                     self.end(effect.name, 1, 0)
@@ -284,9 +294,14 @@ class World:
         if child.role == "zygote" and name not in self.zygotes:
             self.zygotes[name] = Zygote()
             self._say(name, events.ZygoteReady(name, "1", [], [], 0.1))
+        elif child.is_command and name not in self.mains:
+            ends = self.ends[child.pid]
+            self.mains[name] = Program(ends[min(child.incarnation, len(ends)) - 1], is_stubborn=self.random.random() < 0.3)
+            self._say(name, events.Executed(name))
         elif child.role == "main" and name not in self.mains:
-            self.mains[name] = Main(self.plans[child.pid], is_stubborn=self.random.random() < 0.3)
-            self.results[child.pid] = self.mains[name].results
+            main = Main(self.plans[child.pid], is_stubborn=self.random.random() < 0.3)
+            self.mains[name] = main
+            self.results[child.pid] = main.results
         elif child.role == "worker" and name not in self.workers:
             self.workers[name] = Worker(self.begun, self.finished)
             self._say(name, events.WorkerReady(name))
@@ -316,7 +331,7 @@ class World:
             self.keeper.dead[orphan.os_pid] = orphan
             self._say("keeper", Orphaned(orphan.os_pid))
 
-    def _speak(self, name: str, main: Main) -> None:
+    def _speak(self, name: str, main: Main | Program) -> None:
         while main.outbox:
             message = main.outbox.popleft()
             match message:
@@ -356,7 +371,8 @@ class World:
 
     def _can_act(self, name: str) -> bool:
         if name in self.mains:
-            return bool(self.mains[name].outbox)
+            main = self.mains[name]
+            return bool(main.outbox) or (isinstance(main, Program) and main.end is not None)
         worker = self.workers[name]
         is_stuck = worker.begun > worker.done and worker.queue[0][1].entry == "stuck"
         return worker.wants_to_ring or (not is_stuck and (bool(worker.queue) or worker.is_finishing))
@@ -365,7 +381,10 @@ class World:
         if not self._can_act(name):
             return False
         if name in self.mains:
-            self._speak(name, self.mains[name])
+            main = self.mains[name]
+            self._speak(name, main)
+            if isinstance(main, Program) and main.end is not None:
+                self.end(name, *main.end)
             return True
         worker = self.workers[name]
         ended = worker.step()

@@ -66,6 +66,10 @@ def test_an_argument_that_is_not_utf8_is_refused_before_anything(run: Run) -> No
         ["wait", "1001"],
         ["shutdown"],
         ["spawn", "bpmn"],
+        ["spawn", "web", "--service", "--", "true"],
+        ["start", "web"],
+        ["stop", "group:a"],
+        ["restart", "1001"],
     ],
 )
 def test_every_command_that_needs_a_daemon_says_so_in_one_line(run: Run, arguments: list[str], tmp_path: Path) -> None:
@@ -81,8 +85,11 @@ def test_every_command_that_needs_a_daemon_says_so_in_one_line(run: Run, argumen
     [
         (["pss"], "ps"),
         (["ps", "--jsn"], "--json"),
-        (["kill"], "PID"),
-        (["kill", "abc"], "abc"),
+        (["kill"], "TARGET"),
+        (["kill", ""], "names no process"),
+        (["spawn", "x", "--stop-signal", "NONE", "--", "true"], "there is no signal"),
+        (["spawn", "x", "--user", "nobody-at-all", "--", "true"], "there is no user"),
+        (["spawn", "bpmn", "--service"], "needs a command behind --"),
         (["spawn", "bpmn", "--memory", "64X"], "64X"),
         (["spawn", "bpmn", "--cpu", "0"], "cores above zero"),
         (["spawn", "bpmn", "--workers", "0"], "0"),

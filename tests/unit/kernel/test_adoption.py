@@ -126,7 +126,7 @@ def test_an_end_that_had_begun_goes_on() -> None:
     first, second = driver.run(), driver.run()
     driver.end(second)
     driver.give(events.Exited(f"{first}.1", 1, 0), after=1.0)
-    assert only(driver.next_kernel(), effects.ClearGroup) == [effects.ClearGroup(first)]
+    assert only(driver.next_kernel(), effects.ClearGroup) == [effects.ClearGroup(first, 1)]
     driver.give(events.GroupGone(first))
     assert list(driver.state.processes) == [first]
 

@@ -256,7 +256,7 @@ def test_the_end_of_a_main_takes_its_workers_then_its_zygote_then_its_group() ->
     assert names(driver.give(events.Forked(f"{pid}.1/w2", 300, 1)), effects.Signal) == [f"{pid}.1/w2"]
     done = driver.give(events.Exited(f"{pid}.1/w1", 2, 9), events.Exited(f"{pid}.1/w2", 2, 9))
     assert names(done, effects.Signal) == ["zygote/2"]
-    assert only(driver.give(events.Exited("zygote/2", 2, 9)), effects.ClearGroup) == [effects.ClearGroup(pid)]
+    assert only(driver.give(events.Exited("zygote/2", 2, 9)), effects.ClearGroup) == [effects.ClearGroup(pid, 1)]
     driver.give(events.GroupGone(pid, 77, 1.5))
     driver.give(events.GroupGone(pid, 0, 0.0))
     assert (driver.process(pid).memory_peak, driver.process(pid).cpu_seconds) == (77, 1.5)

@@ -2,7 +2,21 @@
 
 from pathlib import Path
 
-from dadmsd.kernel.core.lifecycle import ALIVE, ENDED, ENTERING, IGNORE, LIFECYCLE, MEANING, PHASES, PROCESS_STATUSES, STIMULI
+from dadmsd.kernel.core.lifecycle import (
+    ALIVE,
+    DESIRED,
+    ENDED,
+    ENTERING,
+    IGNORE,
+    LIFECYCLE,
+    MEANING,
+    PHASES,
+    PROCESS_LIFECYCLE,
+    PROCESS_STATUSES,
+    PROCESS_STIMULI,
+    STIMULI,
+    THE_END,
+)
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "states.md"
 
@@ -40,9 +54,30 @@ def render() -> str:
         "",
         "## A process",
         "",
+        "What is wanted and what is are two things. What is **desired** is changed by requests and definitions alone:",
+        "",
+        "| desired | what it means |",
+        "|---|---|",
+        *(f"| `{desired}` | {meaning} |" for desired, meaning in DESIRED.items()),
+        "",
+        "What is **observed** is its status; the last four are ends, and what has ended can be started again under its pid, as its next incarnation:",
+        "",
         "| status | what it means |",
         "|---|---|",
         *(f"| `{status}` | {meaning} |" for status, meaning in PROCESS_STATUSES.items()),
+        "",
+        "| stimulus | what it means |",
+        "|---|---|",
+        *(f"| `{stimulus}` | {meaning} |" for stimulus, meaning in PROCESS_STIMULI.items()),
+        "",
+        "What a stimulus leads to; `-`: nothing; *end*: the one of the ends that was settled when the end began.",
+        "",
+        "| | " + " | ".join(f"`{stimulus}`" for stimulus in PROCESS_STIMULI) + " |",
+        "|---" * (len(PROCESS_STIMULI) + 1) + "|",
+        *(
+            f"| `{status}` | " + " | ".join("*end*" if cell == THE_END else cell for cell in PROCESS_LIFECYCLE[status].values()) + " |"
+            for status in PROCESS_STATUSES
+        ),
         "",
         "## A thread",
         "",
@@ -77,6 +112,18 @@ def test_every_living_phase_can_be_left_by_an_exit_and_by_a_kill() -> None:
 def test_ended_statuses_are_statuses() -> None:
     """The names of the ends are names of the table."""
     assert set(PROCESS_STATUSES) >= ENDED
+
+
+def test_every_cell_of_the_table_of_processes_is_filled() -> None:
+    """Each status answers each stimulus, in one order; an end is left by a start alone, and every living status by an end."""
+    assert set(PROCESS_LIFECYCLE) == set(PROCESS_STATUSES)
+    for status, cells in PROCESS_LIFECYCLE.items():
+        assert list(cells) == list(PROCESS_STIMULI), status
+        assert set(cells.values()) <= {*PROCESS_STATUSES, IGNORE, THE_END}, status
+        if status in ENDED:
+            assert {stimulus: cell for stimulus, cell in cells.items() if cell != IGNORE} == {"start": "admitted"}
+        elif status != "stopping":
+            assert cells["end"] == "stopping"
 
 
 def test_the_page_shows_the_tables() -> None:

@@ -49,7 +49,7 @@ def test_handlers_that_cannot_be_imported_fail_their_process_with_the_reason(
     driver.give(events.Forked("zygote/2", 51, 1))
     driver.give(*before or [events.GateOpened("zygote/2")])
     done = driver.give(events.Exited("zygote/2", *exit_))
-    assert only(done, effects.ClearGroup) == [effects.ClearGroup(pid)]
+    assert only(done, effects.ClearGroup) == [effects.ClearGroup(pid, 1)]
     driver.give(events.GroupGone(pid))
     process = driver.process(pid)
     assert (process.status, process.cause, process.reason) == ("failed", cause, words)

@@ -1,0 +1,145 @@
+"""What is done to processes that are there: start, stop, restart, kill, wait. All take pids, names, patterns and groups (targets.py)."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from dadms_ipc import requests
+from dadmsctl.attempts import Several
+from dadmsctl.door import Door
+from dadmsctl.exits import Exit
+from dadmsctl.options import as_json, pass_door
+from dadmsctl.quantities import seconds
+from dadmsctl.targets import resolve, target
+from dadmsctl.terminal import write_json
+from dadmsctl.waiting import await_end, exit_of, sentence_of
+
+targets = click.argument("targets", type=target, nargs=-1, required=True, metavar="TARGET...")
+reason_option = click.option("--reason", default="", help="One sentence for the record.")
+no_wait_option = click.option("--no-wait", is_flag=True, help="Return when the demand is recorded, not when it is done.")
+
+
+def _timeout(most: float) -> Callable[[Any], Any]:
+    return click.option("--timeout", type=seconds, default=most, show_default=True, help="Seconds that they have for it.")
+
+
+def _do(door: Door, words: tuple[str, ...], verb: str, ask: Callable[[int], Any], *, until: str, timeout: float | None) -> None:
+    """Ask the same for each target, then wait for all; ``timeout`` None does not wait."""
+    several, told = Several(), []
+    with door.connect() as client:
+        for pid in resolve(client, words, verb, several):
+            with several.attempt(f"{verb} {pid}"):
+                client.call(ask(pid))
+                told.append(pid)
+        deadline = time.monotonic() + (timeout or 0.0)
+        for pid in told if timeout is not None else ():
+            with several.attempt(f"wait for {pid}"):
+                found = await_end(client, pid, until=until, timeout=max(0.0, deadline - time.monotonic()))
+                if until != "ended" and (found.ended_at or found.status == "backoff"):
+                    several.fail(sentence_of(found), Exit.FAILED)
+    several.finish()
+
+
+@click.command()
+@targets
+@no_wait_option
+@_timeout(300.0)
+@pass_door
+def start(door: Door, targets: tuple[str, ...], no_wait: bool, timeout: float) -> None:
+    """Start processes that have ended, under their pids; returns when they are ready.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME". One that runs is left as it is.
+    """
+    _do(door, targets, "start", requests.Start, until="ready", timeout=None if no_wait else timeout)
+
+
+@click.command()
+@targets
+@reason_option
+@no_wait_option
+@_timeout(60.0)
+@pass_door
+def stop(door: Door, targets: tuple[str, ...], reason: str, no_wait: bool, timeout: float) -> None:
+    """End processes, each with everything that it started, and keep them ended until they are started.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
+    """
+    _do(door, targets, "stop", lambda pid: requests.Stop(pid, reason=reason), until="ended", timeout=None if no_wait else timeout)
+
+
+@click.command()
+@targets
+@reason_option
+@no_wait_option
+@_timeout(300.0)
+@pass_door
+def restart(door: Door, targets: tuple[str, ...], reason: str, no_wait: bool, timeout: float) -> None:
+    """End processes and start them again; returns when they are ready.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
+    """
+    _do(door, targets, "restart", lambda pid: requests.Restart(pid, reason=reason), until="ready", timeout=None if no_wait else timeout)
+
+
+@click.command()
+@targets
+@click.option("--force", is_flag=True, help="SIGKILL at once, without the chance to end well.")
+@reason_option
+@no_wait_option
+@_timeout(30.0)
+@pass_door
+def kill(door: Door, targets: tuple[str, ...], force: bool, reason: str, no_wait: bool, timeout: float) -> None:
+    """End processes for good, each with everything that it started.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME". Of several, all are tried; exits with 4 when one of them cannot be killed.
+    """
+    _do(
+        door,
+        targets,
+        "kill",
+        lambda pid: requests.Kill(pid, force=force, reason=reason),
+        until="ended",
+        timeout=None if no_wait else timeout,
+    )
+
+
+@click.command()
+@targets
+@click.option("--until", type=click.Choice(["started", "ready", "ended"]), default="ended", show_default=True)
+@click.option("--timeout", type=seconds, help="Seconds to wait in all. [for ever]")
+@click.option("--exit-code", "is_passed_on", is_flag=True, help="Exit as the process did: with its exit code, or 128 and its signal.")
+@as_json
+@pass_door
+def wait(door: Door, targets: tuple[str, ...], until: str, timeout: float | None, is_passed_on: bool, as_json: bool) -> None:
+    """Wait until processes have ended; exits with 1 when one of them failed.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    several, answers = Several(), []
+    with door.connect() as client:
+        pids = resolve(client, targets, "wait for", several)
+        if is_passed_on and len(pids) > 1:
+            raise click.UsageError(f"--exit-code is for one process, not for {len(pids)}")
+        for pid in pids:
+            with several.attempt(f"wait for {pid}"):
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                answers.append(await_end(client, pid, until=until, timeout=left))
+    if as_json:
+        if answers:
+            write_json(answers)
+    else:
+        for answer in answers:
+            click.echo(sentence_of(answer))
+    if is_passed_on and answers and until == "ended":
+        several.finish(_code_of(answers[0]))
+    several.finish(max(map(exit_of, answers), default=Exit.DONE))
+
+
+def _code_of(process: requests.ProcessInfo) -> int:
+    """Give the exit code of a process as a shell would show it; one that never ran has none, and failed."""
+    if process.exit_code is not None:
+        return process.exit_code
+    return int(exit_of(process)) if process.exit_signal is None else 128 + process.exit_signal

@@ -1,0 +1,76 @@
+"""Which processes are meant: by pid, by name, by a pattern of names, or by group.
+
+1. A number is a pid. ``group:NAME`` is every process of that group; anything else is a name. Names and groups may be patterns (``etl-*``, ``web?``, ``[ab]``).
+2. Of processes with one name those that live are meant, all of them; where none lives, the newest that has ended.
+3. What means nobody is a refusal that says which names there are.
+"""
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dadms_ipc.errors import RequestRefused
+from dadms_ipc.requests import List, ProcessInfo
+from dadmsctl.attempts import Several
+from dadmsctl.quantities import LARGEST
+from dadmsctl.waiting import ENDED
+
+if TYPE_CHECKING:
+    from dadms_ipc.client import Client
+
+GROUP = "group:"
+SHOWN = 8  # names in a refusal
+
+
+def target(text: str) -> str:
+    """Refuse what can mean no process, before a daemon is asked."""
+    if not text.strip():
+        raise click.BadParameter("it is empty, and names no process")
+    if text.isdecimal() and int(text) > LARGEST:
+        raise click.BadParameter(f"{text} is no pid: the largest is {LARGEST}")
+    return text
+
+
+def resolve(client: "Client", words: Iterable[str], verb: str, several: Several) -> list[int]:
+    """Give the pids that are meant, each once, in the order of the words; what means nobody is one of several failures."""
+    found: dict[int, None] = {}
+    table: list[ProcessInfo] | None = None
+    for word in dict.fromkeys(words):
+        if word.isdecimal():
+            found[int(word)] = None
+            continue
+        if table is None:
+            table = client.call(List())
+        with several.attempt(f'{verb} "{word}"'):
+            found.update(dict.fromkeys(meant(table, word)))
+    return list(found)
+
+
+def meant(table: Sequence[ProcessInfo], word: str) -> list[int]:
+    """Give the pids that a name, pattern or group means; raises RequestRefused where it means nobody."""
+    is_group = word.startswith(GROUP)
+    pattern = word.removeprefix(GROUP)
+    matching = [
+        each for each in table if fnmatch.fnmatchcase(each.group if is_group else each.name, pattern) and (each.group or not is_group)
+    ]
+    by_name: dict[str, list[ProcessInfo]] = {}
+    for each in matching:
+        by_name.setdefault(each.name, []).append(each)
+    pids = [each.pid for each in table if each.pid in {pid for group in by_name.values() for pid in _counted(group)}]
+    if pids:
+        return pids
+    known = sorted({each.group if is_group else each.name for each in table} - {""})
+    near = difflib.get_close_matches(pattern, known, 1)
+    what = "group" if is_group else "process"
+    if near:
+        raise RequestRefused(f'no {what} is called "{pattern}"; did you mean "{near[0]}"?')
+    there = f"; there are {', '.join(known[:SHOWN])}{' …' if len(known) > SHOWN else ''}" if known else ""
+    raise RequestRefused(f'no {what} is called "{pattern}"{there}')
+
+
+def _counted(same: Sequence[ProcessInfo]) -> list[int]:
+    living = [each.pid for each in same if each.status not in ENDED]
+    return living or [max(each.pid for each in same)]

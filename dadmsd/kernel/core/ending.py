@@ -1,0 +1,135 @@
+"""The end of an incarnation: asked for or not, it takes the whole tree, and is over when nothing is left.
+
+1. It begins when its main is gone or its end was asked for, and is over when nothing is left: no worker, no zygote of its own, no cgroup. Only then is the status
+   final, or the next incarnation due; what a process that has ended had reserved is free.
+2. Asked for, it is the stop signal first, for a command to its whole tree; then the grace; then SIGKILL to the whole group. What a command's main leaves behind by
+   ending has what is left of the grace; where nobody asked for the end, it is killed at once.
+3. No end waits for another's.
+"""
+
+from dadms_ipc import port
+from dadmsd.kernel.core import effects, events, restarts
+from dadmsd.kernel.core.clocks import start_clock, stop_clock
+from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.moves import end, enter
+from dadmsd.kernel.core.records import Process
+from dadmsd.kernel.core.state import State
+
+
+def stop(state: State, process: Process, reason: str, *, force: bool, into: str = "killed", again: bool = False) -> None:
+    """Have a process ended, tree and all; ``into`` is the status that this comes to, ``again`` has it started anew."""
+    if process.status in ENDED:
+        return
+    desired = "restart" if again else "down"
+    if process.desired != desired:
+        process.stop_reason = reason
+        process.stop_as = into
+        process.desired = desired
+        state.changed(process)
+        text = f"{process.spec.name} is {'restarted' if again else 'stopped'} by {reason}"
+        state.tell_event("process.stopping", text, pid=process.pid, data={"reason": reason, "force": force})
+    main = state.main_of(process)
+    if main is not None:
+        grace = 0.0 if force else process.spec.stop_timeout
+        if main.phase in ("opened", "ready") and not force and not main.is_command:
+            state.do(effects.Tell(main.name, port.Stop(reason, grace)))
+        enter(state, process, "end")
+        if main.phase not in ("stopping", "killing"):
+            start_clock(state, process, "grace", grace)
+        end(state, main, "stop", grace=grace)
+        if force:
+            stop_clock(state, process, "grace")
+            state.do(effects.KillGroup(process.pid))
+    elif process.status == "backoff" or not process.ending_as:
+        is_fresh = process.status != "backoff"
+        begin_end(
+            state, process, process.stop_as, f"{'killed before its start' if is_fresh else 'stopped in its backoff'}, by {reason}", ""
+        )
+    elif force:
+        stop_clock(state, process, "grace")
+        state.do(effects.KillGroup(process.pid))
+
+
+def begin_end(state: State, process: Process, status: str, cause: str, reason: str) -> None:
+    """Settle how an incarnation ended, and end what is left of it."""
+    process.ending_as = status
+    process.cause = cause
+    process.reason = reason or process.reason
+    enter(state, process, "end")
+    state.changed(process)
+    for child in state.owned(process.pid):
+        if child.role == "worker":
+            end(state, child, "process ended")
+    settle(state, process)
+
+
+def settle(state: State, process: Process) -> None:
+    """Go on with the end of an incarnation: workers first, then its zygote (their parent), then the cgroup."""
+    if not process.ending_as or process.status != "stopping":
+        return
+    left = state.owned(process.pid)
+    if any(child.role != "zygote" for child in left):
+        return
+    for child in left:
+        end(state, child, "unused")
+    if not left:
+        patience = process.clocks.get("grace", 0.0) if process.spec.kind != "orchestrator" and process.desired != "up" else 0.0
+        state.do(effects.ClearGroup(process.pid, process.incarnation, patience))
+
+
+def on_grace_over(state: State, pid: str) -> None:
+    """What is left of a process after its grace is killed by the one who clears its group."""
+    process = state.processes.get(int(pid))
+    if process is not None and process.clocks.get("grace", state.now) <= state.now:
+        stop_clock(state, process, "grace")
+
+
+def forget_oldest(state: State) -> None:
+    """Let those that ended first leave the table, when more have ended than are kept."""
+    while len(state.ended) > state.settings.ended_kept:
+        forget(state, next(iter(state.ended)))
+
+
+def forget(state: State, pid: int) -> None:
+    """Let a process that has ended leave the table; its lives stay in the history."""
+    del state.ended[pid]
+    state.deleted(state.processes.pop(pid))
+    for results in state.results.pop(pid, []):
+        state.deleted(results)
+
+
+def on_group_gone(state: State, event: events.GroupGone) -> None:
+    """Nothing is left of an incarnation: the next one is due, or its end is final and what it had reserved is free."""
+    process = state.processes.get(event.pid)
+    if process is None or not process.ending_as or process.status != "stopping" or event.incarnation not in (0, process.incarnation):
+        return
+    process.memory_peak = max(process.memory_peak, event.memory_peak)
+    process.cpu_seconds = max(process.cpu_seconds, event.cpu_seconds)
+    stop_clock(state, process, "grace")
+    state.just_ended.append(process.pid)
+    is_again = restarts.follow(state, process)
+    restarts.record_life(state, process)
+    if is_again:
+        _await_next(state, process)
+        return
+    enter(state, process, "over")
+    for kind in list(process.clocks):
+        stop_clock(state, process, kind)
+    state.ended[process.pid] = None
+    process.ended_at = state.wall
+    state.ledger.give_back(process.pid)
+    state.changed(process)
+    data = {"status": process.status, "cause": process.cause, "reason": process.reason, "seconds": process.ended_at - process.created_at}
+    text = f"{process.spec.name} {process.status}" + (f": {process.reason or process.cause}" if process.status != "completed" else "")
+    state.tell_event("process.ended", text, pid=process.pid, data=data)
+    for other in restarts.escalate(state, process):
+        stop(state, other, f"the start limit of {process.pid}", force=False)
+
+
+def _await_next(state: State, process: Process) -> None:
+    enter(state, process, "again")
+    pause = max(0.0, process.clocks.get("backoff", state.now) - state.now)
+    words = process.reason or process.cause
+    text = f"{process.spec.name} ended ({words}) and is started again" + (f" in {pause:.3g} s" if pause else "")
+    data = {"status": process.ending_as, "cause": process.cause, "reason": process.reason, "pause": pause, "failures": process.failures}
+    state.tell_event("process.backoff", text, pid=process.pid, data=data)

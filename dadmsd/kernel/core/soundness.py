@@ -1,0 +1,88 @@
+"""What is wrong with a specification by itself, whoever asks and whatever there is room for: said in one sentence, before anything is done."""
+
+import difflib
+import math
+
+from dadms_ipc.requests import Spec
+from dadmsd.kernel.core.restarts import ESCALATIONS, POLICIES
+
+KINDS = ("orchestrator", "service", "tool")
+ARGUMENTS_MOST = 128 * 1024  # bytes of a command: what Linux takes in one argument
+SIGNALS_MOST = 64
+CODES_MOST = 256
+_COMMAND_ONLY: dict[str, object] = {
+    "command": [],
+    "directory": None,
+    "umask": 0o022,
+    "nice": 0,
+    "no_new_privileges": False,
+    "gid": None,
+    "stop_signal": 15,
+}
+
+
+def flaw_of(spec: Spec) -> str:
+    """Say why no host could start this; "" when nothing is wrong with it."""
+    for name, value, known in (
+        ("kind", spec.kind, KINDS),
+        ("restart", spec.restart, ("", *POLICIES)),
+        ("escalate", spec.escalate, ESCALATIONS),
+    ):
+        if value not in known:
+            return _unknown(name, value, [each for each in known if each])
+    return (_command_flaw(spec) if spec.kind != "orchestrator" else _orchestrator_flaw(spec)) or _number_flaw(spec)
+
+
+def _unknown(name: str, value: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(value, known, 1)
+    return f"no {name} {value!r}; " + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
+
+
+def _orchestrator_flaw(spec: Spec) -> str:
+    changed = [name for name, default in _COMMAND_ONLY.items() if getattr(spec, name) != default]
+    return f"{changed[0]} is for a service or a tool, and this is an orchestrator" if changed else ""
+
+
+def _command_flaw(spec: Spec) -> str:
+    if not spec.command or not spec.command[0]:
+        return f"a {spec.kind} needs a command"
+    if spec.orchestrator or spec.handlers:
+        return f"a {spec.kind} runs a command, and no orchestrator"
+    if any("\0" in word for word in (*spec.command, spec.directory or "", *spec.environment, *spec.environment.values())):
+        return "a null byte is in its command, directory or environment"
+    size = sum(len(word.encode(errors="surrogateescape")) for word in spec.command)
+    if size > ARGUMENTS_MOST:
+        return f"its command has {size} bytes, at most {ARGUMENTS_MOST} are possible"
+    if any(not name or "=" in name for name in spec.environment):
+        return "a name in its environment is empty or has a = in it"
+    if spec.directory is not None and not spec.directory.startswith("/"):
+        return f'its directory "{spec.directory}" is no absolute path'
+    return ""
+
+
+def _number_flaw(spec: Spec) -> str:
+    for name, value, least, most in (
+        ("umask", spec.umask, 0, 0o777),
+        ("nice", spec.nice, -20, 19),
+        ("stop_signal", spec.stop_signal, 1, SIGNALS_MOST),
+        ("gid", spec.gid, 0, 2**32 - 2),
+        ("backoff", spec.backoff, 0.01, math.inf),
+        ("backoff_most", spec.backoff_most, spec.backoff, math.inf),
+        ("backoff_jitter", spec.backoff_jitter, 0.0, 1.0),
+        ("backoff_reset", spec.backoff_reset, 0.0, math.inf),
+        ("start_limit", spec.start_limit, 0, 1000),
+        ("start_limit_seconds", spec.start_limit_seconds, 0.001, math.inf),
+    ):
+        if value is not None and not (least <= value <= most and value < math.inf):
+            return (
+                f"{name} is {value}, it can be from {least:g} to {most:g}"
+                if most < math.inf
+                else f"{name} is {value}, at least {least:g} is needed"
+            )
+    for name in ("success_codes", "restart_codes", "final_codes"):
+        codes = getattr(spec, name)
+        wrong = next((code for code in codes if not 0 <= code <= 255), None)
+        if wrong is not None or len(codes) > CODES_MOST:
+            return f"{name} has {wrong}, an exit code is from 0 to 255" if wrong is not None else f"{name} has more than {CODES_MOST} codes"
+    both = set(spec.restart_codes) & set(spec.final_codes)
+    return f"exit code {min(both)} is in restart_codes and in final_codes" if both else ""

@@ -1,0 +1,126 @@
+"""Services and tools as a person and a script use them, against a real daemon with real programs."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Daemon
+from tests.integration.cli.conftest import Ctl
+
+
+@pytest.fixture
+def at(keeper_daemon: Daemon, wait_for: Callable[[Daemon], None]) -> tuple[str, str]:
+    """Give the options that lead to a real daemon, which answers."""
+    wait_for(keeper_daemon)
+    return "--runtime-dir", str(keeper_daemon.runtime_dir)
+
+
+def status(ctl: Ctl, at: tuple[str, str], pid: str | int) -> dict[str, object]:
+    found: dict[str, object] = json.loads(ctl(*at, "status", str(pid), "--json").stdout)
+    return found
+
+
+def await_file(path: Path) -> str:
+    """Wait for a program to write a line; the test's own time-out ends a wait in vain."""
+    while not path.exists() or not path.read_text().endswith("\n"):
+        time.sleep(0.005)
+    return path.read_text().strip()
+
+
+def test_a_tool_ends_with_its_exit_code_and_its_output_is_in_its_log(ctl: Ctl, at: tuple[str, str]) -> None:
+    done = ctl(*at, "spawn", "greet", "--env", "WHO=you", "--", "sh", "-c", 'echo "hello $WHO from $DADMS_PID"; exit 3')
+    assert (done.returncode, done.stderr) == (0, "")
+    pid = done.stdout.strip()
+    assert ctl(*at, "wait", "greet").stdout == f'"greet" ({pid}) failed: exited 3\n'
+    assert ctl(*at, "wait", pid, "--exit-code").returncode == 3
+    assert f"hello you from {pid}" in ctl(*at, "logs", pid).stdout
+    found = status(ctl, at, pid)
+    assert (found["exit_code"], found["exit_signal"], found["status"], found["kind"]) == (3, None, "failed", "tool")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--", "/no/such/program"], 'cannot run "/no/such/program": No such file or directory'),
+        (["--", "no-such-program"], 'cannot run "no-such-program": No such file or directory'),
+        (["--directory", "/no/such", "--", "true"], 'cannot work in "/no/such": No such file or directory'),
+        (["--", "/etc/passwd"], 'cannot run "/etc/passwd": Permission denied'),
+    ],
+)
+def test_a_command_that_cannot_run_is_refused_with_the_reason_and_leaves_nothing(
+    ctl: Ctl, at: tuple[str, str], options: list[str], reason: str
+) -> None:
+    done = ctl(*at, "spawn", "broken", "--service", *options)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == f'dadmsctl: cannot start "broken" (1001): {reason}\n'
+    assert ctl(*at, "wait", "broken").returncode == 1
+    assert json.loads(ctl(*at, "ps", "--json").stdout) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone may name another user")
+def test_a_user_that_does_not_exist_is_refused_and_one_that_does_is_taken(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
+    done = ctl(*at, "spawn", "stranger", "--user", "987654", "--", "true")
+    assert (done.returncode, done.stderr) == (
+        4,
+        'dadmsctl: cannot start "stranger" (1001): cannot run as user 987654: there is no such user\n',
+    )
+    show = 'echo $(id -u):$(id -g):$(umask):$(nice):$(pwd):$(grep -i nonewprivs /proc/self/status | cut -f2)'  # fmt: skip
+    options = ["--user", "65534", "--gid", "65534", "--umask", "027", "--nice", "5", "--directory", "/usr", "--no-new-privileges"]
+    pid = ctl(*at, "spawn", "nobody", *options, "--", "sh", "-c", show).stdout.strip()
+    ctl(*at, "wait", pid)
+    assert "65534:65534:0027:5:/usr:1" in ctl(*at, "logs", pid).stdout
+
+
+def test_a_service_comes_back_and_a_stopped_one_does_not(ctl: Ctl, at: tuple[str, str]) -> None:
+    pid = ctl(*at, "spawn", "web", "--service", "--", "sleep", "1000").stdout.strip()
+    os.kill(int(str(status(ctl, at, pid)["os_pid"])), signal.SIGKILL)
+    while status(ctl, at, pid)["incarnation"] != 2 or status(ctl, at, pid)["status"] != "running":
+        time.sleep(0.01)
+    assert ctl(*at, "restart", "web").returncode == 0
+    assert (status(ctl, at, pid)["incarnation"], status(ctl, at, pid)["status"]) == (3, "running")
+    assert ctl(*at, "stop", "w?b", "--reason", "the night shift").returncode == 0
+    found = status(ctl, at, pid)
+    assert (found["status"], found["desired"], found["cause"]) == ("stopped", "down", "signal 15 (SIGTERM), by the night shift")
+    assert ctl(*at, "start", "web").returncode == 0
+    assert (status(ctl, at, pid)["incarnation"], status(ctl, at, pid)["status"]) == (4, "running")
+
+
+def test_groups_are_stopped_together_and_unknown_names_are_refused(ctl: Ctl, at: tuple[str, str]) -> None:
+    for name in ("a", "b"):
+        ctl(*at, "spawn", name, "--service", "--group", "night", "--", "sleep", "1000")
+    done = ctl(*at, "stop", "group:night", "nobody")
+    assert (done.returncode, done.stderr) == (4, 'dadmsctl: cannot stop "nobody": no process is called "nobody"; there are a, b\n')
+    assert json.loads(ctl(*at, "ps", "--json").stdout) == []
+
+
+def test_a_stop_takes_the_whole_tree_and_gives_each_of_it_the_grace(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
+    """A grandchild in a session of its own puts its things in order after the main has gone; one that ignores the signal ends at the deadline."""
+    gentle, told = short_path / "gentle", short_path / "told"
+    grandchild = f'trap "sleep 0.3; echo in order > {told}; exit" TERM; echo $$ > {gentle}; while :; do sleep 0.01; done'
+    ctl(*at, "spawn", "tree", "--service", "--", "sh", "-c", f"setsid sh -c '{grandchild}' & sleep 1000")
+    os_pid = await_file(gentle)
+    assert ctl(*at, "stop", "tree").returncode == 0
+    assert told.read_text() == "in order\n"
+    assert not Path("/proc", os_pid).exists()
+
+    stubborn = short_path / "stubborn"
+    script = f"trap '' TERM; echo $$ > {stubborn}; while :; do sleep 0.01; done"
+    ctl(*at, "spawn", "stubborn", "--service", "--stop-timeout", "0.3", "--", "sh", "-c", script)
+    os_pid = await_file(stubborn)
+    assert ctl(*at, "stop", "stubborn").returncode == 0
+    assert not Path("/proc", os_pid).exists()
+    assert json.loads(ctl(*at, "ps", "-a", "--json").stdout)[-1]["cause"].startswith("signal 9 (SIGKILL), by stop from uid ")
+
+
+def test_a_command_that_spawns_is_the_parent_of_what_it_spawns(ctl: Ctl, at: tuple[str, str]) -> None:
+    import sys
+
+    ctl(*at, "spawn", "parent", "--", sys.executable, "-m", "dadmsctl", *at, "spawn", "child", "--", "true")
+    ctl(*at, "wait", "parent")
+    by_name = {each["name"]: each for each in json.loads(ctl(*at, "ps", "-a", "--json").stdout)}
+    assert by_name["child"]["parent"] == by_name["parent"]["pid"]
