@@ -373,7 +373,7 @@ class Hands:
         self._say(effect.name, effect.message)
 
     def _send_batch(self, effect: effects.SendBatch) -> None:
-        self._say(effect.name, worker.Batch(effect.first_sequence, effect.items))
+        self._say(effect.name, worker.Batch(effect.first_sequence, [], effect.spans))
 
     def _consume(self, effect: effects.Consume) -> None:
         held = self.ports.get(effect.name)

@@ -112,10 +112,14 @@ class Port:
         if self.page is None:
             return []
         try:
-            outcomes = self.page.read_results()
+            outcomes = self.page.read()
         except PageViolation as violation:
             return [events.ResultsRead(self.name, violation.results), events.PortViolated(self.name, str(violation))]
-        return [events.ResultsRead(self.name, outcomes)] if outcomes else []
+        if outcomes:
+            return [events.ResultsRead(self.name, outcomes)]
+        if self.page.free_known() and self.page.waits:
+            self.send(worker.Consumed())
+        return []
 
     def _translate(self, body: Any, found: list[events.Event]) -> None:
         name = self.name

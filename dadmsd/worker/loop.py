@@ -3,11 +3,12 @@
 1. A thread is marked begun, then looked up in the revoked range, and only then run; its result is in the page before it is marked done. Whatever kills this
    process, between any two instructions, leaves a page that tells what ran (dadmsd/worker/page.py).
 2. A thread whose sequence was seen is dropped: the next kernel sends a batch again.
-3. Whatever an entry raises, SystemExit and KeyboardInterrupt included, is an error of its thread; the worker lives. The working directory is set back.
-4. The doorbell rings at the end of a batch, and within a batch as soon as a result would wait longer than PROMPT for it. The worker cannot ring while an
+3. What a short thread returned goes into a stretch, a record that many share (docs/reference/page.md); it is there before the next one begins all the same.
+4. Whatever an entry raises, SystemExit and KeyboardInterrupt included, is an error of its thread; the worker lives. The working directory is set back.
+5. The doorbell rings at the end of a batch, and within a batch as soon as a result would wait longer than PROMPT for it. The worker cannot ring while an
    entry runs, so it goes by how long that entry took before; for an entry that is slow for the first time, the kernel's own look at its pages is the bound.
-5. A full ring is waited for: the worker marks that it waits, then rings; the kernel consumes, and answers ``Consumed`` when it finds the mark.
-6. The port's end ends the worker: there is no kernel, and none will come.
+6. A full ring is waited for: the worker marks that it waits, then rings; the kernel consumes, and answers ``Consumed`` when it finds the mark.
+7. The port's end ends the worker: there is no kernel, and none will come.
 """
 
 import os
@@ -24,7 +25,7 @@ from dadms_ipc.channel import Channel
 from dadms_ipc.errors import ChannelClosed, PeerViolation
 from dadmsd.worker import failure
 from dadmsd.worker.failure import Record, Timing
-from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Hello, Item, Progress, Ready
+from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Hello, Progress, Ready, Span
 from dadmsd.worker.page import RESULT_LIMIT
 from dadmsd.worker.results import Results
 from dadmsd.worker.thread import Place, Thread
@@ -37,7 +38,41 @@ TEXT_LIMIT = 500  # characters of a report
 
 LARGE = 4096  # bytes of a record above which encoding it is not to be charged to the next thread
 
+SHORT = 0.001  # seconds that a thread runs at most whose CPU time is not measured, and whose result shares a stretch: measuring costs what some of them take
+TOUCHING = 0.00005  # seconds; a thread that took longer may have changed the directory without Python's knowledge
+
 Entry = Callable[[Any, Any], object]
+
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class _Moves:
+    """Whether Python changed the working directory: told by an audit hook (sys.addaudithook), since asking costs more than a short thread."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self._is_watching = False
+
+    def watch(self) -> None:
+        if not self._is_watching:
+            self._is_watching = True
+            sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, _arguments: object) -> None:
+        if event == "os.chdir":
+            self.is_away = True
+
+
+_moves = _Moves()
+
+
+def _missing(name: str) -> Entry:
+    """Stand for an entry that is not there."""
+
+    def fail(_arguments: Any, _thread: Any) -> object:
+        raise LookupError(f'there is no entry "{name}"')
+
+    return fail
 
 
 class Worker:
@@ -54,7 +89,11 @@ class Worker:
         self._is_rung = False  # a doorbell waits in the outbox, and will announce whatever is in the page by then
         self._sending = threading.Lock()  # entries may report progress from threads of their own
         self._next_progress = 0.0  # monotonic, seconds
-        self._cpu = 0.0  # of this process when the last thread ended, seconds
+        self._cpu = 0.0  # of this process when it was last measured, seconds
+        self._unmeasured = 0.0  # seconds that short threads ran since then
+        self._epoch = 0.0  # wall clock minus monotonic time, seconds
+        self._oldest = 0.0  # monotonic: when the first result that is not announced was there; 0: all are
+        _moves.watch()
         self._os_pid = os.getpid()
 
     def run(self) -> None:
@@ -91,57 +130,97 @@ class Worker:
 
     def _run_batch(self, batch: Batch) -> None:
         results = self._results
-        expected = self._expected
-        items = batch.items
-        sequence = batch.first_sequence
         seen = results.seen
-        if sequence <= seen:
-            items = items[seen + 1 - sequence :]
-            sequence = seen + 1
-        if not items:
+        sequence = batch.first_sequence
+        spans = [*(Span(item.tid, item.entry, [item.arguments]) for item in batch.items), *batch.spans]
+        last = sequence + sum(len(span.arguments) for span in spans) - 1
+        if last <= seen:
             return
-        results.mark_seen(sequence + len(items) - 1)
+        results.mark_seen(last)
         now = time.monotonic()
-        epoch = time.time() - now
-        self._cpu = time.process_time()
-        oldest = 0.0  # when the first result that is not announced was there; 0: all are
-        for item in items:
-            if oldest and now - oldest + expected.get(item.entry, PROMPT) >= PROMPT:
-                self._ring()
-                oldest = 0.0
-                now = time.monotonic()
-            if results.begin(sequence):
-                started = now
-                record, now = self._run(sequence, item, started, epoch)
-                took = now - started
-                before = expected.get(item.entry, 0.0)
-                expected[item.entry] = took if took > before else before - (before - took) * FORGETTING
-                if not results.write(record):
-                    self._wait_and_write(record)
-            results.finish(sequence)
-            oldest = oldest or now
-            sequence += 1
+        self._epoch = time.time() - now
+        self._measure()
+        self._oldest = 0.0
+        for span in spans:
+            known = min(len(span.arguments), max(0, seen + 1 - sequence))
+            sequence += known
+            if known < len(span.arguments):
+                now = self._run_span(sequence, span, known, now)
+                sequence += len(span.arguments) - known
+        results.close_stretch()
         self._ring()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
                 stream.flush()  # of a line that is not ended
 
-    def _run(self, sequence: int, item: Item, started: float, epoch: float) -> tuple[bytes, float]:
-        """Run one thread; give its record, and when it ended."""
-        tid = item.tid
+    def _run_span(self, sequence: int, span: Span, known: int, now: float) -> float:
+        """Run the threads of a span, without the first ones, which are known; ``now`` is the monotonic time, and the one afterwards is given."""
+        results = self._results
+        name = span.entry
+        entry = self._entries.get(name) or _missing(name)
+        expected = self._expected.get(name)
+        begin, finish, append = results.begin, results.finish, results.append
+        place, epoch, os_pid = self._place, self._epoch, self._os_pid
+        decode, clock, getpid = _decode, time.monotonic, os.getpid
+        tid = span.first_tid + known
+        for arguments in span.arguments[known:] if known else span.arguments:
+            if self._oldest and now - self._oldest + (PROMPT if expected is None else expected) >= PROMPT:
+                self._ring()
+                self._oldest = 0.0
+                now = clock()
+            if begin(sequence):
+                started = now
+                try:
+                    value = entry(decode(arguments), Thread(tid, place))
+                except BaseException as error:
+                    record, now = self._failed(sequence, tid, error, started)
+                    took = now - started
+                else:
+                    if getpid() != os_pid:
+                        os._exit(
+                            0
+                        )  # a child that the entry forked came back from it: it is no worker, and has nothing to say in its parent's page
+                    now = clock()
+                    took = now - started
+                    record = b""
+                    short = self._short(value, took) if took <= SHORT else b""
+                    if short and append(sequence, tid, short, epoch + started):
+                        self._unmeasured += took
+                        if took > TOUCHING or _moves.is_away:
+                            self._go_home()
+                    else:
+                        record, now = self._record(sequence, tid, value, started)
+                if record and not results.write(record):
+                    self._wait_and_write(record)
+                expected = took if expected is None or took > expected else expected - (expected - took) * FORGETTING
+            finish(sequence)
+            self._oldest = self._oldest or now
+            sequence += 1
+            tid += 1
+        if expected is not None:
+            self._expected[name] = expected
+        return now
+
+    def _short(self, value: object, took: float) -> bytes:
+        """Encode what a short thread leaves; empty when it needs more words than that."""
         try:
-            entry = self._entries.get(item.entry)
-            if entry is None:
-                raise LookupError(f'there is no entry "{item.entry}"')
-            value = entry(msgspec.msgpack.decode(item.arguments), Thread(tid, self._place))
-        except BaseException as error:
-            now, cpu = self._settle()
-            record = failure.record_of_error(sequence, tid, error, Timing(epoch + started, now - started, cpu))
-            error.__traceback__ = None  # its frames hold whatever the entry held
-            self._cpu = time.process_time()  # putting it into words takes longer than many a thread, and is not the next one's
-            return record, now
+            record = failure.encode((value, took))
+        except Exception:  # said in words by ``_record``
+            return b""
+        return record if len(record) <= LARGE else b""
+
+    def _failed(self, sequence: int, tid: int, error: BaseException, started: float) -> tuple[bytes, float]:
+        """Give the record of a thread whose entry raised, and when it ended."""
         now, cpu = self._settle()
-        wall, run = epoch + started, now - started
+        record = failure.record_of_error(sequence, tid, error, Timing(self._epoch + started, now - started, cpu))
+        error.__traceback__ = None  # its frames hold whatever the entry held
+        self._measure()  # putting it into words takes longer than many a thread, and is not the next one's
+        return record, now
+
+    def _record(self, sequence: int, tid: int, value: object, started: float) -> tuple[bytes, float]:
+        """Give the record of a thread whose entry returned, and when it ended."""
+        now, cpu = self._settle()
+        wall, run = self._epoch + started, now - started
         try:
             record = failure.encode(Record(sequence, tid, "completed", value, "", "", "", "", wall, run, cpu))
             if len(record) > RESULT_LIMIT:
@@ -153,17 +232,24 @@ class Worker:
         except Exception as error:  # an object's own code runs while it is encoded
             record = failure.record_of_value(sequence, tid, value, error, Timing(wall, run, cpu))
         if len(record) > LARGE:
-            self._cpu = time.process_time()
+            self._measure()
         return record, now
 
     def _settle(self) -> tuple[float, float]:
         """Go home; give the time, and the CPU time that this process used since the last thread."""
         if os.getpid() != self._os_pid:
-            os._exit(0)  # a child that the entry forked came back from it: it is no worker, and has nothing to say in its parent's page
+            os._exit(0)
+        self._go_home()
+        before = self._cpu + self._unmeasured
+        self._measure()
+        return time.monotonic(), max(0.0, self._cpu - before)
+
+    def _measure(self) -> None:
+        self._cpu, self._unmeasured = time.process_time(), 0.0
+
+    def _go_home(self) -> None:
         os.fchdir(self._home)
-        before = self._cpu
-        self._cpu = time.process_time()
-        return time.monotonic(), self._cpu - before
+        _moves.is_away = False
 
     def _wait_and_write(self, record: bytes) -> None:
         """Wait until the kernel has consumed enough for this record, then write it."""

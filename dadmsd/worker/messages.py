@@ -4,6 +4,9 @@ The message is a doorbell: a worker writes a result into its page, marks it done
 by the next kernel; a worker drops every thread whose sequence it has seen.
 """
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import msgspec
 
 from dadmsd.zygote.messages import GateFailed
@@ -28,11 +31,20 @@ class Item(Message, frozen=True):
     arguments: msgspec.Raw  # any msgpack value; the entry decodes it
 
 
+class Span(Message, frozen=True):
+    """Threads of a batch with one entry and consecutive numbers."""
+
+    first_tid: int
+    entry: str
+    arguments: list[msgspec.Raw]  # any msgpack value each
+
+
 class Batch(Message, tag="batch", frozen=True):
-    """Threads to run in this order; the sequence of the n-th is ``first_sequence + n``."""
+    """Threads to run in this order, the items before the spans; the sequence of the n-th is ``first_sequence + n``."""
 
     first_sequence: int
     items: list[Item]
+    spans: list[Span] = []
 
 
 class Consumed(Message, tag="consumed", frozen=True):
@@ -81,6 +93,44 @@ class Outcome(Message, frozen=True):
     started_at: float = 0.0  # wall clock, seconds
     run_seconds: float = 0.0
     cpu_seconds: float = 0.0
+
+
+class Stretch(NamedTuple):
+    """Short threads, with consecutive sequences and numbers, that completed one after the other: columns instead of an Outcome each."""
+
+    first_sequence: int
+    first_tid: int
+    started_at: float  # wall clock, seconds: the first one's
+    values: list[msgspec.Raw]  # msgpack
+    seconds: list[float]  # that each ran; its CPU time is not measured
+
+    @property
+    def last_sequence(self) -> int:
+        """Give the sequence of the last."""
+        return self.first_sequence + len(self.values) - 1
+
+    def after(self, sequence: int) -> "Stretch":
+        """Give what is left of it beyond a sequence."""
+        known = sequence + 1 - self.first_sequence
+        if known <= 0:
+            return self
+        started_at = self.started_at + sum(self.seconds[:known])
+        return Stretch(self.first_sequence + known, self.first_tid + known, started_at, self.values[known:], self.seconds[known:])
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Give each as it would be alone."""
+        at = self.started_at
+        for place, (value, seconds) in enumerate(zip(self.values, self.seconds, strict=True)):
+            yield Outcome(
+                self.first_sequence + place,
+                self.first_tid + place,
+                "completed",
+                value,
+                started_at=at,
+                run_seconds=seconds,
+                cpu_seconds=seconds,
+            )
+            at += seconds
 
 
 ToWorker = Hello | Batch | Consumed | Finish

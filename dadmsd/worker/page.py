@@ -7,23 +7,27 @@
 3. What lies in *revoked* has never run on this worker and never will, whichever kernel wrote it there; a sequence is used once.
 4. A result is in the ring before *head* covers it, and *head* covers it before *done* says so. A record never wraps: where it would, a word of ones sends the
    reader to the ring's start.
-5. The worker may write anything anywhere at any time. So the kernel copies before it decodes, keeps its own tail and revoked range, and believes no length:
+5. Short threads that complete one after the other share a **stretch**: a record that grows. Its first word tells count and bytes in one store; *head* covers the
+   rest of it once it is closed.
+6. The worker may write anything anywhere at any time. So the kernel copies before it decodes, keeps its own tail and revoked range, and believes no length:
    what is wrong costs PageViolation, which carries the good results in front of it.
 """
 
 import fcntl
 import mmap
 import os
+import struct
 from collections import deque
+from collections.abc import Sequence
 from threading import Lock
 from typing import Final
 
 import msgspec
 
 from dadms_ipc.errors import PeerViolation, RequestRefused
-from dadmsd.worker.messages import Outcome
+from dadmsd.worker.messages import Outcome, Stretch
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAGIC: Final = int.from_bytes(b"DADMSPG" + bytes([VERSION]), "little")
 SIZE: Final = 1 << 20  # bytes of the whole memfd; only what is touched takes memory
 HEADER_SIZE: Final = 128  # bytes: sixteen words
@@ -31,6 +35,10 @@ CAPACITY: Final = SIZE - HEADER_SIZE  # bytes of the ring
 RESULT_LIMIT: Final = 256 * 1024  # bytes of a value; beyond it, a result belongs into an artifact
 RECORD_LIMIT: Final = 384 * 1024  # bytes of a record: value, message, traceback; under half of the ring, else one might never fit
 WRAP: Final = (1 << 64) - 1  # in place of a length: go on at the ring's start
+STRETCH: Final = 1 << 63  # in place of a length, with a count of threads and a length in bytes: a stretch
+STRETCH_COUNT: Final = 1 << 32  # what one thread adds to that word, beside its bytes
+STRETCH_HEAD: Final = 32  # bytes: that word, first sequence, first thread, start of the first (a double)
+STRETCH_MOST: Final = 128 * 1024  # bytes of the records of one stretch
 HIGHEST: Final = (1 << 64) - 2  # sequence
 
 # Words of the header, by index.
@@ -49,9 +57,10 @@ RING_WORD: Final = HEADER_SIZE // 8
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _STATUSES: Final = frozenset({"completed", "error"})
 _LONGEST: Final = 1e10  # seconds, some 300 years: a duration beyond it is garbage
-_IS_STRONGLY_ORDERED: Final = os.uname().machine in {"x86_64", "i686"}  # stores stay in order there, and so do loads
+IS_STRONGLY_ORDERED: Final = os.uname().machine in {"x86_64", "i686"}  # stores stay in order there, and so do loads
 
 _decoder = msgspec.msgpack.Decoder(Outcome)
+_pairs = msgspec.msgpack.Decoder(list[tuple[msgspec.Raw, float]])
 _lock = Lock()
 
 
@@ -64,16 +73,21 @@ def fence() -> None:
 
 def order_memory() -> None:
     """Keep stores in their order, and loads in theirs, on machines that would reorder them."""
-    if not _IS_STRONGLY_ORDERED:
+    if not IS_STRONGLY_ORDERED:
         fence()
 
 
 class PageViolation(PeerViolation):
     """The ring holds something that is no result; ``results`` are the good ones in front of it."""
 
-    def __init__(self, reason: str, results: list[Outcome]) -> None:
+    def __init__(self, reason: str, results: Sequence[Outcome | Stretch]) -> None:
         super().__init__(reason)
-        self.results = results
+        self.results = list(results)
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Give the good ones one by one."""
+        return singly(self.results)
 
 
 class Page:
@@ -87,6 +101,9 @@ class Page:
         self._revoked = (self._words[REVOKED_FIRST], self._words[REVOKED_LAST])
         self._ends: deque[tuple[int, int]] = deque()  # sequence, and where its record ends: read and not consumed
         self._consumed = 0  # sequence
+        self._taken = (-1, 0, 0)  # of an open stretch: where it begins, threads and bytes that were consumed
+        self._open = (-1, 0, 0, 0)  # the same as read, and the last sequence
+        self._taken_until = self._read_until = 0.0  # wall clock, seconds: when the last of these ended
 
     @classmethod
     def create(cls, name: str, *, first_sequence: int = 1) -> tuple["Page", int]:
@@ -173,13 +190,18 @@ class Page:
         return first, last
 
     def read_results(self) -> list[Outcome]:
-        """Give every result that was not consumed, in order; nothing is consumed by it.
+        """Give every result that was not consumed, in order, one by one; nothing is consumed by it."""
+        return singly(self.read())
+
+    def read(self) -> list[Outcome | Stretch]:
+        """Give every result that was not consumed, in order, stretches as such; nothing is consumed by it.
 
         Raises PageViolation at the first record that is none.
         """
         head = self._words[HEAD]
-        results: list[Outcome] = []
+        results: list[Outcome | Stretch] = []
         self._ends.clear()
+        self._open = (-1, 0, 0, 0)
         used = head - self._tail
         if used == 0:
             return results
@@ -196,6 +218,9 @@ class Page:
                 if position > head:
                     raise PageViolation(f"a ring that wraps beyond its head, {head}", results)
                 continue
+            if length & STRETCH:
+                position, last = self._read_stretch(position, head, last, results)
+                continue
             room = min(head - position, CAPACITY - offset) - 8
             if not 0 < length <= min(room, RECORD_LIMIT):
                 raise PageViolation(f"a record of {length} bytes where {room} are left", results)
@@ -206,7 +231,55 @@ class Page:
             self._ends.append((last, position))
         return results
 
-    def _decode(self, start: int, length: int, last: int, results: list[Outcome]) -> Outcome:
+    def free_known(self) -> bool:
+        """Free the room of what ``read`` found and had been consumed before: a stretch that was closed since; tell whether there was any."""
+        tail = self._tail
+        self.consume(self._consumed)
+        return self._tail != tail
+
+    def _read_stretch(self, position: int, head: int, last: int, results: list[Outcome | Stretch]) -> tuple[int, int]:
+        """Read a stretch, or what is new in one that still grows; give where the next record begins, and the last sequence."""
+        offset = position % CAPACITY
+        order_memory()  # head was read first: a stretch that it covers is closed, and this word is the last of it
+        word = self._words[RING_WORD + offset // 8]
+        count, size = (word & ~STRETCH) // STRETCH_COUNT, word % STRETCH_COUNT
+        end = position + STRETCH_HEAD + (size + 7 & ~7)
+        is_open = head == position + STRETCH_HEAD
+        room = min(CAPACITY - offset, self._tail + CAPACITY - position) - STRETCH_HEAD
+        if count > size or size > min(room, STRETCH_MOST) or not (is_open or end <= head):
+            raise PageViolation(f"a stretch of {count} results in {size} bytes where {room} are left", results)
+        order_memory()
+        start = self._taken if self._taken[0] == position else (position, 0, 0)
+        known, skipped = start[1], start[2]
+        if count < known or size < skipped:
+            raise PageViolation(f"a stretch that shrank to {count} results", results)
+        first = RING_WORD + offset // 8
+        first_sequence, first_tid = self._words[first + 1] + known, self._words[first + 2] + known
+        if count > known:
+            if not (last < first_sequence and first_sequence + count - known <= HIGHEST and first_tid + count <= HIGHEST):
+                raise PageViolation(f"results of threads from {first_sequence} on after that of {last}", results)
+            at = HEADER_SIZE + offset + STRETCH_HEAD
+            content = (count - known).to_bytes(4, "big") + self._bytes[at + skipped : at + size]  # a copy
+            try:
+                pairs = _pairs.decode(b"\xdd" + content)
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
+                raise PageViolation(f"a stretch that holds no results: {error}", results) from error
+            seconds = [pair[1] for pair in pairs]
+            (started_at,) = struct.unpack("=d", struct.pack("=Q", self._words[first + 3]))
+            if not (min(seconds) >= 0.0 and sum(seconds) <= _LONGEST and 0.0 <= started_at <= _LONGEST):  # a NaN is not
+                raise PageViolation("a result with an impossible duration", results)
+            if known:
+                started_at = max(started_at, self._taken_until)
+            self._read_until = started_at + sum(seconds)
+            results.append(Stretch(first_sequence, first_tid, started_at, [pair[0] for pair in pairs], seconds))
+            last = first_sequence + count - known - 1
+        if is_open:
+            self._open = (position, count, size, last)
+            return head, last
+        self._ends.append((last, end))
+        return end, last
+
+    def _decode(self, start: int, length: int, last: int, results: list[Outcome | Stretch]) -> Outcome:
         record = bytes(self._bytes[start : start + length])  # the worker may change the original while it is decoded
         try:
             outcome = _decoder.decode(record)
@@ -227,6 +300,11 @@ class Page:
         tail = self._tail
         while ends and ends[0][0] <= through_sequence:
             self._consumed, tail = ends.popleft()
+        position, count, size, last = self._open
+        if position >= 0 and last <= through_sequence:
+            self._taken = (position, count, size)
+            self._taken_until = self._read_until
+            self._consumed = last
         if tail != self._tail:
             self._tail = tail
             order_memory()
@@ -237,6 +315,11 @@ class Page:
         self._words.release()
         self._bytes.release()
         self._memory.close()
+
+
+def singly(results: Sequence[Outcome | Stretch]) -> list[Outcome]:
+    """Give results one by one, those of stretches as if they were alone."""
+    return [outcome for each in results for outcome in (each.outcomes() if isinstance(each, Stretch) else (each,))]
 
 
 def map_memory(fd: int) -> mmap.mmap:

@@ -4,9 +4,29 @@ The kernel is trusted here. Head and tail count bytes since the page was made; a
 worker that is looked after touches little of its page.
 """
 
-from dadmsd.worker import page
-from dadmsd.worker.page import BEGUN, CAPACITY, DONE, HEAD, HEADER_SIZE, REVOKED_FIRST, REVOKED_LAST, RING_WORD, SEEN, TAIL, WAITS, WRAP
+import struct
 
+from dadmsd.worker import page
+from dadmsd.worker.page import (
+    BEGUN,
+    CAPACITY,
+    DONE,
+    HEAD,
+    HEADER_SIZE,
+    REVOKED_FIRST,
+    REVOKED_LAST,
+    RING_WORD,
+    SEEN,
+    STRETCH,
+    STRETCH_COUNT,
+    STRETCH_HEAD,
+    STRETCH_MOST,
+    TAIL,
+    WAITS,
+    WRAP,
+)
+
+LEAST = 4096  # bytes: no stretch is begun in less of the ring's end
 REWIND = 64 * 1024  # bytes written since the ring's start after which an empty ring starts over; less would only add padding
 
 
@@ -18,6 +38,12 @@ class Results:
         self._bytes = memoryview(self._memory)
         self._words = self._bytes.cast("Q")
         self._head = self._words[HEAD]
+        # of the stretch that is open:
+        self._word = 0  # index of its first word; 0: none is
+        self._extent = 0  # what that word says
+        self._at = 0  # where its next record goes, in the page
+        self._end = 0  # where its records must end
+        self._next = (0, 0)  # sequence and thread of its next record
 
     @property
     def seen(self) -> int:
@@ -44,11 +70,67 @@ class Results:
         last = words[REVOKED_LAST]
         return sequence > last or not 0 < words[REVOKED_FIRST] <= sequence
 
+    def append(self, sequence: int, tid: int, record: bytes, started_at: float) -> bool:
+        """Put a short thread's ``[value, seconds]`` into the open stretch, or into a new one; False when there is no room, or it is too long for any."""
+        length = len(record)
+        at = self._at
+        end = at + length
+        if not self._word or end > self._end or self._next != (sequence, tid):
+            self.close_stretch()
+            if not self._open(sequence, tid, length, started_at):
+                return False
+            at = self._at
+            end = at + length
+        self._bytes[at:end] = record
+        self._at = end
+        self._extent += STRETCH_COUNT + length
+        if not page.IS_STRONGLY_ORDERED:
+            page.order_memory()
+        self._words[self._word] = self._extent
+        self._next = (sequence + 1, tid + 1)
+        return True
+
+    def _open(self, sequence: int, tid: int, length: int, started_at: float) -> bool:
+        words = self._words
+        used = self._head - words[TAIL]
+        offset = self._head % CAPACITY
+        if (used == 0 and offset > REWIND) or CAPACITY - offset < STRETCH_HEAD + max(length, LEAST):
+            skipped = CAPACITY - offset
+            if used + skipped + STRETCH_HEAD + length > CAPACITY:
+                return False
+            words[RING_WORD + offset // 8] = WRAP
+            self._head += skipped
+            used += skipped
+            offset = 0
+        room = min(CAPACITY - offset, CAPACITY - used, STRETCH_HEAD + STRETCH_MOST) - STRETCH_HEAD & ~7
+        if length > room:
+            return False
+        self._word = RING_WORD + offset // 8
+        self._extent = STRETCH
+        self._at = HEADER_SIZE + offset + STRETCH_HEAD
+        self._end = self._at + room
+        words[self._word] = STRETCH
+        words[self._word + 1] = sequence
+        words[self._word + 2] = tid
+        words[self._word + 3] = struct.unpack("=Q", struct.pack("=d", started_at))[0]
+        self._next = (sequence, tid)
+        page.order_memory()
+        words[HEAD] = self._head + STRETCH_HEAD
+        return True
+
+    def close_stretch(self) -> None:
+        """Let *head* cover the open stretch: nothing more goes into it."""
+        if self._word:
+            self._word = 0
+            page.order_memory()
+            self._head = self._words[HEAD] = self._head + STRETCH_HEAD + (self._extent % STRETCH_COUNT + 7 & ~7)
+
     def write(self, record: bytes) -> bool:
         """Put a record into the ring; False when there is no room until the kernel has consumed some.
 
         ``record`` is at most RECORD_LIMIT bytes long.
         """
+        self.close_stretch()
         words = self._words
         head = self._head
         length = len(record)

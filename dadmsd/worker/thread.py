@@ -9,24 +9,35 @@ import msgspec
 class Thread:
     """One thread, as its entry sees it."""
 
-    __slots__ = ("_config", "_report", "directory", "pid", "tid", "worker")
+    __slots__ = ("_place", "tid")
 
     def __init__(self, tid: int, place: "Place") -> None:
         self.tid = tid
-        self.pid = place.pid
-        self.worker = place.worker
-        self.directory = place.directory
-        self._config = place.config
-        self._report = place.report
+        self._place = place
+
+    @property
+    def pid(self) -> int:
+        """Give the process that it belongs to."""
+        return self._place.pid
+
+    @property
+    def worker(self) -> int:
+        """Give the number of its worker within the incarnation."""
+        return self._place.worker
+
+    @property
+    def directory(self) -> str:
+        """Give the working directory of the process."""
+        return self._place.directory
 
     @property
     def config(self) -> Any:
         """Give what the process was started with, decoded anew: what one thread changes in it, another does not see."""
-        return msgspec.msgpack.decode(self._config)
+        return msgspec.msgpack.decode(self._place.config)
 
     def progress(self, text: str, fraction: float | None = None) -> None:
         """Say how far the work is; ``fraction`` is 0..1. Costs one small message at most, lost without harm."""
-        self._report(self.tid, text, fraction)
+        self._place.report(self.tid, text, fraction)
 
 
 class Place(msgspec.Struct, frozen=True):

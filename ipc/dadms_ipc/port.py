@@ -95,6 +95,13 @@ class Run(Message, frozen=True):
             at += seconds
 
 
+class Delivery(Message, frozen=True):
+    """What a delivery holds, as the kernel keeps it until it was seen."""
+
+    results: list[Result]
+    runs: list[Run]
+
+
 class Finished(Message, tag="finished", frozen=True):
     """Threads that ended; ``sequence`` is that of the last one, and they are consecutive: those of the runs, then the results. It is repeated whole."""
 

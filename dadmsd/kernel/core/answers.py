@@ -16,7 +16,7 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
     """Show a process; what only the machine knows (memory now) is added by the shell."""
     pool = state.pools.get(process.pid)
     main = state.main_of(process)
-    flying = sum(1 for worker in pool.workers.values() if worker.in_flight) if pool is not None else 0
+    flying = sum(1 for worker in pool.workers.values() if worker.is_busy) if pool is not None else 0
     return ProcessInfo(
         pid=process.pid,
         incarnation=process.incarnation,
@@ -84,7 +84,7 @@ def thread_infos(state: State, pid: int | None, limit: int) -> list[ThreadInfo]:
     for pool in state.pools.values():
         if pid is not None and pool.pid != pid:
             continue
-        heads = {worker.in_flight[0][1]: worker for worker in pool.workers.values() if worker.in_flight}
+        heads = {worker.head[1]: worker for worker in pool.workers.values() if worker.is_busy}
         for tid in pool.newest(limit):
             chunk = pool.chunk_of(tid)
             worker = heads.get(tid)

@@ -14,7 +14,8 @@ import msgspec
 from dadms_ipc import port
 from dadms_ipc.requests import ThreadInfo
 from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.records import Child, Chunk, Results
+from dadmsd.kernel.core.history import infos_of
+from dadmsd.kernel.core.records import Child, Chunk, Results, Run
 from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool
 from dadmsd.kernel.core.state import THREADS_KEPT, State
 from dadmsd.worker.messages import Outcome
@@ -28,8 +29,10 @@ LABEL_MOST = 200  # characters
 
 _NIL = msgspec.Raw(b"\xc0")
 _infos = msgspec.msgpack.Decoder(list[ThreadInfo])
+_runs = msgspec.msgpack.Decoder(list[Run])
 
 Ended = tuple[ThreadInfo, port.Result]
+EndedRun = tuple[Run, port.Run]
 
 
 class Failure(NamedTuple):
@@ -82,6 +85,14 @@ def outcome_of(chunk: Chunk, child: Child, outcome: Outcome) -> Ended:
     return info, result
 
 
+def run_of(chunk: Chunk, child: Child, first: int, started_at: float, values: list[msgspec.Raw], seconds: list[float]) -> EndedRun:
+    """Make what is recorded of short threads of one chunk that completed one after the other."""
+    index = first - chunk.first_tid
+    labels = [label[:LABEL_MOST] for label in chunk.labels[index : index + len(values)]]
+    facts = Run(first, child.pid, chunk.entry, child.number, child.os_pid, chunk.created_at, started_at, seconds, labels)
+    return facts, port.Run(first, values, seconds, child.number, child.os_pid, started_at)
+
+
 def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child | None = None, head_at: float = 0.0) -> None:
     """End threads that will have no result; ``head_at`` is when they began, wall clock, 0.0 when they did not."""
     number, os_pid = (child.number, child.os_pid) if child is not None else (0, 0)
@@ -99,38 +110,46 @@ def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child 
         record(state, pool, ended[first : first + DELIVERY_MOST])
 
 
-def record(state: State, pool: Pool, ended: list[Ended]) -> None:
+def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun] = ()) -> None:
     """Put ended threads into the journal as one delivery, and deliver it."""
     for chunk in pool.take_emptied():
         state.deleted(chunk)
-    if not ended:
+    count = len(ended) + sum(len(run.values) for _, run in runs)
+    if not count:
         return
     process = state.processes[pool.pid]
-    payload = msgspec.msgpack.encode([result for _, result in ended])
+    delivery = port.Delivery([result for _, result in ended], [run for _, run in runs])
+    payload = msgspec.msgpack.encode(delivery)
     results = Results(
         pid=process.pid,
         incarnation=process.incarnation,
         first_sequence=process.results + 1,
-        last_sequence=process.results + len(ended),
+        last_sequence=process.results + count,
         facts=msgspec.msgpack.encode([info for info, _ in ended]),
         payload=payload,
+        runs=msgspec.msgpack.encode([facts for facts, _ in runs]),
     )
     failed = sum(1 for info, _ in ended if info.state != "completed")
     process.results = results.last_sequence
-    process.threads_done += len(ended)
+    process.threads_done += count
     process.threads_failed += failed
     state.changed(process)
     state.changed(results)
     state.results.setdefault(process.pid, []).append(results)
+    for facts, _ in runs:
+        state.threads.add_run(facts)
     state.threads.extend(info for info, _ in ended)
     pool.unseen += len(payload)
     main = state.main_of(process)
     if main is not None:
-        state.do(effects.Tell(main.name, port.Finished(results.last_sequence, [result for _, result in ended])))
-    if len(ended) > TOLD_ONE_BY_ONE:
-        text = f"{len(ended)} threads ended"
-        state.tell_event("threads.ended", text, pid=process.pid, data={"count": len(ended), "failed": failed})
+        state.do(effects.Tell(main.name, port.Finished(results.last_sequence, delivery.results, delivery.runs)))
+    if count > TOLD_ONE_BY_ONE:
+        text = f"{count} threads ended"
+        state.tell_event("threads.ended", text, pid=process.pid, data={"count": count, "failed": failed})
     else:
+        for facts, run in runs:
+            for info, result in zip(infos_of(facts), run.results(), strict=True):
+                _tell(state, info, result)
         for each in ended:
             _tell(state, *each)
     _sweep(state, pool)
@@ -161,12 +180,17 @@ def _sweep(state: State, pool: Pool) -> None:
     older, newest = kept[:-RESULTS_KEPT], kept[-RESULTS_KEPT:]
     needed = []
     for results in older:
-        if results.payload is not None or any(pool.is_open(info.tid) for info in _infos.decode(results.facts)):
+        if results.payload is not None or any(pool.is_open(tid) for tid in _tids(results)):
             needed.append(results)
         else:
             state.deleted(results)
     state.results[pool.pid] = needed + newest
     pool.sweep_at = 2 * (len(needed) + RESULTS_KEPT)
+
+
+def _tids(results: Results) -> list[int]:
+    """Give the threads of a delivery: of a run, which is of one submission, one."""
+    return [*(run.first_tid for run in _runs.decode(results.runs)), *(info.tid for info in _infos.decode(results.facts))]
 
 
 def on_results_seen(state: State, event: events.ResultsSeen) -> None:

@@ -7,8 +7,6 @@
 4. The time of a thread begins when it comes to the head of its worker, for then it is running.
 """
 
-import msgspec
-
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.deliveries import UNSEEN_MOST, label_of
 from dadmsd.kernel.core.moves import end, give, make
@@ -16,7 +14,7 @@ from dadmsd.kernel.core.processes import zygote_for
 from dadmsd.kernel.core.records import Batch, Child
 from dadmsd.kernel.core.scheduler import IN_FLIGHT, Pool, Worker
 from dadmsd.kernel.core.state import State
-from dadmsd.worker.messages import Item
+from dadmsd.worker.messages import Span
 
 WORKER_FAILURES = 5  # workers in a row that may come to nothing; then waiting threads fail instead of being tried for ever
 
@@ -48,15 +46,16 @@ def dispatch(state: State) -> None:
 def _serve(state: State, pool: Pool) -> None:
     """Give each worker what it takes: first one batch to each, then what travels while that one runs."""
     for worker in sorted(pool.workers.values(), key=lambda each: len(each.batches)) * IN_FLIGHT:
-        size = pool.batch_size(pool.next_entry())
+        entry = pool.next_entry()
         if not pool.ready:
             return
-        if not worker.takes(size) or state.children[worker.name].phase != "ready":
+        is_quick = pool.is_short(entry)
+        if not worker.takes(is_quick=is_quick) or state.children[worker.name].phase != "ready":
             continue
         is_full = state.slots_held >= state.settings.slots
-        if is_full and (not worker.in_flight or len(state.ready_pools) > 1):
+        if is_full and (not worker.is_busy or len(state.ready_pools) > 1):
             continue
-        _send(state, pool, worker, pool.take(size), is_quick=size > 1)
+        _send(state, pool, worker, pool.take(pool.batch_size(entry)), is_quick=is_quick)
 
 
 def _send(state: State, pool: Pool, worker: Worker, tids: list[int], *, is_quick: bool) -> None:
@@ -68,13 +67,12 @@ def _send(state: State, pool: Pool, worker: Worker, tids: list[int], *, is_quick
     child = state.children[worker.name]
     child.next_sequence = worker.next_sequence
     state.changed(child)
-    was_idle = not worker.in_flight
+    was_idle = not worker.is_busy
     worker.batches.append(batch)
-    worker.in_flight.extend((first + place, tid) for place, tid in enumerate(tids))
     if was_idle:
         state.slots_held += 1
         new_head(state, pool, worker)
-    state.do(effects.SendBatch(worker.name, first, items(pool, tids)))
+    state.do(effects.SendBatch(worker.name, first, spans(pool, tids)))
     if was_idle:
         chunk = pool.chunk_of(tids[0])
         label = label_of(chunk, tids[0])
@@ -82,12 +80,19 @@ def _send(state: State, pool: Pool, worker: Worker, tids: list[int], *, is_quick
         state.tell_event("thread.started", f"{label} runs in w{worker.number} (pid {child.os_pid})", pid=pool.pid, data=data)
 
 
-def items(pool: Pool, tids: list[int]) -> list[Item]:
-    """Make the items of a batch."""
+def spans(pool: Pool, tids: list[int]) -> list[Span]:
+    """Make what a batch holds of its threads: consecutive ones of a chunk are one span."""
     made = []
-    for tid in tids:
-        chunk = pool.chunk_of(tid)
-        made.append(Item(tid, chunk.entry, msgspec.Raw(chunk.arguments[tid - chunk.first_tid])))
+    place = 0
+    while place < len(tids):
+        first = tids[place]
+        chunk = pool.chunk_of(first)
+        index = first - chunk.first_tid
+        count = min(len(tids) - place, len(chunk.arguments) - index)
+        if tids[place + count - 1] != first + count - 1:  # they rise, so one in between is missing
+            count = next(count for count in range(1, len(tids) - place) if tids[place + count] != first + count)
+        made.append(Span(first, chunk.entry, chunk.arguments[index : index + count]))
+        place += count
     return made
 
 
@@ -95,11 +100,11 @@ def new_head(state: State, pool: Pool, worker: Worker) -> None:
     """The oldest thread of a worker is another one, and its time starts; or there is none."""
     worker.head_since = state.now
     worker.head_at = state.wall
-    if not worker.in_flight:
+    if not worker.is_busy:
         worker.idle_since = state.now
         state.arm(state.now + state.settings.idle_timeout, "idle", worker.name)
         return
-    tid = worker.in_flight[0][1]
+    tid = worker.head[1]
     state.arm(state.now + pool.chunk_of(tid).timeout, "head", worker.name)
     if tid in pool.condemned:
         end(state, state.children[worker.name], pool.condemned.pop(tid)[1], tid=tid)
@@ -151,10 +156,10 @@ def _worker(state: State, name: str) -> tuple[Child, Pool, Worker] | None:
 def on_head_deadline(state: State, name: str) -> None:
     """The thread at the head of a worker may have used up its time."""
     known = _worker(state, name)
-    if known is None or not known[2].in_flight:
+    if known is None or not known[2].is_busy:
         return
     child, pool, worker = known
-    tid = worker.in_flight[0][1]
+    tid = worker.head[1]
     deadline = worker.head_since + pool.chunk_of(tid).timeout
     if deadline > state.now:
         state.arm(deadline, "head", name)  # another thread came to the head meanwhile
@@ -165,7 +170,7 @@ def on_head_deadline(state: State, name: str) -> None:
 def on_idle_deadline(state: State, name: str) -> None:
     """A worker may have been idle for long enough to go."""
     known = _worker(state, name)
-    if known is None or known[2].in_flight or known[0].phase != "ready" or known[2].is_leaving:
+    if known is None or known[2].is_busy or known[0].phase != "ready" or known[2].is_leaving:
         return
     child, _, worker = known
     deadline = worker.idle_since + state.settings.idle_timeout

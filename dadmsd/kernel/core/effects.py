@@ -6,7 +6,7 @@ Every effect may be performed twice (a kernel dies between doing and knowing): n
 import msgspec
 
 from dadms_ipc import port
-from dadmsd.worker.messages import Item
+from dadmsd.worker.messages import Item, Span
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -75,7 +75,12 @@ class SendBatch(Effect, frozen=True):
 
     name: str
     first_sequence: int
-    items: list[Item]
+    spans: list[Span]
+
+    @property
+    def items(self) -> list[Item]:
+        """Give its threads one by one."""
+        return [Item(tid, span.entry, arguments) for span in self.spans for tid, arguments in enumerate(span.arguments, span.first_tid)]
 
 
 class Consume(Effect, frozen=True):

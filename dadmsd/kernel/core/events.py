@@ -3,11 +3,13 @@
 Reports about children carry the child's name, which is used once, so a report about an older incarnation cannot be taken for one about a newer one.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import Request
-from dadmsd.worker.messages import Outcome
+from dadmsd.worker.messages import Outcome, Stretch
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -155,7 +157,7 @@ class ResultsRead(Event, frozen=True):
     """The page of a worker holds these results."""
 
     name: str
-    outcomes: list[Outcome]
+    outcomes: Sequence[Outcome | Stretch]
 
 
 class ProgressMade(Event, frozen=True):

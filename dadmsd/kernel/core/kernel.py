@@ -25,9 +25,10 @@ from dadmsd.kernel.core import (
     threads,
     workers,
 )
+from dadmsd.kernel.core.history import infos_of
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ALIVE, ENDED
-from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Life, Process, Record, Results
+from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Life, Process, Record, Results, Run
 from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER, Pool, Worker
 from dadmsd.kernel.core.state import Address, EventRow, Settings, State
 
@@ -217,10 +218,12 @@ class Kernel:
         state = self.state
         infos: list[ThreadInfo] = []
         decoder = msgspec.msgpack.Decoder(list[ThreadInfo])
+        run_decoder = msgspec.msgpack.Decoder(list[Run])
         for process in state.processes.values():
             if process.status in ("running", "stopping") and process.ready_at:
                 state.pools[process.pid] = Pool(process.pid, process.incarnation, most=process.spec.limits.workers)
         for row in sorted(results, key=lambda each: (each.pid, each.incarnation, each.first_sequence)):
+            infos.extend(info for run in run_decoder.decode(row.runs) for info in infos_of(run))
             infos.extend(decoder.decode(row.facts))
             state.results.setdefault(row.pid, []).append(row)
             if row.payload is not None and row.pid in state.pools:
@@ -237,13 +240,14 @@ class Kernel:
                 worker = Worker(child.name, child.number, next_sequence=child.next_sequence)
                 worker.is_ready = bool(child.ready_at)
                 worker.is_leaving = bool(child.intent)
+                worker.done = child.done_sequence
                 state.workers_coming += not worker.is_ready
                 state.pools[child.pid].workers[child.name] = worker
         for batch in sorted(batches, key=lambda each: (each.worker, each.first_sequence)):
             self._adopt_batch(batch)
         for pid, pool in state.pools.items():
             for worker in pool.workers.values():
-                state.slots_held += bool(worker.in_flight)
+                state.slots_held += worker.is_busy
                 dispatch.new_head(state, pool, worker)
             state.ready_pools[pid] = None
 
@@ -253,10 +257,8 @@ class Kernel:
         worker = pool.workers[batch.worker]
         worker.batches.append(batch)
         for sequence, tid in enumerate(batch.tids, batch.first_sequence):
-            if sequence > child.done_sequence:
-                worker.in_flight.append((sequence, tid))
-                if tid in batch.condemned:
-                    pool.condemned[tid] = batch.condemned[tid]
+            if sequence > child.done_sequence and tid in batch.condemned:
+                pool.condemned[tid] = batch.condemned[tid]
 
     def _repeat(self) -> None:
         """Do again what may not have been done: all of it is idempotent."""
@@ -274,15 +276,15 @@ class Kernel:
                     state.do(effects.Tell(child.name, threads.answer(process)))
                 for results in state.results.get(process.pid, []):
                     if results.payload is not None and results.incarnation == child.incarnation and results.last_sequence > process.seen:
-                        payload = msgspec.msgpack.decode(results.payload, type=list[port.Result])
-                        state.do(effects.Tell(child.name, port.Finished(results.last_sequence, payload)))
+                        delivery = msgspec.msgpack.decode(results.payload, type=port.Delivery)
+                        state.do(effects.Tell(child.name, port.Finished(results.last_sequence, delivery.results, delivery.runs)))
         for pool in state.pools.values():
             for worker in pool.workers.values():
                 if state.children[worker.name].intent == "idle":
                     state.do(effects.Retire(worker.name))
-                if worker.in_flight:  # without those whose results are in the journal: their chunks may be gone
-                    again = dispatch.items(pool, [tid for _, tid in worker.in_flight])
-                    state.do(effects.SendBatch(worker.name, worker.in_flight[0][0], again))
+                if worker.is_busy:  # without those whose results are in the journal: their chunks may be gone
+                    again = dispatch.spans(pool, [tid for _, tid in worker.in_flight])
+                    state.do(effects.SendBatch(worker.name, worker.head[0], again))
 
     # the invariants
 
@@ -304,7 +306,7 @@ class Kernel:
         mains = [child.pid for child in state.children.values() if child.role == "main"]
         assert len(mains) == len(set(mains)), "two incarnations of a process live"
         every = [worker for pool in state.pools.values() for worker in pool.workers.values()]
-        assert state.slots_held == sum(1 for worker in every if worker.in_flight), f"{state.slots_held} slots held"
+        assert state.slots_held == sum(1 for worker in every if worker.is_busy), f"{state.slots_held} slots held"
         assert state.slots_held <= state.settings.slots, "more slots are held than there are"
         assert state.workers_coming == sum(1 for worker in every if not worker.is_ready), f"{state.workers_coming} workers coming"
         watching = [key for keys in state.watchers.values() for key in keys]

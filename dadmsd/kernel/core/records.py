@@ -127,7 +127,7 @@ class Chunk(Record):
     pid: int
     incarnation: int
     entry: str
-    arguments: list[bytes]  # msgpack
+    arguments: list[msgspec.Raw]
     labels: list[str] = []
     timeout: float = 0.0  # seconds of running
     created_at: float = 0.0
@@ -150,7 +150,22 @@ class Results(Record):
     first_sequence: int
     last_sequence: int
     facts: bytes  # msgpack: a list of ThreadInfo
-    payload: bytes | None  # msgpack: a list of port.Result
+    payload: bytes | None  # msgpack: a port.Delivery
+    runs: bytes = b"\x90"  # msgpack: a list of Run, before the facts
+
+
+class Run(msgspec.Struct, array_like=True):
+    """Short threads of one chunk, with consecutive numbers, that one worker completed one after the other: what people may want to know of them."""
+
+    first_tid: int
+    pid: int
+    entry: str
+    worker: int
+    os_pid: int
+    created_at: float
+    started_at: float  # the first one's
+    seconds: list[float]  # that each ran
+    labels: list[str] = []
 
 
 class Answered(Record):

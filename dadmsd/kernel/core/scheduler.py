@@ -9,8 +9,10 @@ A thread is a number and one byte of state; what it is to do stands in the chunk
 4. A thread ends once: a second result for it is dropped here.
 """
 
+import math
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
 from itertools import islice
 
 from dadmsd.kernel.core.records import Batch, Chunk
@@ -20,10 +22,12 @@ STATES = ("ready", "sent", "completed", "error", "terminated", "timed_out")  # b
 STATE_NUMBER = {name: number for number, name in enumerate(STATES)}
 
 BATCH_SECONDS = 0.002  # of measured run time that travel together: enough to hide the round trip, little to take back
-SHORT_SECONDS = 0.001  # threads that run longer travel alone: nobody waits behind them
-BATCH_MOST = 256
+SHORT_SECONDS = 0.004  # threads that run longer travel alone: nobody waits behind them
+BATCH_MOST = 1024
+RUN_MOST = BATCH_MOST
 BATCH_BYTES = 1 << 20  # of arguments that travel together, one thread's excepted: a frame has a limit, and what travels may be taken back
 IN_FLIGHT = 2  # batches a worker, when threads are short: one runs while the other travels
+_READY, _SENT, _COMPLETED = (bytes([state]) * BATCH_MOST for state in (READY, SENT, COMPLETED))  # columns to compare with and to copy from
 NEWEST_WEIGHT = 0.2  # of a new run time in the moving average
 
 
@@ -37,17 +41,57 @@ class Worker:
         self.is_leaving = False  # it will get no more threads
         self.is_quick = False  # what it was sent last was known to be short
         self.next_sequence = next_sequence
-        self.in_flight: deque[tuple[int, int]] = deque()  # (sequence, tid), oldest first
-        self.batches: deque[Batch] = deque()
+        self.done = 0  # sequence of the last thread that ended
+        self.batches: deque[Batch] = deque()  # those with threads that have not ended, oldest first
         self.head_since = 0.0  # monotonic: when the oldest became the oldest
         self.head_at = 0.0  # the same, wall clock
         self.idle_since = 0.0
 
-    def takes(self, size: int) -> bool:
-        """Tell whether it may be sent a batch of up to ``size``: one that is idle always, one that is busy when neither batch waits long for the other."""
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether it has threads: it holds a slot then."""
+        return bool(self.batches)
+
+    @property
+    def head(self) -> tuple[int, int]:
+        """Give sequence and number of the thread that it runs, or is about to; (0, 0) when it has none."""
+        if not self.batches:
+            return 0, 0
+        batch = self.batches[0]
+        place = max(0, self.done + 1 - batch.first_sequence)
+        return batch.first_sequence + place, batch.tids[place]
+
+    @property
+    def in_flight(self) -> list[tuple[int, int]]:
+        """Give (sequence, tid) of all that it has, oldest first."""
+        return [
+            (sequence, tid)
+            for batch in self.batches
+            for sequence, tid in enumerate(batch.tids, batch.first_sequence)
+            if sequence > self.done
+        ]
+
+    def has_next(self, sequence: int, first_tid: int, count: int = 1) -> bool:
+        """Tell whether these threads are the next that it has, within one batch."""
+        if not self.batches or self.head[0] != sequence:
+            return False
+        batch = self.batches[0]
+        place = sequence - batch.first_sequence
+        return batch.tids[place : place + count] == list(range(first_tid, first_tid + count))
+
+    def passed(self, sequence: int) -> list[Batch]:
+        """Note that everything up to this sequence has ended; give the batches that are through."""
+        self.done = sequence
+        through = []
+        while self.batches and self.batches[0].first_sequence + len(self.batches[0].tids) <= sequence + 1:
+            through.append(self.batches.popleft())
+        return through
+
+    def takes(self, *, is_quick: bool) -> bool:
+        """Tell whether it may be sent a batch: one that is idle always, one that is busy when neither batch waits long for the other."""
         if not self.is_ready or self.is_leaving:
             return False
-        return not self.batches or (size > 1 and self.is_quick and len(self.batches) < IN_FLIGHT)
+        return not self.batches or (is_quick and self.is_quick and len(self.batches) < IN_FLIGHT)
 
 
 class _Block:
@@ -137,9 +181,7 @@ class Pool:
         if before <= SENT < state:
             block.open -= 1
             if not block.open:
-                self._emptied.append(block.chunk)
-                self._dead += 1
-                self.size -= block.size
+                self._close(block)
 
     def take(self, most: int) -> list[int]:
         """Hand out up to ``most`` ready threads of one entry, oldest first, and no more than BATCH_BYTES of arguments."""
@@ -155,15 +197,30 @@ class Pool:
                 self._queue.appendleft((first, last))
                 break
             entry = block.chunk.entry
-            while first < last and len(taken) < most and size < BATCH_BYTES:
-                if block.states[first - block.first] == READY:  # one that was terminated stays in its span
-                    self._set(first, SENT)
-                    taken.append(first)
-                    size += len(block.chunk.arguments[first - block.first])
-                first += 1
+            count = min(last - first, most - len(taken))
+            place = first - block.first
+            if size + block.size <= BATCH_BYTES and block.states[place : place + count] == _READY[:count]:
+                block.states[place : place + count] = _SENT[:count]
+                self.ready -= count
+                self.sent += count
+                taken.extend(range(first, first + count))
+                size += block.size * count // len(block.states)
+                first += count
+            else:
+                first, size = self._take_singly(block, first, last, most, taken, size)
             if first < last:
                 self._queue.appendleft((first, last))
         return taken
+
+    def _take_singly(self, block: _Block, first: int, last: int, most: int, taken: list[int], size: int) -> tuple[int, int]:
+        """Hand out the ready ones of a span in which others were terminated, or whose arguments are large."""
+        while first < last and len(taken) < most and size < BATCH_BYTES:
+            if block.states[first - block.first] == READY:  # one that was terminated stays in its span
+                self._set(first, SENT)
+                taken.append(first)
+                size += len(block.chunk.arguments[first - block.first])
+            first += 1
+        return first, size
 
     def next_entry(self) -> str:
         """Give the entry of the oldest ready thread; "" when none is ready."""
@@ -187,6 +244,33 @@ class Pool:
             return False
         self._set(tid, state)
         return True
+
+    def parts(self, first_tid: int, count: int) -> Iterator[tuple[Chunk, int, int]]:
+        """Part threads with consecutive numbers by the chunks that they belong to: (chunk, first, count)."""
+        while count > 0:
+            block = self._find(first_tid)
+            assert block is not None, f"thread {first_tid} is not of process {self.pid}"
+            here = min(count, block.first + len(block.states) - first_tid)
+            yield block.chunk, first_tid, here
+            first_tid += here
+            count -= here
+
+    def complete(self, first_tid: int, count: int) -> None:
+        """Mark threads of one chunk as completed, all of which were sent."""
+        block = self._find(first_tid)
+        assert block is not None, f"thread {first_tid} is not of process {self.pid}"
+        place = first_tid - block.first
+        assert block.states[place : place + count].count(SENT) == count, f"threads from {first_tid} on end twice"
+        block.states[place : place + count] = _COMPLETED[:count] if count <= RUN_MOST else bytes([COMPLETED]) * count
+        self.sent -= count
+        block.open -= count
+        if not block.open:
+            self._close(block)
+
+    def _close(self, block: _Block) -> None:
+        self._emptied.append(block.chunk)
+        self._dead += 1
+        self.size -= block.size
 
     def take_emptied(self) -> list[Chunk]:
         """Give the chunks whose threads have all ended since the last call, and sweep when most are such."""
@@ -225,6 +309,10 @@ class Pool:
         known = self.estimates.get(entry)
         self.estimates[entry] = seconds if known is None else known + NEWEST_WEIGHT * (seconds - known)
 
+    def is_short(self, entry: str) -> bool:
+        """Tell whether an entry has proved to be short."""
+        return self.estimates.get(entry, math.inf) <= SHORT_SECONDS
+
     def batch_size(self, entry: str) -> int:
         """Give how many threads of an entry travel together."""
         estimate = self.estimates.get(entry)
@@ -234,7 +322,7 @@ class Pool:
 
     def wanted_workers(self) -> int:
         """Give how many workers the waiting threads could use, those that exist included."""
-        busy = sum(1 for worker in self.workers.values() if worker.in_flight)
+        busy = sum(1 for worker in self.workers.values() if worker.is_busy)
         size = self.batch_size(self.next_entry()) if self.ready else 1
         return min(self.most, busy + -(-self.ready // size))
 

@@ -12,8 +12,9 @@ from heapq import heappop, heappush
 
 import msgspec
 
-from dadms_ipc.requests import EventInfo, ThreadInfo
+from dadms_ipc.requests import EventInfo
 from dadmsd.kernel.core import effects
+from dadmsd.kernel.core.history import History
 from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Life, Process, Record, Results
@@ -89,7 +90,7 @@ class State:
         self.watchers: dict[int, dict[Address, None]] = {}  # waiters by the process whose events they wait for; 0: any
         self.told: set[int] = set()  # processes that the events of this turn are about
         self.events: deque[EventInfo] = deque(maxlen=EVENTS_KEPT)
-        self.threads: deque[ThreadInfo] = deque(maxlen=THREADS_KEPT)
+        self.threads = History(THREADS_KEPT)
         self.lives: deque[Life] = deque()  # the history, oldest end first; pruned with its rows
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.servers: dict[str, dict[str, object]] = {}

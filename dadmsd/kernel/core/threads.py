@@ -11,13 +11,14 @@ from collections.abc import Iterable
 
 from dadms_ipc import port
 from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.deliveries import Ended, Failure, fail, label_of, outcome_of, record
+from dadmsd.kernel.core.deliveries import Ended, EndedRun, Failure, fail, label_of, outcome_of, record, run_of
 from dadmsd.kernel.core.dispatch import new_head
 from dadmsd.kernel.core.ledger import size_text
 from dadmsd.kernel.core.moves import end, violate
 from dadmsd.kernel.core.records import Child, Chunk, Process
 from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool, Worker
 from dadmsd.kernel.core.state import MEBIBYTE, State
+from dadmsd.worker.messages import Outcome, Stretch
 
 QUEUE_MOST = 1_000_000  # threads of one process that may wait: a byte of state and their arguments each
 QUEUE_BYTES = 256 * MEBIBYTE  # of arguments of one process: they are in the kernel's memory
@@ -52,7 +53,7 @@ def on_submitted(state: State, event: events.Submitted) -> None:
             pid=process.pid,
             incarnation=process.incarnation,
             entry=request.entry,
-            arguments=[bytes(arguments) for arguments in request.arguments],
+            arguments=request.arguments,
             labels=request.labels,
             timeout=request.timeout or process.spec.thread_timeout or state.settings.thread_timeout,
             created_at=state.wall,
@@ -112,7 +113,7 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
     if child is None or pool is None or worker is None:
         return
     process = state.processes[child.pid]
-    fresh = [outcome for outcome in event.outcomes if outcome.sequence > child.done_sequence]
+    fresh = [part for part in event.outcomes if _last(part) > child.done_sequence]
     if not fresh:
         if event.outcomes:
             state.do(effects.Consume(child.name, child.done_sequence))
@@ -120,29 +121,58 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
     if not child.done_sequence and process.workers_failed:
         process.workers_failed = 0  # this one is of use
         state.changed(process)
-    was_busy = bool(worker.in_flight)
+    was_busy = worker.is_busy
     ended: list[Ended] = []
-    for outcome in fresh:
-        if not worker.in_flight or outcome.sequence != worker.in_flight[0][0] or outcome.tid != worker.in_flight[0][1]:
-            violate(state, child, f"claims a result for thread {outcome.tid} that it was not given")
-            break
-        worker.in_flight.popleft()
-        child.done_sequence = outcome.sequence
-        chunk = pool.chunk_of(outcome.tid)
-        pool.note_run(chunk.entry, outcome.run_seconds)
-        ended.append(outcome_of(chunk, child, outcome))
-        pool.end(outcome.tid, STATE_NUMBER[ended[-1][0].state])
-        pool.condemned.pop(outcome.tid, None)  # it was quicker
-        while worker.batches and worker.batches[0].first_sequence + len(worker.batches[0].tids) <= outcome.sequence + 1:
-            state.deleted(worker.batches.popleft())
+    runs: list[EndedRun] = []
+    for each in fresh:
+        part = each.after(child.done_sequence) if isinstance(each, Stretch) else each
+        if isinstance(part, Stretch):
+            if not worker.has_next(part.first_sequence, part.first_tid, len(part.values)):
+                violate(state, child, f"claims results for threads from {part.first_tid} on that it was not given")
+                break
+            runs.extend(_end_run(pool, child, part))
+        else:
+            if not worker.has_next(part.sequence, part.tid):
+                violate(state, child, f"claims a result for thread {part.tid} that it was not given")
+                break
+            chunk = pool.chunk_of(part.tid)
+            pool.note_run(chunk.entry, part.run_seconds)
+            ended.append(outcome_of(chunk, child, part))
+            pool.end(part.tid, STATE_NUMBER[ended[-1][0].state])
+            pool.condemned.pop(part.tid, None)  # it was quicker
+        child.done_sequence = _last(part)
+        for batch in worker.passed(child.done_sequence):
+            state.deleted(batch)
     state.changed(child)
-    if was_busy and not worker.in_flight:
+    if was_busy and not worker.is_busy:
         state.slots_held -= 1
     new_head(state, pool, worker)
     if pool.ready:
         state.ready_pools.setdefault(pool.pid)
-    record(state, pool, ended)
+    record(state, pool, ended, runs)
     state.do(effects.Consume(child.name, child.done_sequence))
+
+
+def _last(part: Outcome | Stretch) -> int:
+    return part.last_sequence if isinstance(part, Stretch) else part.sequence
+
+
+def _end_run(pool: Pool, child: Child, stretch: Stretch) -> list[EndedRun]:
+    """End the threads of a stretch; what is recorded of them is given, chunk by chunk."""
+    runs = []
+    place, at = 0, stretch.started_at
+    for chunk, first, count in pool.parts(stretch.first_tid, len(stretch.values)):
+        values, seconds = stretch.values[place : place + count], stretch.seconds[place : place + count]
+        spent = sum(seconds)
+        pool.note_run(chunk.entry, spent / count)
+        pool.complete(first, count)
+        if pool.condemned:
+            for tid in range(first, first + count):
+                pool.condemned.pop(tid, None)  # it was quicker
+        runs.append(run_of(chunk, child, first, at, values, seconds))
+        place += count
+        at += spent
+    return runs
 
 
 def on_progress(state: State, event: events.ProgressMade) -> None:

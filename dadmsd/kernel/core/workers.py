@@ -39,7 +39,7 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
         state.deleted(batch)
     if not worker.is_ready:
         state.workers_coming -= 1
-    if worker.in_flight:
+    if worker.is_busy:
         state.slots_held -= 1
     lost: list[Failure] = []
     given_up: list[Failure] = []
@@ -54,7 +54,7 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
             given_up.append(_loss(process, child, pool, tid, oom))
         else:
             again.append(tid)
-    worker.in_flight.clear()
+    worker.batches.clear()
     fail(state, pool, lost, child=child, head_at=worker.head_at)
     fail(state, pool, given_up, child=child)
     pool.requeue(again)

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -242,9 +243,10 @@ class World:
 
 
 @contextmanager
-def _world(data: st.DataObject, threads: int) -> Iterator[World]:
+def _world(data: st.DataObject, threads: int, short: float = math.inf) -> Iterator[World]:
     home = os.open(".", os.O_PATH)
-    with mock.patch.object(loop, "PROMPT", math.inf):  # it rings before each thread: whether it does must not depend on the time
+    # It rings before each thread, and all of them are short or none: neither must depend on the time.
+    with mock.patch.object(loop, "PROMPT", math.inf), mock.patch.object(loop, "SHORT", short):
         world = World(data, threads)
         try:
             yield world
@@ -254,10 +256,11 @@ def _world(data: st.DataObject, threads: int) -> Iterator[World]:
             os.close(home)
 
 
+@pytest.mark.parametrize("short", [math.inf, -1.0], ids=["in stretches", "a record each"])
 @settings(deadline=None, max_examples=300)
-@given(st.data(), st.integers(1, 12))
-def test_every_thread_ends_once_and_runs_at_most_once(data: st.DataObject, threads: int) -> None:
-    with _world(data, threads) as world:
+@given(data=st.data(), threads=st.integers(1, 12))
+def test_every_thread_ends_once_and_runs_at_most_once(short: float, data: st.DataObject, threads: int) -> None:
+    with _world(data, threads, short) as world:
         world.run()
         assert sorted(world.ended) == list(range(1, threads + 1))
         assert all(count == 1 for count in world.runs.values()), world.runs

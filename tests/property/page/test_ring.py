@@ -22,6 +22,10 @@ def record_of(sequence: int, size: int) -> bytes:
     return msgspec.msgpack.encode(Outcome(sequence, sequence, "completed", value, run_seconds=0.5))
 
 
+def short(sequence: int) -> bytes:
+    return msgspec.msgpack.encode((sequence, 0.25))
+
+
 class Ring(RuleBasedStateMachine):
     """One writer, one reader, and a list that remembers."""
 
@@ -94,7 +98,7 @@ def test_whatever_a_worker_writes_costs_a_violation_at_most(
     results = Results(fd)
     try:
         for sequence, size in enumerate(sizes, 1):
-            assert results.write(record_of(sequence, size))
+            assert results.write(record_of(sequence, size)) if size % 2 else results.append(sequence, sequence, short(sequence), 1.0)
         for index, word in words:
             results._words[index] = word
         for start, scribble in scribbles:
@@ -104,7 +108,7 @@ def test_whatever_a_worker_writes_costs_a_violation_at_most(
             try:
                 outcomes = page.read_results()
             except PageViolation as violation:
-                outcomes, text = violation.results, str(violation)
+                outcomes, text = violation.outcomes, str(violation)
             assert len(text) < 1000
             sequences = [outcome.sequence for outcome in outcomes]
             assert sequences == sorted(set(sequences))
@@ -130,7 +134,7 @@ def test_a_record_of_arbitrary_bytes_is_an_outcome_or_a_violation(record: bytes)
         try:
             outcomes = page.read_results()
         except PageViolation as violation:
-            outcomes = violation.results
+            outcomes = violation.outcomes
         assert outcomes[0].sequence == 1
     finally:
         results.close()

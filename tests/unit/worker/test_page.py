@@ -73,7 +73,7 @@ GOOD = {layout.MAGIC_WORD: layout.MAGIC, layout.SIZE_WORD: layout.SIZE}
     [
         (layout.SIZE, 0, GOOD, "can still be truncated"),
         (layout.SIZE, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL, GOOD, "can still be truncated"),
-        (4096, SEALS, {0: layout.MAGIC, 1: 4096}, "4096 bytes, 1048576 in version 1"),
+        (4096, SEALS, {0: layout.MAGIC, 1: 4096}, "4096 bytes, 1048576 in version 2"),
         (layout.SIZE, SEALS, GOOD | {layout.MAGIC_WORD: layout.MAGIC + (1 << 56)}, "another version"),
         (layout.SIZE, SEALS, GOOD | {layout.SIZE_WORD: 1 << 40}, "another version"),
         (layout.SIZE, SEALS, GOOD | {layout.TAIL: 7, layout.HEAD: 8}, "cannot be read on"),
@@ -141,11 +141,11 @@ def test_the_good_results_in_front_of_garbage_are_carried_by_the_violation(both:
     both.worker.write(b"\xc1 is no msgpack")
     with pytest.raises(PageViolation, match="no outcome") as caught:
         both.kernel.read_results()
-    assert [outcome.sequence for outcome in caught.value.results] == [1]
+    assert [outcome.sequence for outcome in caught.value.outcomes] == [1]
     both.kernel.consume(1)
     with pytest.raises(PageViolation) as caught:
         both.kernel.read_results()
-    assert caught.value.results == []
+    assert caught.value.outcomes == []
 
 
 @pytest.mark.parametrize(
