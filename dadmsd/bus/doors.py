@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import zmq
+from zmq.backend import Socket as Basic
 from zmq.utils.monitor import parse_monitor_message
 
 from dadms_ipc.envelope import Door
@@ -22,6 +23,13 @@ HWM = 256  # messages that wait in libzmq for one connection, each way: more wai
 COPIED = 32 * 1024  # bytes: a smaller body is copied, a larger one passes as the frame that libzmq made
 BACKLOG = 128  # connections that wait to be accepted
 REOPEN_SHARE = 0.9  # of the ceiling: below it a door that was shut opens again
+# pyzmq's Python layer looks at the types of each call, and turns enumerations into numbers at each: these are called a million times with the same.
+_NOW = int(zmq.NOBLOCK)
+_MORE_NOW = int(zmq.NOBLOCK | zmq.SNDMORE)
+_RCVMORE = int(zmq.RCVMORE)
+_EVENTS = int(zmq.EVENTS)
+_READABLE = int(zmq.POLLIN)
+_recv, _send, _get = Basic.recv, Basic.send, Basic.get
 LAST_WORD = 0.05  # seconds for the last answer to a connection that is cut
 
 
@@ -36,6 +44,7 @@ class Router:
         self.ceiling = ceiling  # connections
         self.connections = 0
         self.is_open = False
+        self.is_quiet = True  # nothing waits to be received, and nothing was sent since that was seen
         self._hidden = path.with_name(f".{path.name}.shut")
         self._condemned: dict[bytes, tuple[float, Origin]] = {}  # route -> when it is cut
         self._origins: dict[bytes, Origin] = {}
@@ -64,6 +73,7 @@ class Router:
         finally:
             os.umask(before)
         self.is_open = True
+        self.fd: int = self.socket.fileno()
 
     def count(self) -> str | None:
         """Take the monitor's events; gives a line for the audit when the door was shut or opened by that."""
@@ -83,6 +93,11 @@ class Router:
             return f"opened the {self.door.name.lower()} door again: {self.connections} connections"
         return None
 
+    def has_more(self) -> bool:
+        """Tell whether a message waits. The socket's descriptor tells of changes only, and sending may have taken the news: ask before waiting for it."""
+        self.is_quiet = not cast("int", _get(self.socket, _EVENTS)) & _READABLE
+        return not self.is_quiet
+
     def receive(self) -> Received | None:
         """Give the next message, if there is one."""
         while True:
@@ -93,20 +108,24 @@ class Router:
     def _receive(self) -> Received | None:
         sock = self.socket
         try:
-            route = sock.recv(zmq.NOBLOCK)
+            route = _recv(sock, _NOW)
         except zmq.Again:
+            self.is_quiet = True
             return None
-        first = sock.recv(copy=False)
+        self.is_quiet = False
         origin = self._origins.get(route)
         if origin is None:
+            first = _recv(sock, _NOW, copy=False)
             origin = self._origins[route] = origin_of(first)
-        frames: list[Body] = [first.bytes]
+            frames: list[Body] = [first.bytes]
+        else:
+            frames = [_recv(sock, _NOW)]
         is_cut_short = False
-        if first.more:
-            body = sock.recv(copy=False)
+        if _get(sock, _RCVMORE):
+            body = _recv(sock, _NOW, copy=False)
             frames.append(body.bytes if len(body) <= COPIED else body)
             while body.more:  # libzmq has them all already: it hands out whole messages only
-                body = sock.recv(copy=False)
+                body = _recv(sock, _NOW, copy=False)
                 is_cut_short = True
         who = origin.who
         return Received(Peer(self.door, route), who.uid, who.pid, frames, is_cut_short, who)
@@ -114,10 +133,11 @@ class Router:
     def send(self, route: bytes, header: bytes, body: Body) -> bool | None:
         """Send; True when it was taken, False when the connection is gone, None when it does not read."""
         sock = self.socket
+        self.is_quiet = False
         try:
-            sock.send(route, zmq.NOBLOCK | zmq.SNDMORE)
-            sock.send(header, zmq.NOBLOCK | zmq.SNDMORE)
-            sock.send(cast("bytes", body), zmq.NOBLOCK)  # or a zmq.Frame, which goes on uncopied
+            _send(sock, route, _MORE_NOW)
+            _send(sock, header, _MORE_NOW)
+            _send(sock, cast("bytes", body), _NOW)  # bytes, or a zmq.Frame, which goes on uncopied
         except zmq.Again:
             return None
         except zmq.ZMQError as error:
@@ -131,6 +151,11 @@ class Router:
         origin = self._origins.get(route)
         if origin is not None and origin.fd >= 0:
             self._condemned.setdefault(route, (now + LAST_WORD, origin))
+
+    @property
+    def has_condemned(self) -> bool:
+        """Tell whether `execute` will have something to do."""
+        return bool(self._condemned)
 
     def next_cut(self) -> float | None:
         """Give when `execute` has something to do."""

@@ -1,4 +1,4 @@
-"""The bus's loop: one poller over both doors, the keeper, and the kernel; it moves frames and performs what the core decided.
+"""The bus's loop: one epoll over both doors, the keeper, and the kernel; it moves frames and performs what the core decided.
 
 1. Control goes before data in each turn, and a turn takes a bounded number of messages from each.
 2. The first message of a turn is answered before anybody looks for a second (that is the latency); what more there is gathers its effects, and messages for
@@ -12,7 +12,8 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -84,9 +85,18 @@ class Program:
         signal.set_wakeup_fd(wake.detach(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keeper's terminal, the keeper's business
-        self._poller = zmq.Poller()
-        for readable in (self._keeper, self._wake, *(r.socket for r in self._routers), *(r.monitor for r in self._routers)):
-            self._poller.register(readable, zmq.POLLIN)
+        self._epoll = select.epoll()
+        self._heard: dict[int, Callable[[int], None]] = {
+            self._keeper.fileno(): self._hear_keeper,
+            self._wake.fileno(): self._hear_signal,
+            **{router.monitor.fileno(): partial(self._hear_monitor, router) for router in self._routers},
+        }  # descriptor -> what to do when it is ready; the doors have their turn afterwards
+        for fd in (*self._heard, *(router.fd for router in self._routers)):
+            self._epoll.register(fd, select.EPOLLIN)
+        for router in self._routers:  # libzmq signals only whom it has seen find nothing
+            router.count()
+            router.has_more()
+        self._is_writing = False  # the link's descriptor is watched for writing, too
         self._gathered: dict[Peer, list[tuple[Header, Body]]] = {}
 
     def _on_signal(self, *_: object) -> None:
@@ -105,26 +115,36 @@ class Program:
             self._context.term()
 
     def _turn(self) -> None:
-        if self._link is not None:
-            self._poller.register(self._link, zmq.POLLIN | (zmq.POLLOUT if self._link.waits_to_write else 0))
+        waiting = [router for router in self._routers if not router.is_quiet and router.has_more()]
         deadline = self._bus.next_deadline()
-        moments = [moment for moment in (deadline, *(router.next_cut() for router in self._routers)) if moment is not None]
-        timeout = max(0, int((min(moments) - monotonic()) * 1000.0) + 1) if moments else None
-        ready = dict(self._poller.poll(timeout))
-        if ready.get(self._keeper.fileno()):
-            self._hear_keeper()
-        if self._link is not None and (happened := ready.get(self._link.fileno())):
-            self._hear_kernel(happened)
+        timeout = 0.0 if waiting else self._patience(deadline)
+        ready = dict(self._epoll.poll(timeout))
+        for fd, happened in ready.items():
+            hear = self._heard.get(fd)
+            if hear is not None:
+                hear(happened)
         for router in self._routers:
-            if ready.get(router.socket):
+            if router.fd in ready or router in waiting:
                 self._serve(router)
-            if ready.get(router.monitor) and (line := router.count()) is not None:
-                self._write_down(Audit(line))
         now = monotonic()
         for router in self._routers:
-            router.execute(now)
+            if router.has_condemned:
+                router.execute(now)
         if deadline is not None and deadline <= now:
             self._handle(Ticked(), now)
+
+    def _patience(self, deadline: float | None) -> float:
+        """Give the seconds until there is something to do without anybody saying so; below zero: never."""
+        moments = [moment for moment in (deadline, *[router.next_cut() for router in self._routers]) if moment is not None]
+        return max(0.0, min(moments) - monotonic()) if moments else -1.0
+
+    def _hear_signal(self, _happened: int) -> None:
+        self._wake.recv(64)  # what it means was noted by its handler
+
+    def _hear_monitor(self, router: Router, _happened: int) -> None:
+        line = router.count()
+        if line is not None:
+            self._write_down(Audit(line))
 
     # doors
 
@@ -134,6 +154,8 @@ class Program:
         if message is None:
             return
         self._handle(message, monotonic())
+        if not router.has_more():
+            return
         now = monotonic()
         effects: list[Effect] = []
         for _ in range(TURN[router.door]):
@@ -147,9 +169,19 @@ class Program:
     def _handle(self, event: Event, now: float) -> None:
         self._perform(self._bus.handle(event, now))
 
-    def _perform(self, effects: Iterable[Effect]) -> None:
+    def _transmit(self, effect: Transmit) -> None:
+        """Send what stands alone, which is what most turns have."""
+        peer, header, body = effect
+        taken = self._routers[peer.door].send(peer.route, encode_header(header), body)
+        if not taken:
+            self._perform(self._bus.handle(Vanished(peer, taken is False), monotonic()))
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
         """Do what the core decided; what goes to one connection goes together."""
         gathered = self._gathered
+        if len(effects) == 1 and type(effect := effects[0]) is Transmit:
+            self._transmit(effect)
+            return
         for effect in effects:
             if type(effect) is Transmit:
                 gathered.setdefault(effect.peer, []).append((effect.header, effect.body))
@@ -205,6 +237,7 @@ class Program:
             return
         try:
             self._link.send(message)
+            self._watch_link()
         except ChannelClosed:
             self._lose_link()
         except PeerViolation:  # it has not read for thousands of frames; what is pending is said again when it has
@@ -213,9 +246,10 @@ class Program:
     def _hear_kernel(self, happened: int) -> None:
         channel = self._link
         try:
-            if happened & zmq.POLLOUT and channel is not None and channel.flush() and self._has_overflowed:
+            if happened & select.EPOLLOUT and channel is not None and channel.flush() and self._has_overflowed:
                 self._has_overflowed = False
                 self._handle(LinkRecovered(), monotonic())
+            self._watch_link()
             for _ in range(LINK_TURN):
                 if channel is None or channel is not self._link:
                     return
@@ -233,17 +267,24 @@ class Program:
             if channel is self._link:
                 self._lose_link()
 
+    def _watch_link(self) -> None:
+        """Look for room on the link only while something waits for it."""
+        if self._link is not None and self._link.waits_to_write != self._is_writing:
+            self._is_writing = self._link.waits_to_write
+            self._epoll.modify(self._link.fileno(), select.EPOLLIN | (select.EPOLLOUT if self._is_writing else 0))
+
     def _lose_link(self) -> None:
         if self._link is None:
             return
-        self._poller.unregister(self._link)
+        self._epoll.unregister(self._link.fileno())
+        del self._heard[self._link.fileno()]
         self._link.close()
         self._link = None
         self._handle(LinkLost(), monotonic())
 
     # keeper
 
-    def _hear_keeper(self) -> None:
+    def _hear_keeper(self, _happened: int) -> None:
         while not self._is_stopping:
             try:
                 frame = self._keeper.receive()
@@ -260,7 +301,9 @@ class Program:
             elif isinstance(frame.body, keeper.Linked) and frame.body.server == "kernel" and frame.fds:
                 self._lose_link()
                 self._link = Channel(adopt(frame.fds.pop(0)), link.FromKernel, epoch=max(self._epoch, frame.epoch))
-                self._poller.register(self._link, zmq.POLLIN)
+                self._heard[self._link.fileno()] = self._hear_kernel
+                self._epoll.register(self._link.fileno(), select.EPOLLIN)
+                self._is_writing = False
                 self._handle(LinkOpened(), monotonic())
             for fd in frame.fds:
                 os.close(fd)
