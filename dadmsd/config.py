@@ -76,6 +76,21 @@ class Access(Table, frozen=True):
     )
 
 
+class Logger(Table, frozen=True):
+    """What processes write to stdout and stderr."""
+
+    to: Literal["files", "journald"] = "files"
+    rotate_size_mb: Annotated[int, msgspec.Meta(ge=1, le=1024 * 1024)] = 16  # a log that grows beyond it is set aside, and a new one begun
+    rotate_age_hours: Annotated[int, msgspec.Meta(ge=1, le=24 * 366)] = 24  # the same for one that was begun so long ago
+    keep_files: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8  # that were set aside, of each process
+    compress: bool = True  # what was set aside
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = 14  # the logs of a process that writes no more
+    total_size_mb: Annotated[int, msgspec.Meta(ge=1, le=1024 * 1024 * 1024)] = 2048  # of all logs together: beyond it the oldest goes
+    rate_limit_kb: Annotated[int, msgspec.Meta(ge=0, le=1024 * 1024 * 1024)] = (
+        4096  # a second and process, ten seconds' worth at once; 0: none
+    )
+
+
 class Config(Table, frozen=True):
     """The whole file; a table or a key that is left out has its default."""
 
@@ -85,6 +100,7 @@ class Config(Table, frozen=True):
     resource_manager: ResourceManager = ResourceManager()
     daemon: Daemon = Daemon()
     access: Access = Access()
+    logger: Logger = Logger()
 
 
 # "table.key" of what is read and obeyed by nothing yet -> what happens instead

@@ -107,6 +107,7 @@ def _settings(welcome: keeper.Welcome, journal: Journal, backend: host.Backend) 
         ready_timeout=options.process_kernel.process_timeout_ms / 1000,
         thread_timeout=options.thread_scheduler.thread_timeout_ms / 1000,
         memory_limit=options.resource_manager.memory_limit_mb * 1024 * 1024,
+        logs_to=options.logger.to,
         cpu_limit=cores * options.resource_manager.cpu_limit_percent / 100,
     )
 

@@ -9,6 +9,7 @@ from dadms_ipc.requests import DaemonInfo, LogPiece, ProcessInfo, ReadLog
 from dadmsd.kernel.confine import Confinement
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.state import State
+from dadmsd.logger import reading, segments
 
 PIECE_MOST = 60_000  # bytes of a log in one answer
 
@@ -52,12 +53,10 @@ def _machine() -> dict[str, float]:
 
 def _read_log(request: ReadLog, state: State) -> LogPiece:
     """Read a piece of a log; a log that is not there yet is empty."""
-    path = Path(state.settings.state_dir, "logs", f"{request.pid}.log")
+    logs = Path(state.settings.state_dir, "logs")
+    path = str(segments.path(logs, str(request.pid)))
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            offset = max(0, size + request.offset) if request.offset < 0 else request.offset
-            file.seek(offset)
-            return LogPiece(file.read(max(0, min(PIECE_MOST, request.limit))), offset, size, str(path))
+        piece = reading.read(logs, str(request.pid), request.offset, max(0, min(PIECE_MOST, request.limit)))
     except OSError:
-        return LogPiece(b"", 0, 0, str(path))
+        return LogPiece(b"", 0, 0, path)
+    return LogPiece(piece.data, piece.offset, piece.end, path, piece.first)

@@ -2,55 +2,81 @@
 
 1. A line is ``TIME TAG TEXT``: the time at which it was read, and which incarnation wrote it. TEXT is what the process wrote, byte for byte.
 2. A line longer than LINE_LIMIT is split; each piece but the last ends with CONTINUES, each but the first begins with CONTINUED.
-3. At most LINE_LIMIT bytes wait for the end of their line.
+3. What has no end yet is not taken: it waits where it came from, LINE_LIMIT bytes at most.
 """
 
 import time
 
-LINE_LIMIT = 16 * 1024  # bytes of a process's text in one line: what a thousand processes may make the logger hold is 16 MB
+LINE_LIMIT = 16 * 1024  # bytes of a process's text in one line: a quarter of a pipe, so that an unfinished one never fills it
 CONTINUES = b" [continues]"
 CONTINUED = b"[continued] "
 
 
 class Lines:
-    """What one pipe has brought, as lines."""
+    """What one pipe brings, as lines."""
 
-    def __init__(self, tag: str) -> None:
-        self._tag = tag.encode()
-        self._rest = b""
+    def __init__(self) -> None:
         self._is_continued = False
 
-    def take(self, chunk: bytes, now: float) -> bytes:
-        """Give the lines that are complete with this chunk; ``now`` is the wall clock in seconds."""
-        whole = self._rest + chunk if self._rest else chunk
-        *lines, self._rest = whole.split(b"\n")
-        head = self._head(now)
+    def take(self, chunk: bytes, *, is_last: bool = False) -> tuple[list[bytes], int]:
+        """Give the texts of the lines that are complete, and how many bytes of the chunk they are; with ``is_last`` what has no end is a line too."""
+        *lines, rest = chunk.split(b"\n")
         out: list[bytes] = []
         for line in lines:
-            last = self._split(line, head, out) if len(line) > LINE_LIMIT else line
-            out.append(head + (CONTINUED + last if self._is_continued else last) + b"\n")
-            self._is_continued = False
-        if len(self._rest) > LINE_LIMIT:
-            self._rest = self._split(self._rest, head, out)
-        return b"".join(out)
+            self._finish(line, out)
+        if is_last and rest:
+            self._finish(rest, out)
+            rest = b""
+        elif len(rest) > LINE_LIMIT:
+            rest = self._split(rest, out)
+        return out, len(chunk) - len(rest)
 
-    def _split(self, line: bytes, head: bytes, out: list[bytes]) -> bytes:
+    def cut(self, chunk: bytes) -> tuple[list[bytes], int]:
+        """Give what has no end as a piece of a line; the same as ``take``."""
+        piece = (CONTINUED if self._is_continued else b"") + chunk + CONTINUES
+        self._is_continued = True
+        return [piece], len(chunk)
+
+    def skip(self, chunk: bytes) -> tuple[int, int]:
+        """Pass the complete lines over; gives their number, and how many bytes of the chunk they are."""
+        size = chunk.rfind(b"\n") + 1
+        if size:
+            self._is_continued = False
+        elif len(chunk) > LINE_LIMIT:
+            size, self._is_continued = len(chunk), True  # of a line without end
+        return max(chunk.count(b"\n", 0, size), min(size, 1)), size
+
+    def _finish(self, line: bytes, out: list[bytes]) -> None:
+        last = self._split(line, out) if len(line) > LINE_LIMIT else line
+        out.append(CONTINUED + last if self._is_continued else last)
+        self._is_continued = False
+
+    def _split(self, line: bytes, out: list[bytes]) -> bytes:
         """Put all pieces but the last out, and give that one."""
         while len(line) > LINE_LIMIT:
             piece, line = line[:LINE_LIMIT], line[LINE_LIMIT:]
-            out.append(head + (CONTINUED if self._is_continued else b"") + piece + CONTINUES + b"\n")
+            out.append((CONTINUED if self._is_continued else b"") + piece + CONTINUES)
             self._is_continued = True
         return line
 
-    def end(self, now: float) -> bytes:
-        """Give what waits for the end of its line, as a line: nothing comes any more."""
-        return self.take(b"\n", now) if self._rest else b""
 
-    def note(self, text: str, now: float) -> bytes:
-        """Give a line of the logger's own, in brackets."""
-        return self._head(now) + f"[{text}]\n".encode()
+def head(tag: str, now: float) -> bytes:
+    """Give what stands before the text of a line; ``now`` is the wall clock in seconds."""
+    seconds = int(now)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{stamp}.{int((now - seconds) * 1000):03d}Z {tag} ".encode()
 
-    def _head(self, now: float) -> bytes:
-        seconds = int(now)
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        return f"{stamp}.{int((now - seconds) * 1000):03d}Z ".encode() + self._tag + b" "
+
+def moment(line: bytes) -> float | None:
+    """Give the time that a line of a log begins with, in seconds; None when it begins with none."""
+    try:
+        seconds = time.strptime(line[:19].decode("ascii"), "%Y-%m-%dT%H:%M:%S")
+        return _seconds(seconds) + int(line[20:23]) / 1000
+    except ValueError:
+        return None
+
+
+def _seconds(moment: time.struct_time) -> float:
+    import calendar  # here: a logger reads a time once for each file that it finds
+
+    return float(calendar.timegm(moment))

@@ -139,7 +139,10 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="event
 
 
 class ReadLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="read-log", tag_field="verb"):
-    """A piece of a process's log from a byte offset, as a LogPiece; a negative offset counts from the end."""
+    """A piece of a process's log from a byte offset, as a LogPiece; a negative offset counts from the end.
+
+    Offsets count from the first byte that the process ever wrote, whatever files hold it now and whatever has been removed since.
+    """
 
     pid: int
     offset: int = 0
@@ -247,12 +250,13 @@ class EventPage(msgspec.Struct, frozen=True):
 
 
 class LogPiece(msgspec.Struct, frozen=True):
-    """A piece of a log file."""
+    """A piece of a log; empty at its end alone, and otherwise as much of what was asked for as is at hand."""
 
     data: bytes
-    offset: int  # of its first byte
-    size: int  # of the file now
-    path: str
+    offset: int  # of its first byte: higher than asked where that is removed
+    size: int  # of the log: the offset of its end, now
+    path: str  # of the file that is written to
+    first: int = 0  # offset of the oldest byte that is kept
 
 
 class DaemonInfo(msgspec.Struct, frozen=True):

@@ -9,9 +9,10 @@ import click
 
 from dadms_ipc import requests
 from dadms_ipc.requests import EventInfo
-from dadmsctl import loglines
+from dadmsctl import loglines, places
 from dadmsctl.attempts import attempt
 from dadmsctl.door import Door
+from dadmsctl.moments import moment
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import NUMBER
 from dadmsctl.terminal import printable, write_json_line
@@ -27,9 +28,10 @@ LOOK = 0.5  # seconds between looks at a log that is followed; a file says nothi
 @click.argument("pid", type=NUMBER)
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Go on until the process has ended.")
 @click.option("--lines", "-n", type=NUMBER, help="Only the last so many lines of what there is.")
+@click.option("--since", type=moment, help="Only what was written since then: 10m, 2h, 1d ago, or 2026-11-22T10:00, in UTC with a Z.")
 @as_json
 @pass_door
-def logs(door: Door, pid: int, is_followed: bool, lines: int | None, as_json: bool) -> None:
+def logs(door: Door, pid: int, is_followed: bool, lines: int | None, since: float | None, as_json: bool) -> None:
     """Print what a process and its workers wrote to stdout and stderr; with --json, one object a line."""
     reader = loglines.LineReader()
 
@@ -41,29 +43,21 @@ def logs(door: Door, pid: int, is_followed: bool, lines: int | None, as_json: bo
                 click.echo(printable(line))
 
     with door.connect() as client, attempt(f"read the log of {pid}"):
-        offset = 0 if lines is None else last_lines(client, pid, lines)
+        log = places.Log(client, pid)
+        offset = 0 if since is None else places.first_since(log, since)
+        if lines is not None:
+            offset = max(offset, places.last_lines(log, lines))
         while True:
             is_over = not is_followed or client.call(requests.Wait(pid, timeout=LOOK)).status in ENDED
-            while (piece := client.call(requests.ReadLog(pid, offset))).data:
+            while (piece := log.piece(offset)).data:
+                if piece.offset > offset > 0:
+                    click.echo(f"dadmsctl: bytes {offset} to {piece.offset - 1} of the log of {pid} are removed", err=True)
                 show(reader.take(piece.data))
                 offset = piece.offset + len(piece.data)
             sys.stdout.flush()
             if is_over:
                 show(reader.end())
                 return
-
-
-def last_lines(client: "Client", pid: int, count: int) -> int:
-    """Give the offset where the last ``count`` lines of a log begin, reading from its end."""
-    piece: requests.LogPiece = client.call(requests.ReadLog(pid, -60_000))
-    end, content = piece.offset + len(piece.data), piece.data
-    while content.count(b"\n") <= count and len(content) < end:
-        start = max(0, end - len(content) - 60_000)
-        content = client.call(requests.ReadLog(pid, start, limit=end - len(content) - start)).data + content
-    newlines = [position for position, byte in enumerate(content) if byte == 0x0A]
-    is_whole = content.endswith(b"\n")
-    skipped = len(newlines) - count if is_whole else len(newlines) - count + 1
-    return end - len(content) + (newlines[skipped - 1] + 1 if skipped > 0 else 0)
 
 
 @click.command()

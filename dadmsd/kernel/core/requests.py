@@ -203,6 +203,8 @@ def _events(state: State, event: events.RequestArrived, request: requests.Events
 def _read_log(state: State, event: events.RequestArrived, request: requests.ReadLog) -> object:
     process = _find(state, request.pid)
     _owned(state, event, process, "read the log of")
+    if state.settings.logs_to == "journald":
+        raise Refusal(f"cannot read the log of {request.pid}: logs go to the journal, where it is: journalctl DADMS_PID={request.pid}")
     return request  # the shell reads the file: what is in it is nobody's decision
 
 

@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     exit_timeout: float = 10.0  # seconds a main has to exit once its outcome is recorded: exit functions of the user's code run then
     idle_timeout: float = 30.0  # seconds after which an idle worker is retired
     ended_kept: int = PROCESSES_KEPT
+    logs_to: str = "files"  # or "journald": what processes print is then no file to read from
 
 
 Address = tuple[bytes, int]  # of a request: (client, sequence)

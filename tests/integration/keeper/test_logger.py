@@ -1,7 +1,9 @@
 """The real logger under a real keeper: what a process writes is in its file."""
 
+import contextlib
 import os
 import re
+import resource
 import select
 import shlex
 import signal
@@ -11,18 +13,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from dadmsd.logger import segments
 from tests.integration.keeper.theatre import PATIENCE, String, Theatre
 
 LOGGER = f"{shlex.quote(sys.executable)} -P -m dadmsd.logger"
+LOST = r"\[logger: (?P<lines>\d+) lines? \((?P<bytes>\d+) bytes\) were lost here: (?P<reason>.*)\]"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\S+) (.*)")
 
 
-def lines(path: Path) -> list[tuple[str, str]]:
-    """Tags and texts of a log file."""
+def lines(path: Path, *, halves: int = 0) -> list[tuple[str, str]]:
+    """Tags and texts of a log file; ``halves`` lines in it were never finished."""
     if not path.exists():
         return []
     found = [LINE.fullmatch(line) for line in path.read_text().splitlines()]
-    assert all(found)
+    assert found.count(None) <= halves
     return [(match.group(1), match.group(2)) for match in found if match]
 
 
@@ -39,14 +43,17 @@ def awaited(claim: Callable[[], bool]) -> bool:
 def logger_pid(theatre: Theatre) -> int:
     """Find the logger among the keeper's children."""
     for child in Path(f"/proc/{theatre.pid}/task/{theatre.pid}/children").read_text().split():
-        if b"dadmsd.logger" in Path(f"/proc/{child}/cmdline").read_bytes():
-            return int(child)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            if b"dadmsd.logger" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
     return 0
 
 
-def opened(theatre: Theatre) -> String:
+def opened(theatre: Theatre, config: str = "") -> String:
     """Start a keeper with a real logger; gives the kernel."""
-    theatre.open(logger=LOGGER)
+    path = theatre.runtime.parent / "dadms.toml"
+    path.write_text(config)
+    theatre.open("--config", str(path), logger=LOGGER)
     kernel = theatre.actor("kernel")
     kernel.say("Ready")
     return kernel
@@ -123,23 +130,88 @@ def test_a_killed_logger_loses_nothing_that_waits_and_says_where_it_began_again(
     assert lines(theatre.state / "logs" / "1002.log") == [("1002.1", "later")]  # nothing of it can be missing
 
 
-def test_a_process_that_writes_without_end_holds_neither_memory_nor_the_others_up(theatre: Theatre) -> None:
-    kernel = opened(theatre)
+def flooding(kernel: String, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+    """Start a program that writes into a log's pipe."""
+    with Path(f"/proc/{kernel.pid}/fd/{kernel.do('number_of', name=name)}").open("wb") as output:
+        return subprocess.Popen(command, stdout=output)
+
+
+def test_a_process_that_writes_without_end_holds_neither_memory_nor_the_others_nor_the_disk(theatre: Theatre) -> None:
+    kernel = opened(theatre, "[logger]\nrotate_size_mb = 1\nkeep_files = 2\nrate_limit_kb = 0\n")
     for name in ("1001.1", "1002.1"):
         kernel.do("store", name=f"v1/log/{name}")
-    pipe = Path(f"/proc/{kernel.pid}/fd/{kernel.do('number_of', name='v1/log/1001.1')}")
-    with pipe.open("wb") as output:
-        flood = subprocess.Popen(["yes"], stdout=output)
+    flood = flooding(kernel, "v1/log/1001.1", ["yes"])
     try:
-        log = theatre.state / "logs" / "1001.log"
-        assert awaited(lambda: log.exists() and log.stat().st_size > 20_000_000)
+        logs = theatre.state / "logs"
+        assert awaited(lambda: segments.end(logs / "1001.log.d") > 20_000_000)
         kernel.do("write", name="v1/log/1002.1", index=1, text="and I?\n")
-        assert awaited(lambda: lines(theatre.state / "logs" / "1002.log") == [("1002.1", "and I?")])
+        assert awaited(lambda: lines(logs / "1002.log") == [("1002.1", "and I?")])
         status = Path(f"/proc/{logger_pid(theatre)}/status").read_text()
-        assert int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) < 40_000  # type: ignore[union-attr] # KiB; it is there
+        assert int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) < 50_000  # type: ignore[union-attr] # KiB; it is there
     finally:
         flood.kill()
         flood.wait()
+    assert awaited(lambda: len(segments.listed(logs / "1001.log.d")) == 2)
+    assert awaited(lambda: all(segment.is_compressed for segment in segments.listed(logs / "1001.log.d")))
+    assert ended(theatre, kernel) == 0
+
+
+def test_a_process_beyond_its_share_loses_lines_which_are_counted_and_runs_on(theatre: Theatre) -> None:
+    kernel = opened(theatre, "[logger]\nrate_limit_kb = 20\n")
+    kernel.do("store", name="v1/log/1001.1")
+    log = theatre.state / "logs" / "1001.log"
+    assert flooding(kernel, "v1/log/1001.1", ["seq", "100000", "199999"]).wait(PATIENCE) == 0  # 700 kB: it is never held up
+    assert awaited(lambda: any("were lost here" in text for _, text in lines(log)))
+    later = 0
+
+    def is_heard() -> bool:
+        """Tell whether its share has grown again, by a line more."""
+        nonlocal later
+        later += 1
+        kernel.do("write", name="v1/log/1001.1", index=1, text="and later\n")
+        return any(text == "and later" for _, text in lines(log))
+
+    assert awaited(is_heard)
+    assert ended(theatre, kernel) == 0
+    texts = [text for _, text in lines(log)]
+    lost = [match for match in (re.fullmatch(LOST, text) for text in texts) if match]
+    assert lost[0]["reason"] == "more than 20 KiB/s"
+    assert len(texts) - len(lost) + sum(int(match["lines"]) for match in lost) == 100_000 + later
+    written = sum(len(text) + 1 for text in texts if not re.fullmatch(LOST, text))
+    assert written + sum(int(match["bytes"]) for match in lost) == 700_000 + later * len("and later\n")
+
+
+def test_a_full_disk_costs_lines_which_are_counted_and_nobody_is_held_up(theatre: Theatre) -> None:
+    """A limit on the size of the logger's files fails its writes where a full disk would."""
+    kernel = opened(theatre)
+    kernel.do("store", name="v1/log/1001.1")
+    log = theatre.state / "logs" / "1001.log"
+    kernel.do("write", name="v1/log/1001.1", index=1, text="before\n")
+    assert awaited(lambda: len(lines(log)) == 1)
+    soft, hard = resource.prlimit(logger_pid(theatre), resource.RLIMIT_FSIZE)
+    resource.prlimit(logger_pid(theatre), resource.RLIMIT_FSIZE, (100_000, hard))
+    assert flooding(kernel, "v1/log/1001.1", ["seq", "100000", "149999"]).wait(PATIENCE) == 0
+    assert awaited(lambda: log.stat().st_size == 100_000)
+    resource.prlimit(logger_pid(theatre), resource.RLIMIT_FSIZE, (soft, hard))
+    assert awaited(lambda: "were lost here" in log.read_text())  # without another word of the process
+    kernel.do("write", name="v1/log/1001.1", index=1, text="after\n")
+    assert awaited(lambda: lines(log, halves=1)[-1] == ("1001.1", "after"))
+    texts = [text for _, text in lines(log, halves=1)]
+    [lost] = [match for match in (re.fullmatch(LOST, text) for text in texts) if match]
+    whole = [text for text in texts if re.fullmatch(r"1\d{5}", text)]
+    assert lost["reason"] == "File too large"
+    assert len(whole) + int(lost["lines"]) == 50_000
+    assert ended(theatre, kernel) == 0
+
+
+def test_an_unfinished_line_is_shown_after_a_while_and_its_rest_goes_on(theatre: Theatre) -> None:
+    kernel = opened(theatre)
+    kernel.do("store", name="v1/log/1001.1")
+    log = theatre.state / "logs" / "1001.log"
+    kernel.do("write", name="v1/log/1001.1", index=1, text="name? ")
+    assert awaited(lambda: lines(log) == [("1001.1", "name?  [continues]")])
+    kernel.do("write", name="v1/log/1001.1", index=1, text="Ada\n")
+    assert awaited(lambda: lines(log)[1:] == [("1001.1", "[continued] Ada")])
     assert ended(theatre, kernel) == 0
 
 
