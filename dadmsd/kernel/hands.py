@@ -78,6 +78,7 @@ class Hands:
             effects.Bury: self._bury,
             effects.ClearGroup: self._clear_group,
             effects.Tell: self._tell,
+            effects.AnswerCall: self._tell,
             effects.SendBatch: self._send_batch,
             effects.Consume: self._consume,
             effects.Retire: self._retire,
@@ -369,7 +370,7 @@ class Hands:
 
     # words
 
-    def _tell(self, effect: effects.Tell) -> None:
+    def _tell(self, effect: effects.Tell | effects.AnswerCall) -> None:
         self._say(effect.name, effect.message)
 
     def _send_batch(self, effect: effects.SendBatch) -> None:

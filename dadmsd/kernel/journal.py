@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 
 from dadms_ipc.errors import HostFailure
-from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Life, Process, Record, Results
+from dadmsd.kernel.core.records import Answered, Batch, Caller, Cell, Child, Chunk, Counters, Life, Lock, Process, Record, Region, Results
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
 
-SCHEMA_VERSION = 2  # 2: table "life"
+SCHEMA_VERSION = 3  # 2: table "life"; 3: tables of shared context
 
 _TABLES: dict[str, tuple[type[Record], str]] = {
     "counters": (Counters, "id INTEGER PRIMARY KEY"),
@@ -32,6 +32,10 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
     "answered": (Answered, "client BLOB, sequence INTEGER"),
     "event": (EventRow, "number INTEGER PRIMARY KEY"),
     "life": (Life, "pid INTEGER, incarnation INTEGER"),
+    "region": (Region, "pid INTEGER, name TEXT"),
+    "cell": (Cell, "pid INTEGER, region TEXT, key TEXT"),
+    "lock": (Lock, "pid INTEGER, region TEXT, name TEXT"),
+    "caller": (Caller, "name TEXT PRIMARY KEY"),
 }
 # Primary codes (sqlite.org/rescode.html) that no other start of the kernel will not meet again; SQLITE_ERROR is a table or a column that is not there.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)

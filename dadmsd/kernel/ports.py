@@ -140,6 +140,8 @@ class Port:
                 found.append(events.OutcomeGiven(name, body))
             case port.Cancel():
                 found.append(events.CancelAsked(name, body.sequence, body.tids))
+            case port.ContextCall():
+                found.append(events.ContextCalled(name, body))
             case port.GateFailed():
                 found.append(events.ChildFailed(name, body.reason))
             case zygote.GateFailed():

@@ -22,10 +22,13 @@ from typing import Any
 import msgspec
 
 from dadms_ipc.channel import Channel
-from dadms_ipc.errors import ChannelClosed, PeerViolation
+from dadms_ipc.context import AnyOperation
+from dadms_ipc.errors import ChannelClosed
+from dadms_ipc.port import ContextAnswer
 from dadmsd.worker import failure
 from dadmsd.worker.failure import Record, Timing
-from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Hello, Progress, Ready, Span
+from dadmsd.worker.inlet import Inlet
+from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Progress, Ready, Span
 from dadmsd.worker.page import RESULT_LIMIT
 from dadmsd.worker.results import Results
 from dadmsd.worker.thread import Place, Thread
@@ -82,7 +85,8 @@ class Worker:
         self._port = port
         self._results = results
         self._entries = entries
-        self._place = Place(gate.pid, gate.worker, gate.directory, gate.config, self._report)
+        self._place = Place(gate.pid, gate.worker, gate.directory, gate.config, self._report, self._call)
+        self._inlet = Inlet(port, self._send, self._ring)
         self._home = os.open(".", os.O_PATH | os.O_CLOEXEC)
         self._expected: dict[str, float] = {}  # seconds, by entry
         self._backlog: deque[Batch | Finish] = deque()  # what came while the ring was full
@@ -110,23 +114,8 @@ class Worker:
             return
 
     def _receive(self) -> Any:
-        """Wait for the next message that matters to the loop; a ``Hello`` is answered here."""
-        while True:
-            try:
-                frame = self._port.receive(None)
-            except PeerViolation as error:
-                print(f"worker: a message was dropped: {error}", file=sys.stderr)  # noqa: T201 - stderr is the log
-                continue
-            assert frame is not None  # it waits for ever
-            for fd in frame.fds:
-                os.close(fd)
-            if frame.epoch < self._port.epoch:
-                continue
-            self._port.epoch = frame.epoch
-            if isinstance(frame.body, Hello):
-                self._ring()
-                continue
-            return frame.body
+        """Wait for the next message that matters to the loop; a ``Hello`` is answered by the inlet."""
+        return self._inlet.order()
 
     def _run_batch(self, batch: Batch) -> None:
         results = self._results
@@ -276,6 +265,10 @@ class Worker:
     def _send(self, message: msgspec.Struct) -> None:
         with self._sending:
             self._port.send(message)
+
+    def _call(self, tid: int, operation: AnyOperation, pid: int, seconds: float) -> ContextAnswer:
+        """Ask the kernel something about shared context, for a thread."""
+        return self._inlet.call(tid, operation, pid, seconds)
 
     def _report(self, tid: int, text: str, fraction: float | None) -> None:
         """Report how far a thread is, unless one was just reported, or the kernel does not read."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from dadms_ipc.port import ContextAnswer, ContextCall
 from dadmsd.zygote.messages import GateFailed
 
 
@@ -133,5 +134,5 @@ class Stretch(NamedTuple):
             at += seconds
 
 
-ToWorker = Hello | Batch | Consumed | Finish
-FromWorker = Ready | Doorbell | Progress | GateFailed
+ToWorker = Hello | Batch | Consumed | Finish | ContextAnswer
+FromWorker = Ready | Doorbell | Progress | GateFailed | ContextCall

@@ -1,9 +1,14 @@
 """What an entry is told about the thread that it runs in, and how it says how far it is."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
+
+from dadms_ipc.context import AnyOperation
+from dadms_ipc.port import ContextAnswer
+from dadms_ipc.shared import Context
 
 
 class Thread:
@@ -35,6 +40,11 @@ class Thread:
         """Give what the process was started with, decoded anew: what one thread changes in it, another does not see."""
         return msgspec.msgpack.decode(self._place.config)
 
+    @property
+    def context(self) -> Context:
+        """Give the shared context of the process, as this thread may use it."""
+        return Context(partial(self._place.call, self.tid))
+
     def progress(self, text: str, fraction: float | None = None) -> None:
         """Say how far the work is; ``fraction`` is 0..1. Costs one small message at most, lost without harm."""
         self._place.report(self.tid, text, fraction)
@@ -48,3 +58,4 @@ class Place(msgspec.Struct, frozen=True):
     directory: str
     config: msgspec.Raw  # msgpack
     report: Callable[[int, str, float | None], None]
+    call: Callable[[int, AnyOperation, int, float], ContextAnswer]  # (tid, operation, whose context, seconds)

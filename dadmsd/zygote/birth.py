@@ -28,7 +28,7 @@ _NAME_LIMIT = 15  # bytes of a name in /proc/PID/comm
 VOCABULARIES: dict[str, Any] = {
     "zygote": ZygoteGate | Hello | Fork | Reap,
     "main": process_port.Gate | process_port.Hello,
-    "worker": WorkerGate | worker.Hello | worker.Batch | worker.Consumed | worker.Finish,
+    "worker": WorkerGate | worker.ToWorker,
     "command": CommandGate | Hello,
 }
 GATES: dict[str, type] = {"zygote": ZygoteGate, "main": process_port.Gate, "worker": WorkerGate, "command": CommandGate}

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from dadms_ipc import envelope, requests
+from dadms_ipc import context, envelope, requests
 from dadms_ipc.codec import trouble_of
 from dadms_ipc.errors import DadmsError, DeadlinePassed, HostFailure, InternalError, PeerViolation, RequestRefused
 
@@ -21,6 +21,8 @@ ANSWERS: dict[type, Any] = {
     requests.Threads: list[requests.ThreadInfo],
     requests.Events: requests.EventPage,
     requests.ReadLog: requests.LogPiece,
+    requests.ReadContext: Any,  # with an operation; see `answer_type`
+    requests.ChangeContext: Any,
     requests.Shutdown: Any,
 }
 
@@ -38,6 +40,8 @@ def answer_type(request: requests.Request) -> Any:
     """Give the type that the answer to this request is decoded into."""
     if isinstance(request, requests.Status) and request.pid is None:
         return requests.DaemonInfo
+    if isinstance(request, requests.ReadContext | requests.ChangeContext):
+        return context.answer_type(request.operation)
     return ANSWERS[type(request)]
 
 
@@ -45,6 +49,8 @@ def patience(request: requests.Request) -> float:
     """Give the seconds that the kernel may wait on purpose before it answers."""
     if isinstance(request, requests.Wait):
         return request.timeout
+    if isinstance(request, requests.ReadContext):
+        return context.patience(request.operation)
     return request.wait if isinstance(request, requests.Events) else 0.0
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from dadms_ipc.context import AnyOperation
+
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of the messages: tagged arrays whose new fields go last, with defaults."""
@@ -125,6 +127,14 @@ class Listen(Message, tag="listen", frozen=True):
     """Somebody on the bus waits for this process: open the line to it. A process that needs no line until then saves its cost."""
 
 
+class ContextAnswer(Message, tag="context-answer", frozen=True):
+    """What a call about shared context came to, after the commit."""
+
+    sequence: int
+    status: str  # "ok", "refused", "expired"
+    body: msgspec.Raw  # msgpack: an answer of dadms_ipc.context; for anything but "ok" a map with "message"
+
+
 # process to kernel
 
 
@@ -194,6 +204,16 @@ class GateFailed(Message, tag="gate-failed", frozen=True):
     reason: str
 
 
-ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop | Recorded | Listen
-FromProcess = Ready | Submit | Cancel | Seen | Note | Outcome | Watchdog | GateFailed
+class ContextCall(Message, tag="context", frozen=True):
+    """Something is asked about shared context, by a main or a thread in a worker. Answered with ``ContextAnswer``; repeated after each ``Hello`` until then."""
+
+    sequence: int  # of the port's calls, from 1
+    seen: int  # answers to all calls up to this one were had
+    operation: AnyOperation
+    tid: int = 0  # of the thread that asks; 0: the main
+    pid: int = 0  # whose context; 0: that of the own process
+
+
+ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop | Recorded | Listen | ContextAnswer
+FromProcess = Ready | Submit | Cancel | Seen | Note | Outcome | Watchdog | GateFailed | ContextCall
 Said = FromProcess | PackedSubmit  # what a process sends; on the wire it is a FromProcess

@@ -6,6 +6,8 @@ by answers' readers and refused by the kernel (a misspelt limit must not be sile
 
 import msgspec
 
+from dadms_ipc import context
+
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a process may use, its workers included; None: not limited beyond what the daemon as a whole may use."""
@@ -149,13 +151,43 @@ class ReadLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="read
     limit: int = 60_000  # bytes, at most 60 000
 
 
+class ReadContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="read-context", tag_field="verb"):
+    """Look at the shared context of a process; answered as dadms_ipc.context says for the operation."""
+
+    pid: int
+    operation: context.Read
+
+
+class ChangeContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="change-context", tag_field="verb"):
+    """Change the shared context of a process; answered with a Changed once it is in the journal."""
+
+    pid: int
+    operation: context.Change
+
+
 class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="shutdown", tag_field="verb"):
     """End every process, then the daemon; answered when the end has begun."""
 
 
-Request = Spawn | Start | Stop | Restart | Kill | KillThread | Wait | List | Status | Threads | Events | ReadLog | Shutdown
+Request = (
+    Spawn
+    | Start
+    | Stop
+    | Restart
+    | Kill
+    | KillThread
+    | Wait
+    | List
+    | Status
+    | Threads
+    | Events
+    | ReadLog
+    | ReadContext
+    | ChangeContext
+    | Shutdown
+)
 
-MUTATING = (Spawn, Start, Stop, Restart, Kill, KillThread, Shutdown)
+MUTATING = (Spawn, Start, Stop, Restart, Kill, KillThread, ChangeContext, Shutdown)
 ROLE_NEEDED = {
     Spawn: "operate",
     Start: "operate",
@@ -169,6 +201,8 @@ ROLE_NEEDED = {
     Threads: "observe",
     Events: "observe",
     ReadLog: "operate",  # a log may hold business data
+    ReadContext: "operate",  # values may be business data
+    ChangeContext: "operate",
     Shutdown: "admin",
 }
 

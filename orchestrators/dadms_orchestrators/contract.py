@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dadms_ipc.errors import ChannelClosed, DadmsError, RequestRefused
 from dadms_ipc.port import Gate
+from dadms_ipc.shared import Context
 from dadms_orchestrators.sdk import loading
 from dadms_orchestrators.sdk.process import Process
 
@@ -38,6 +39,8 @@ class Thread(Protocol):
     def config(self) -> Any: ...  # what the process was started with, decoded
     @property
     def directory(self) -> str: ...
+    @property
+    def context(self) -> Context: ...  # shared with the process and its other threads
     def progress(self, text: str, fraction: float | None = None) -> None: ...
 
 

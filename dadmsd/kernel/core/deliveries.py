@@ -13,7 +13,7 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import ThreadInfo
-from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core import effects, events, sharing
 from dadmsd.kernel.core.history import infos_of
 from dadmsd.kernel.core.records import Child, Chunk, Results, Run
 from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool
@@ -152,6 +152,7 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
                 _tell(state, info, result)
         for each in ended:
             _tell(state, *each)
+    sharing.threads_ended(state, pool)
     _sweep(state, pool)
 
 

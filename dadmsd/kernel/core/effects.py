@@ -70,6 +70,13 @@ class Tell(Effect, frozen=True):
     message: port.Accepted | port.Refused | port.Finished | port.Stop | port.Recorded | port.Listen
 
 
+class AnswerCall(Effect, frozen=True):
+    """Answer a main or a worker that asked something of shared context."""
+
+    name: str
+    message: port.ContextAnswer
+
+
 class SendBatch(Effect, frozen=True):
     """Send threads to a worker."""
 
@@ -157,6 +164,7 @@ AnyEffect = (
     | Bury
     | ClearGroup
     | Tell
+    | AnswerCall
     | SendBatch
     | Consume
     | Retire

@@ -8,7 +8,7 @@
 """
 
 from dadms_ipc import port
-from dadmsd.kernel.core import effects, events, restarts
+from dadmsd.kernel.core import effects, events, restarts, sharing
 from dadmsd.kernel.core.clocks import start_clock, stop_clock
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.moves import end, enter
@@ -96,6 +96,7 @@ def forget(state: State, pid: int) -> None:
     state.deleted(state.processes.pop(pid))
     for results in state.results.pop(pid, []):
         state.deleted(results)
+    sharing.forget(state, pid)
 
 
 def on_group_gone(state: State, event: events.GroupGone) -> None:

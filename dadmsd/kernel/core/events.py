@@ -146,6 +146,13 @@ class LineWanted(Event, frozen=True):
     pid: int
 
 
+class ContextCalled(Event, frozen=True):
+    """A main, or a thread in a worker, asks something of shared context."""
+
+    name: str
+    call: port.ContextCall
+
+
 class PortViolated(Event, frozen=True):
     """A child broke the protocol of its port."""
 
@@ -237,6 +244,7 @@ AnyEvent = (
     | OutcomeGiven
     | NoteGiven
     | LineWanted
+    | ContextCalled
     | PortViolated
     | ResultsRead
     | ProgressMade

@@ -22,13 +22,29 @@ from dadmsd.kernel.core import (
     processes,
     requests,
     restarts,
+    sharing,
     threads,
     workers,
 )
 from dadmsd.kernel.core.history import infos_of
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ALIVE, ENDED
-from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Life, Process, Record, Results, Run
+from dadmsd.kernel.core.records import (
+    Answered,
+    Batch,
+    Caller,
+    Cell,
+    Child,
+    Chunk,
+    Counters,
+    Life,
+    Lock,
+    Process,
+    Record,
+    Region,
+    Results,
+    Run,
+)
 from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER, Pool, Worker
 from dadmsd.kernel.core.state import Address, EventRow, Settings, State
 
@@ -92,6 +108,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.ProgressMade: threads.on_progress,
     events.OutcomeGiven: processes.on_outcome,
     events.NoteGiven: processes.on_note,
+    events.ContextCalled: sharing.on_called,
     events.LineWanted: processes.on_line_wanted,
     events.GroupGone: ending.on_group_gone,
     events.RequestArrived: requests.on_request,
@@ -107,6 +124,7 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "head": dispatch.on_head_deadline,
     "idle": dispatch.on_idle_deadline,
     "answered": requests.forget_answered,
+    "context": sharing.on_deadline,
     "process.backoff": restarts.on_backoff_over,
     "process.grace": ending.on_grace_over,
 }
@@ -202,6 +220,7 @@ class Kernel:
             if child.deadline is not None:
                 state.arm(child.deadline, "child", child.name)
         self._adopt_threads(by_kind.get(Chunk, []), by_kind.get(Batch, []), by_kind.get(Results, []))
+        sharing.adopt(state, by_kind.get(Region, []), by_kind.get(Cell, []), by_kind.get(Lock, []), by_kind.get(Caller, []))
         if not interruption:
             self._repeat()
         else:
@@ -311,3 +330,4 @@ class Kernel:
         assert state.workers_coming == sum(1 for worker in every if not worker.is_ready), f"{state.workers_coming} workers coming"
         watching = [key for keys in state.watchers.values() for key in keys]
         assert sorted(watching) == sorted(state.waiters), "who waits is not who watches"
+        sharing.check(state)

@@ -10,7 +10,7 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import effects, events, restarts
+from dadmsd.kernel.core import effects, events, restarts, sharing
 from dadmsd.kernel.core.ending import begin_end, settle
 from dadmsd.kernel.core.moves import enter, give, make, violate
 from dadmsd.kernel.core.records import Child, Process
@@ -325,6 +325,7 @@ def main_gone(state: State, child: Child, oom: str) -> None:
         _command_gone(state, process, child, oom)
         return
     state.do(effects.Discharge(process.pid, process.incarnation))
+    sharing.child_gone(state, child)
     clean = child.exit_how == CLD_EXITED and child.exit_status in process.spec.success_codes
     said = process.outcome_status
     if said == "completed" and (clean or child.intent == "lingering"):

@@ -187,3 +187,46 @@ class Counters(Record):
     next_zygote: int = 1
     started_at: float = 0.0  # of the daemon, wall clock
     next_life: int = 1
+
+
+class Region(Record):
+    """A region of shared context."""
+
+    pid: int
+    name: str
+    owner: str  # "1001/17", "1001", "uid 1000"
+    readers: list[str]
+    writers: list[str]
+    version: int = 0  # number of its last change
+    token: int = 0  # that its locks gave last
+
+
+class Cell(Record):
+    """A value of shared context."""
+
+    pid: int
+    region: str
+    key: str
+    value: bytes  # msgpack
+    version: int
+
+
+class Lock(Record):
+    """A lock that somebody has."""
+
+    pid: int
+    region: str
+    name: str
+    holder: str  # "1001/17", or "1001" for a main
+    token: int
+    child: str  # name of the worker or main whose end gives it back
+    tid: int = 0  # the thread whose end does; 0: the main
+    at: float = 0.0  # wall clock, seconds
+
+
+class Caller(Record):
+    """A worker or main that changed shared context: its answers, until it says that it had them."""
+
+    name: str  # of the child
+    floor: int = 0  # calls up to this one were answered and had
+    answered: dict[int, bytes] = {}  # sequence -> the answer, msgpack

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from dadms_ipc import requests
-from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core import effects, events, sharing
 from dadmsd.kernel.core.admission import admit, refusal
 from dadmsd.kernel.core.answers import daemon_info, events_after, process_info, thread_infos
+from dadmsd.kernel.core.context import Refused
 from dadmsd.kernel.core.ending import stop
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
@@ -208,6 +209,22 @@ def _read_log(state: State, event: events.RequestArrived, request: requests.Read
     return request  # the shell reads the file: what is in it is nobody's decision
 
 
+def _read_context(state: State, event: events.RequestArrived, request: requests.ReadContext) -> object:
+    _owned(state, event, _find(state, request.pid), "read the context of")
+    try:
+        return sharing.on_read(state, event, request)
+    except Refused as refused:
+        raise Refusal(str(refused)) from None
+
+
+def _change_context(state: State, event: events.RequestArrived, request: requests.ChangeContext) -> object:
+    _owned(state, event, _find(state, request.pid), "change the context of")
+    try:
+        return sharing.on_change(state, event, request)
+    except Refused as refused:
+        raise Refusal(str(refused)) from None
+
+
 def _shutdown(state: State, _event: events.RequestArrived, _request: requests.Shutdown) -> object:
     state.do(effects.AskShutdown())
     return {"processes": len(state.live_processes())}
@@ -226,6 +243,8 @@ _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] =
     requests.Threads: _threads,
     requests.Events: _events,
     requests.ReadLog: _read_log,
+    requests.ReadContext: _read_context,
+    requests.ChangeContext: _change_context,
     requests.Shutdown: _shutdown,
 }
 
@@ -287,6 +306,7 @@ def _answer(state: State, key: Address, answer: object) -> None:
 
 def on_client_left(state: State, event: events.ClientLeft) -> None:
     """Nobody reads these answers any more."""
+    sharing.on_client_left(state, event.client)
     for key in [key for key in state.waiters if key[0] == event.client]:
         _drop(state, key)
 

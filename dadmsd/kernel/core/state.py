@@ -14,10 +14,11 @@ import msgspec
 
 from dadms_ipc.requests import EventInfo
 from dadmsd.kernel.core import effects
+from dadmsd.kernel.core.contexts import Contexts
 from dadmsd.kernel.core.history import History
 from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
 from dadmsd.kernel.core.lifecycle import ENDED
-from dadmsd.kernel.core.records import Answered, Batch, Child, Chunk, Counters, Life, Process, Record, Results
+from dadmsd.kernel.core.records import Answered, Batch, Caller, Cell, Child, Chunk, Counters, Life, Lock, Process, Record, Region, Results
 from dadmsd.kernel.core.scheduler import Pool
 
 EVENTS_KEPT = 10_000  # a slow reader may be this many events behind
@@ -95,6 +96,7 @@ class State:
         self.lives: deque[Life] = deque()  # the history, oldest end first; pruned with its rows
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.servers: dict[str, dict[str, object]] = {}
+        self.contexts = Contexts()
         self.is_stopping = False
         self.stop_said = False
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
@@ -235,6 +237,10 @@ _TABLES: dict[type[Record], str] = {
     Counters: "counters",
     Life: "life",
     EventRow: "event",
+    Region: "region",
+    Cell: "cell",
+    Lock: "lock",
+    Caller: "caller",
 }
 
 
@@ -244,8 +250,14 @@ def _address(record: Record) -> tuple[str, object]:
     match record:
         case Process():
             key = record.pid
-        case Child():
+        case Child() | Caller():
             key = record.name
+        case Cell():
+            key = (record.pid, record.region, record.key)
+        case Region():
+            key = (record.pid, record.name)
+        case Lock():
+            key = (record.pid, record.region, record.name)
         case Chunk():
             key = record.first_tid
         case Batch():

@@ -6,6 +6,7 @@
 3. Workers that a zygote was asked for and did not fork before it ended are asked of the next one; those of one zygote count once.
 """
 
+from dadmsd.kernel.core import sharing
 from dadmsd.kernel.core.deliveries import Failure, close, fail
 from dadmsd.kernel.core.dispatch import WORKER_FAILURES, new_head
 from dadmsd.kernel.core.ending import settle
@@ -35,6 +36,7 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     process = state.processes[child.pid]
     pool = state.pools[child.pid]
     worker = pool.workers.pop(child.name)
+    sharing.child_gone(state, child)
     for batch in worker.batches:
         state.deleted(batch)
     if not worker.is_ready:

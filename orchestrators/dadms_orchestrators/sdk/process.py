@@ -23,7 +23,9 @@ import msgspec
 
 from dadms_ipc import port as wire
 from dadms_ipc.channel import FRAME_LIMIT, Channel
-from dadms_ipc.errors import PeerViolation, RequestRefused
+from dadms_ipc.context import AnyOperation
+from dadms_ipc.errors import DeadlinePassed, PeerViolation, RequestRefused
+from dadms_ipc.shared import Context
 from dadms_orchestrators.sdk.handles import Handle
 from dadms_orchestrators.sdk.session import Event, LineWanted, Session, StopRequested
 
@@ -79,6 +81,30 @@ class Process:
     def config(self) -> Any:
         """Give what the process was started with."""
         return msgspec.msgpack.decode(self.gate.config)
+
+    @cached_property
+    def context(self) -> Context:
+        """Give the shared context of this process; a call waits for its answer, and what comes meanwhile waits for ``next_event``."""
+        return Context(self._call)
+
+    def _call(self, operation: AnyOperation, pid: int, seconds: float) -> wire.ContextAnswer:
+        calls = self._session.calls
+        deadline = time.monotonic() + seconds
+        call = calls.ask(operation, pid=pid)
+        poll = select.poll()  # of the port alone: a signal waits for next_event
+        try:
+            self._send([call])
+            while (answer := calls.take(call.sequence)) is None:
+                left = deadline - time.monotonic()
+                if left <= 0.0:
+                    raise DeadlinePassed(f"cannot {operation.__struct_config__.tag} in a context: no kernel answered in {seconds:g} s")
+                self._pump()
+                poll.register(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._channel.waits_to_write else 0))
+                if poll.poll(left * 1000.0):
+                    self._read()
+        finally:
+            calls.abandon(call.sequence)  # if it has no answer: an exception came instead
+        return answer
 
     @property
     def open_threads(self) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from dadms_ipc import port
+from dadms_ipc.calls import Calls
 from dadms_ipc.errors import InternalError, PeerViolation
 from dadms_orchestrators.sdk.handles import Submission
 
@@ -79,6 +80,7 @@ class Session:
     """One incarnation's conversation with the kernels of its life. Every method gives the messages that are to be sent, in order."""
 
     def __init__(self) -> None:
+        self.calls = Calls()  # about shared context; they have numbers of their own
         self._sequence = 0  # of the newest request
         self._ready: port.Ready | None = None
         self._waiting: deque[Submission | port.Cancel] = deque()  # not sent yet, rule 2; in the order of their numbers
@@ -217,6 +219,8 @@ class Session:
                 return [OutcomeRecorded()], []
             case port.Listen():
                 return [LineWanted()], []
+            case port.ContextAnswer():
+                return [], list(self.calls.receive(message))
             case port.Gate():
                 raise PeerViolation("a second gate")
 
@@ -226,7 +230,11 @@ class Session:
         requests: list[port.PackedSubmit | port.Cancel] = list(self._cancels.values())
         if self._asking is not None:
             requests.append(self._asking)
-        return [*([self._ready] if self._ready is not None else []), *sorted(requests, key=lambda request: request.sequence)]
+        return [
+            *([self._ready] if self._ready is not None else []),
+            *sorted(requests, key=lambda request: request.sequence),
+            *self.calls.repeat(),
+        ]
 
     def _accepted_now(self, message: port.Accepted) -> tuple[list[Event], list[port.Said]]:
         asked = self._asked

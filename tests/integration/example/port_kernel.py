@@ -54,6 +54,7 @@ class WorkerThread:
     directory: str
     pid: int = PID
     worker: int = 1
+    context: Any = None
 
     def progress(self, text: str, fraction: float | None = None) -> None:
         assert isinstance(text, str)

@@ -23,6 +23,7 @@ class ThreadStub:
     worker: int = 2
     config: Any = None
     directory: str = "/nowhere"
+    context: Any = None
 
     def __post_init__(self) -> None:
         self.said: list[tuple[str, float | None]] = []
