@@ -21,6 +21,7 @@ from dadmsd.kernel.core.records import Answered, Batch, Caller, Cell, Child, Chu
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
 
 SCHEMA_VERSION = 3  # 2: table "life"; 3: tables of shared context
+PAGE_SIZE = 1024  # bytes: a turn changes a row or two of each table, and pays for whole pages
 
 _TABLES: dict[str, tuple[type[Record], str]] = {
     "counters": (Counters, "id INTEGER PRIMARY KEY"),
@@ -85,6 +86,7 @@ class Journal:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None)
             self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # rule 4: no lock is taken or given back at a commit, no shared index
+            self._connection.execute(f"PRAGMA page_size={PAGE_SIZE}")  # of a new file; another keeps its own
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]

@@ -4,7 +4,7 @@ The port is a channel that outlives kernels: the kernel's end is kept by the kee
 ``Hello`` until they are answered; results carry a sequence too, and are repeated until they are acknowledged. Both sides drop what they have seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -70,12 +70,17 @@ class Result(Message, frozen=True):
     cpu_seconds: float = 0.0
 
 
+def floats(column: bytes) -> Iterable[float]:
+    """Read a column of floats of four bytes each."""
+    return memoryview(column).cast("f")
+
+
 class Run(Message, frozen=True):
     """Short threads of one submission, with consecutive numbers, that one worker completed one after the other: columns instead of a Result each."""
 
     first_tid: int
     values: list[msgspec.Raw]
-    seconds: list[float]  # that each ran
+    seconds: bytes  # that each ran, a float of four bytes each, as this machine orders them
     worker: int = 0
     os_pid: int = 0
     started_at: float = 0.0  # wall clock, seconds: the first one's
@@ -83,7 +88,7 @@ class Run(Message, frozen=True):
     def results(self) -> Iterator[Result]:
         """Give each thread's result as it would be alone; the CPU time of short threads is not measured, and their run time stands for it."""
         at = self.started_at
-        for tid, (value, seconds) in enumerate(zip(self.values, self.seconds, strict=True), self.first_tid):
+        for tid, (value, seconds) in enumerate(zip(self.values, floats(self.seconds), strict=True), self.first_tid):
             yield Result(
                 tid,
                 "completed",

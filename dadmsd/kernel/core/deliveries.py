@@ -6,6 +6,7 @@
 3. A process that does not handle its results gets no more threads started until it does.
 """
 
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,9 +21,11 @@ from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool
 from dadmsd.kernel.core.state import THREADS_KEPT, State
 from dadmsd.worker.messages import Outcome
 
-TOLD_ONE_BY_ONE = 16  # threads that end together up to which each has an event of its own
+TOLD_ONE_BY_ONE = 16  # threads of a process that end within TOLD_SECONDS and have an event of their own each; more are counted
+TOLD_SECONDS = 0.1
 DELIVERY_MOST = 10_000  # threads in one delivery: far below what a frame holds
 RESULTS_KEPT = 256  # deliveries of a process that stay when nobody needs them: some hundred kilobytes
+REWRITTEN_LEAST = 64 * 1024  # bytes of a payload that was seen and is worth a row written anew; a smaller one goes with its row
 UNSEEN_MOST = 64 * 1024 * 1024  # bytes of results that a process may leave unhandled before no more of its threads are started
 TEXT_MOST = 2000  # characters of a message in tables and events; the process gets all of it
 LABEL_MOST = 200  # characters
@@ -89,8 +92,9 @@ def run_of(chunk: Chunk, child: Child, first: int, started_at: float, values: li
     """Make what is recorded of short threads of one chunk that completed one after the other."""
     index = first - chunk.first_tid
     labels = [label[:LABEL_MOST] for label in chunk.labels[index : index + len(values)]]
-    facts = Run(first, child.pid, chunk.entry, child.number, child.os_pid, chunk.created_at, started_at, seconds, labels)
-    return facts, port.Run(first, values, seconds, child.number, child.os_pid, started_at)
+    column = array("f", seconds).tobytes()
+    facts = Run(first, child.pid, chunk.entry, child.number, child.os_pid, chunk.created_at, started_at, column, labels)
+    return facts, port.Run(first, values, column, child.number, child.os_pid, started_at)
 
 
 def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child | None = None, head_at: float = 0.0) -> None:
@@ -143,17 +147,48 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
     main = state.main_of(process)
     if main is not None:
         state.do(effects.Tell(main.name, port.Finished(results.last_sequence, delivery.results, delivery.runs)))
-    if count > TOLD_ONE_BY_ONE:
-        text = f"{count} threads ended"
-        state.tell_event("threads.ended", text, pid=process.pid, data={"count": count, "failed": failed})
-    else:
+    _tell_all(state, pool, ended, runs, count=count, failed=failed)
+    sharing.threads_ended(state, pool)
+    _sweep(state, pool)
+
+
+def _tell_all(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun], *, count: int, failed: int) -> None:
+    """Tell of threads that ended: one by one while they are few, and counted beyond that, ever TOLD_SECONDS."""
+    if state.now >= pool.told_until:
+        pool.told_until = state.now + TOLD_SECONDS
+        pool.told = 0
+        tell_untold(state, pool)
+    if pool.told + count <= TOLD_ONE_BY_ONE and not pool.untold:
+        pool.told += count
         for facts, run in runs:
             for info, result in zip(infos_of(facts), run.results(), strict=True):
                 _tell(state, info, result)
         for each in ended:
             _tell(state, *each)
-    sharing.threads_ended(state, pool)
-    _sweep(state, pool)
+        return
+    pool.told = TOLD_ONE_BY_ONE
+    pool.untold += count
+    pool.untold_failed += failed
+    if count > TOLD_ONE_BY_ONE and not runs:
+        tell_untold(state, pool)  # an end of many at once is news by itself
+    else:
+        state.arm(pool.told_until, "told", str(pool.pid))
+
+
+def tell_untold(state: State, pool: Pool) -> None:
+    """Tell how many threads have ended that were not told of."""
+    if pool.untold:
+        count, failed, pool.untold, pool.untold_failed = pool.untold, pool.untold_failed, 0, 0
+        state.tell_event("threads.ended", f"{count} threads ended", pid=pool.pid, data={"count": count, "failed": failed})
+
+
+def on_told_deadline(state: State, pid: str) -> None:
+    """Threads may have ended that were not told of."""
+    pool = state.pools.get(int(pid))
+    if pool is not None and state.now >= pool.told_until:
+        tell_untold(state, pool)
+    elif pool is not None and pool.untold:
+        state.arm(pool.told_until, "told", pid)
 
 
 def _tell(state: State, info: ThreadInfo, result: port.Result) -> None:
@@ -209,8 +244,9 @@ def on_results_seen(state: State, event: events.ResultsSeen) -> None:
         if results.payload is None:
             break
         pool.unseen -= len(results.payload)
+        if len(results.payload) > REWRITTEN_LEAST:
+            state.changed(results)
         results.payload = None
-        state.changed(results)
     if pool.ready:
         state.ready_pools.setdefault(process.pid)
 
@@ -229,6 +265,7 @@ def close(state: State, pool: Pool, message: str) -> None:
     for chunk in pool.chunks():
         state.deleted(chunk)
     fail(state, pool, [Failure(tid, "terminated", "terminated", message) for tid in reversed(shown)])
+    tell_untold(state, pool)
     kept = state.results.get(pool.pid, [])
     for results in kept[:-RESULTS_KEPT]:
         state.deleted(results)

@@ -8,7 +8,7 @@
 """
 
 from dadmsd.kernel.core import effects
-from dadmsd.kernel.core.deliveries import UNSEEN_MOST, label_of
+from dadmsd.kernel.core.deliveries import TOLD_ONE_BY_ONE, UNSEEN_MOST, label_of
 from dadmsd.kernel.core.moves import end, give, make
 from dadmsd.kernel.core.processes import zygote_for
 from dadmsd.kernel.core.records import Batch, Child
@@ -72,8 +72,8 @@ def _send(state: State, pool: Pool, worker: Worker, tids: list[int], *, is_quick
     if was_idle:
         state.slots_held += 1
         new_head(state, pool, worker)
-    state.do(effects.SendBatch(worker.name, first, spans(pool, tids)))
-    if was_idle:
+    state.do_first(effects.SendBatch(worker.name, first, spans(pool, tids)))
+    if was_idle and not (is_quick and pool.told >= TOLD_ONE_BY_ONE):
         chunk = pool.chunk_of(tids[0])
         label = label_of(chunk, tids[0])
         data = {"tid": tids[0], "entry": chunk.entry, "label": label, "worker": worker.number, "os_pid": child.os_pid}

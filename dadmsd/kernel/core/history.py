@@ -4,14 +4,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from dadms_ipc.port import floats
 from dadms_ipc.requests import ThreadInfo
 from dadmsd.kernel.core.records import Run
+
+FLOAT = 4  # bytes of a run time in a column
 
 
 def infos_of(run: Run) -> Iterator[ThreadInfo]:
     """Give each thread of a run as a line of its own."""
     at = run.started_at
-    for place, seconds in enumerate(run.seconds):
+    for place, seconds in enumerate(floats(run.seconds)):
         tid = run.first_tid + place
         label = run.labels[place] if run.labels else f"{run.entry} {tid}"
         yield ThreadInfo(tid, run.pid, run.entry, label, "completed", run.worker, run.os_pid, run.created_at, at, seconds)
@@ -49,7 +52,7 @@ class History:
     def add_run(self, run: Run) -> None:
         """Take a run in."""
         self._parts.append(run)
-        self._count += len(run.seconds)
+        self._count += _size(run)
         self._trim()
 
     def _trim(self) -> None:
@@ -58,7 +61,7 @@ class History:
 
 
 def _size(part: ThreadInfo | Run) -> int:
-    return len(part.seconds) if isinstance(part, Run) else 1
+    return len(part.seconds) // FLOAT if isinstance(part, Run) else 1
 
 
 def _lines(part: ThreadInfo | Run) -> Iterable[ThreadInfo]:

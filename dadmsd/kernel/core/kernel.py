@@ -123,6 +123,7 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "child": children.on_deadline,
     "head": dispatch.on_head_deadline,
     "idle": dispatch.on_idle_deadline,
+    "told": deliveries.on_told_deadline,
     "answered": requests.forget_answered,
     "context": sharing.on_deadline,
     "process.backoff": restarts.on_backoff_over,
@@ -245,6 +246,8 @@ class Kernel:
             infos.extend(info for run in run_decoder.decode(row.runs) for info in infos_of(run))
             infos.extend(decoder.decode(row.facts))
             state.results.setdefault(row.pid, []).append(row)
+            if row.incarnation != state.processes[row.pid].incarnation or row.last_sequence <= state.processes[row.pid].seen:
+                row.payload = None
             if row.payload is not None and row.pid in state.pools:
                 state.pools[row.pid].unseen += len(row.payload)
         infos.sort(key=lambda info: info.tid)

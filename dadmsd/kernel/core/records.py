@@ -164,7 +164,7 @@ class Run(msgspec.Struct, array_like=True):
     os_pid: int
     created_at: float
     started_at: float  # the first one's
-    seconds: list[float]  # that each ran
+    seconds: bytes  # that each ran, a float of four bytes each
     labels: list[str] = []
 
 

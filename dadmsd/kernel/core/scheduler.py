@@ -21,9 +21,11 @@ READY, SENT, COMPLETED, ERROR, TERMINATED, TIMED_OUT = range(6)
 STATES = ("ready", "sent", "completed", "error", "terminated", "timed_out")  # by number; "sent" is shown as running or ready
 STATE_NUMBER = {name: number for number, name in enumerate(STATES)}
 
-BATCH_SECONDS = 0.002  # of measured run time that travel together: enough to hide the round trip, little to take back
+BATCH_SECONDS = 0.004  # of measured run time that travel together: enough to hide the round trip, little to take back
 SHORT_SECONDS = 0.004  # threads that run longer travel alone: nobody waits behind them
 BATCH_MOST = 1024
+TAIL = 16  # times its median that the mean may be before it counts: of an entry that is mostly short, and sometimes very long, fewer travel together
+SAMPLE = 31  # run times whose median is looked at
 RUN_MOST = BATCH_MOST
 BATCH_BYTES = 1 << 20  # of arguments that travel together, one thread's excepted: a frame has a limit, and what travels may be taken back
 IN_FLIGHT = 2  # batches a worker, when threads are short: one runs while the other travels
@@ -103,8 +105,8 @@ class _Block:
         self.chunk = chunk
         self.first = chunk.first_tid
         self.states = states
-        self.open = sum(1 for state in states if state <= SENT)  # threads that have not ended
-        self.size = sum(len(arguments) for arguments in chunk.arguments)  # bytes
+        self.open = states.count(READY) + states.count(SENT)  # threads that have not ended
+        self.size = sum(map(len, chunk.arguments))  # bytes
 
 
 class Pool:
@@ -126,6 +128,10 @@ class Pool:
         self.size = 0  # bytes of arguments that are kept
         self.unseen = 0  # bytes of results that the process has not handled
         self.sweep_at = 0  # number of deliveries at which those that nobody needs are looked for
+        self.told_until = 0.0  # monotonic: when the count of ends that had an event of their own begins anew
+        self.told = 0  # those ends
+        self.untold = 0  # ends that were only counted, and not told of yet
+        self.untold_failed = 0
         self.estimates: dict[str, float] = {}  # seconds an entry runs, a moving average
 
     def add(self, chunk: Chunk, states: bytearray | None = None) -> None:
@@ -308,6 +314,14 @@ class Pool:
             seconds = 2 * SHORT_SECONDS
         known = self.estimates.get(entry)
         self.estimates[entry] = seconds if known is None else known + NEWEST_WEIGHT * (seconds - known)
+
+    def note_runs(self, entry: str, seconds: list[float]) -> None:
+        """Learn from short threads that ran one after the other: how long most of them take, and at least a part of their mean.
+
+        On a busy machine a few of many are interrupted for a thousand times as long as they run.
+        """
+        some = sorted(seconds[:SAMPLE])
+        self.note_run(entry, max(some[len(some) // 2], sum(seconds) / len(seconds) / TAIL))
 
     def is_short(self, entry: str) -> bool:
         """Tell whether an entry has proved to be short."""

@@ -109,6 +109,7 @@ class State:
         self._timers: list[tuple[float, str, TimerKey]] = []
         self._armed: dict[tuple[str, TimerKey], float] = {}
         self._effects: list[effects.AnyEffect] = []
+        self._first: list[effects.AnyEffect] = []  # those that are done before the others
         self._rows: dict[tuple[str, object], Record | None] = {}
 
     # what handlers leave behind
@@ -123,9 +124,14 @@ class State:
         """Have something done after the commit."""
         self._effects.append(effect)
 
+    def do_first(self, effect: effects.AnyEffect) -> None:
+        """Have something done before the rest of the turn: work that a worker waits for."""
+        self._first.append(effect)
+
     def take_effects(self) -> list[effects.AnyEffect]:
         """Give the effects of the turn, in order."""
-        taken, self._effects = self._effects, []
+        taken = [*self._first, *self._effects]
+        self._first, self._effects = [], []
         return taken
 
     def take_rows(self) -> dict[tuple[str, object], Record | None]:

@@ -91,12 +91,13 @@ def _refusal(state: State, process: Process, request: port.Submit) -> str:
         return f"cannot submit {len(request.arguments)} threads with {len(request.labels)} labels"
     if request.timeout is not None and not 0 < request.timeout < math.inf:
         return f"cannot submit with a time-out of {request.timeout} s"
-    size = sum(len(arguments) for arguments in request.arguments)
+    size = sum(map(len, request.arguments))
     if pool.size + size > QUEUE_BYTES:
         return f"cannot submit {size_text(size)} of arguments: {size_text(pool.size)} wait already, at most {size_text(QUEUE_BYTES)} may"
-    largest = max(len(arguments) for arguments in request.arguments)
-    if largest > ARGUMENT_BYTES:
-        return f"cannot submit arguments of {size_text(largest)} for one thread: at most {size_text(ARGUMENT_BYTES)}"
+    if size > ARGUMENT_BYTES and max(map(len, request.arguments)) > ARGUMENT_BYTES:
+        return (
+            f"cannot submit arguments of {size_text(max(map(len, request.arguments)))} for one thread: at most {size_text(ARGUMENT_BYTES)}"
+        )
     if pool.ready + pool.sent + len(request.arguments) > QUEUE_MOST:
         return f"cannot submit {len(request.arguments)} threads: {pool.ready + pool.sent} wait already, at most {QUEUE_MOST} may"
     return ""
@@ -163,15 +164,14 @@ def _end_run(pool: Pool, child: Child, stretch: Stretch) -> list[EndedRun]:
     place, at = 0, stretch.started_at
     for chunk, first, count in pool.parts(stretch.first_tid, len(stretch.values)):
         values, seconds = stretch.values[place : place + count], stretch.seconds[place : place + count]
-        spent = sum(seconds)
-        pool.note_run(chunk.entry, spent / count)
+        pool.note_runs(chunk.entry, seconds)
         pool.complete(first, count)
         if pool.condemned:
             for tid in range(first, first + count):
                 pool.condemned.pop(tid, None)  # it was quicker
         runs.append(run_of(chunk, child, first, at, values, seconds))
         place += count
-        at += spent
+        at += sum(seconds)
     return runs
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from dadms_ipc import port
-from dadms_ipc.errors import DadmsError, RequestRefused
+from dadms_ipc.errors import DadmsError, InternalError, RequestRefused
 
 TRAVEL_MOST: Final = 10_000  # threads in one submission: as many as the kernel takes
 TRAVEL_BYTES: Final = 1 << 20  # of arguments in one submission of many threads
@@ -72,6 +72,8 @@ class Submission:
     def add(self, argument: bytes, label: str) -> int:
         """Take in one more thread; its index is given."""
         index = self.count
+        if index >= TRAVEL_MOST:
+            raise InternalError(f"a submission of more than {TRAVEL_MOST} threads")
         self.packed += argument
         self.count = index + 1
         if label:

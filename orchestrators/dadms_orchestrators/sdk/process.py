@@ -26,7 +26,7 @@ from dadms_ipc.channel import FRAME_LIMIT, Channel
 from dadms_ipc.context import AnyOperation
 from dadms_ipc.errors import DeadlinePassed, PeerViolation, RequestRefused
 from dadms_ipc.shared import Context
-from dadms_orchestrators.sdk.handles import Handle
+from dadms_orchestrators.sdk.handles import TRAVEL_BYTES, TRAVEL_MOST, Handle
 from dadms_orchestrators.sdk.session import Event, LineWanted, Session, StopRequested
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Process:
         self._events: deque[Event] = deque()
         self._encoder = msgspec.msgpack.Encoder()
         self._is_stopping = False
-        self._created = 0  # threads, one by one
+        self._until_look = LOOK_EVERY
         self._checks: dict[str, Check] = {}  # of the entries that declared their arguments
         self._signals = _SignalPipe()
         self._poll = select.poll()
@@ -156,12 +156,18 @@ class Process:
             raise RequestRefused(f'cannot submit "{entry}": its argument does not encode as msgpack: {error}') from error
         if len(encoded) > SUBMIT_LIMIT:
             raise RequestRefused(f'cannot submit "{entry}": {len(encoded)} bytes of arguments, at most {SUBMIT_LIMIT} travel at once')
-        submission = self._session.place(entry, timeout)
+        session = self._session
+        submission = session.tail
+        if submission is None or submission.entry != entry or submission.timeout != timeout or submission.count >= TRAVEL_MOST:
+            submission = session.place(entry, timeout)
         handle = Handle(submission, submission.add(encoded, label))
-        self._created += 1
-        if not self._session.is_asking:
-            self._send(self._session.advance())
-        elif self._created % LOOK_EVERY == 0:  # for the answer that lets the next ones go
+        self._until_look -= 1
+        if not session.is_asking:
+            self._send(session.advance())
+        elif self._until_look <= 0:  # for the answer that lets the next ones go
+            self._until_look = LOOK_EVERY
+            if len(submission.packed) >= TRAVEL_BYTES:
+                session.tail = None
             self._pump()
             self._read()
         return handle

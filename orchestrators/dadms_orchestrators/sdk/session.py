@@ -84,7 +84,9 @@ class Session:
         self._sequence = 0  # of the newest request
         self._ready: port.Ready | None = None
         self._waiting: deque[Submission | port.Cancel] = deque()  # not sent yet, rule 2; in the order of their numbers
+        self.tail: Submission | None = None  # the last of these, if threads that are created may travel with it
         self._asked: Submission | None = None  # sent, and not answered
+        self.is_asking = False  # the same: what is created now will wait
         self._asking: port.PackedSubmit | None = None  # what was sent
         self._doomed: set[tuple[int, int]] = set()  # threads to cancel as soon as their numbers are known
         self._accepted: dict[int, Submission] = {}  # those with open threads, by ticket
@@ -114,11 +116,6 @@ class Session:
         waiting = [each for each in self._waiting if isinstance(each, Submission)]
         return sum(each.left for each in self._blocks) + sum(each.count for each in (*asked, *waiting))
 
-    @property
-    def is_asking(self) -> bool:
-        """Tell whether a submission is under way: what is created now will wait."""
-        return self._asked is not None
-
     def ready(self, entries: Sequence[str], warnings: Sequence[str] = ()) -> list[port.Said]:
         """Say that the process is ready."""
         if self._ready is not None:
@@ -142,13 +139,14 @@ class Session:
 
     def place(self, entry: str, timeout: float | None) -> Submission:
         """Give the submission that the next thread created travels with; ``advance`` sends it when its turn has come."""
-        last = self._waiting[-1] if self._waiting else None
-        if isinstance(last, Submission) and last.takes(entry, timeout):
-            return last
-        return self._open(entry, timeout, is_held=True)
+        last = self.tail
+        if last is None or not last.takes(entry, timeout):
+            last = self.tail = self._open(entry, timeout, is_held=True)
+        return last
 
     def _open(self, entry: str, timeout: float | None, *, is_held: bool) -> Submission:
         self._sequence += 1
+        self.tail = None
         submission = Submission(self._sequence, entry, timeout, is_held=is_held)
         self._waiting.append(submission)
         return submission
@@ -162,7 +160,10 @@ class Session:
                 self._cancels[request.sequence] = request
                 sent.append(request)
             elif self._asked is None:
+                if request is self.tail:
+                    self.tail = None
                 self._asked = request
+                self.is_asking = True
                 self._asking = request.message()
                 sent.append(self._asking)
             else:
@@ -182,6 +183,7 @@ class Session:
 
     def _cancel(self, tids: list[int]) -> list[port.Said]:
         self._sequence += 1
+        self.tail = None
         self._waiting.append(port.Cancel(self._sequence, tids))
         return self.advance()
 
@@ -241,6 +243,7 @@ class Session:
         if asked is None or asked.ticket != message.sequence:
             return [], []  # an answer that was had already
         self._asked = self._asking = None
+        self.is_asking = False
         self._forget_cancels(asked.ticket)
         asked.first_tid = message.first_tid
         self._accepted[asked.ticket] = asked
@@ -264,6 +267,7 @@ class Session:
         if asked is None or asked.ticket != message.sequence:
             return [], []
         self._asked = self._asking = None
+        self.is_asking = False
         self._forget_cancels(asked.ticket)
         self._early.clear()
         self._forget_doomed(asked.ticket)

@@ -88,22 +88,22 @@ def test_the_last_process_that_waits_gets_its_batches_in_advance_again() -> None
     """When the others have nothing left, one runs while the other travels."""
     driver = Driver(slots=1)
     pid = short(driver, count=100)
-    assert len(driver.flying(f"{pid}.1/w1")) == 40
-    driver.finish(f"{pid}.1/w1", count=20, seconds=0.0001)
-    assert len(driver.flying(f"{pid}.1/w1")) == 40
+    assert len(driver.flying(f"{pid}.1/w1")) == 80
+    driver.finish(f"{pid}.1/w1", count=40, seconds=0.0001)
+    assert len(driver.flying(f"{pid}.1/w1")) == 60, "the other batch, and what was left"
 
 
 def test_threads_travel_alone_until_their_entry_has_proved_to_be_short() -> None:
-    """Then about two milliseconds of them at once."""
+    """Then about four milliseconds of them at once."""
     driver = Driver()
     pid = driver.run(workers=1)
     driver.submit(pid, 100)
     driver.worker(f"{pid}.1/w1")
     assert driver.flying(f"{pid}.1/w1") == [1]
     driver.finish(f"{pid}.1/w1", seconds=0.0002)
-    assert driver.flying(f"{pid}.1/w1") == list(range(2, 22)), "two batches of ten"
-    driver.finish(f"{pid}.1/w1", count=10, seconds=0.02)
-    assert len(driver.flying(f"{pid}.1/w1")) == 10, "they are not short any more"
+    assert driver.flying(f"{pid}.1/w1") == list(range(2, 42)), "two batches of twenty"
+    driver.finish(f"{pid}.1/w1", count=20, seconds=0.02)
+    assert len(driver.flying(f"{pid}.1/w1")) == 20, "they are not short any more"
 
 
 def test_a_batch_has_one_entry_and_the_size_that_is_right_for_it() -> None:

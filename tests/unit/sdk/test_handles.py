@@ -1,5 +1,7 @@
 """Threads created one by one: which travel together, and what their handles tell."""
 
+from array import array
+
 import msgspec
 import pytest
 
@@ -17,6 +19,10 @@ def create(session: Session, entry: str = "work", *, count: int = 1, label: str 
         submission = session.place(entry, timeout)
         handles.append(Handle(submission, submission.add(msgspec.msgpack.encode(number), label)))
     return handles
+
+
+def column(*seconds: float) -> bytes:
+    return array("f", seconds).tobytes()
 
 
 def raw(value: object) -> msgspec.Raw:
@@ -69,7 +75,7 @@ def test_a_run_and_results_fill_the_column() -> None:
     session.receive(port.Accepted(1, 50))
     assert (one.tid, four.tid, one.status) == (50, 53, "open")
     failed = port.Result(53, "error", NIL, "exception", "ValueError", "no")
-    assert session.receive(port.Finished(3, [failed], [port.Run(51, [raw("b"), raw("c")], [0.1, 0.2])])) == ([], [])
+    assert session.receive(port.Finished(3, [failed], [port.Run(51, [raw("b"), raw("c")], column(0.1, 0.2))])) == ([], [])
     assert (two.value(), three.value(), one.has_ended) == ("b", "c", False)
     with pytest.raises(ThreadFailed, match="thread 53 ended as error: ValueError: no"):
         four.value()
@@ -85,7 +91,7 @@ def test_a_repeated_run_is_had_once() -> None:
     one, two = create(session, count=2)
     session.advance()
     session.receive(port.Accepted(1, 50))
-    delivery = port.Finished(2, [], [port.Run(50, [raw(1), raw(2)], [0.1, 0.2])])
+    delivery = port.Finished(2, [], [port.Run(50, [raw(1), raw(2)], column(0.1, 0.2))])
     session.receive(delivery)
     assert session.seen() == [port.Seen(2)]
     assert session.receive(delivery) == ([], [port.Seen(2)])
@@ -96,13 +102,13 @@ def test_a_run_that_overtakes_the_answer_waits_for_it() -> None:
     session = Session()
     (first,) = create(session)
     session.advance()
-    assert session.receive(port.Finished(1, [], [port.Run(50, [raw(1)], [0.1])])) == ([], [])
+    assert session.receive(port.Finished(1, [], [port.Run(50, [raw(1)], column(0.1))])) == ([], [])
     assert (first.has_ended, session.seen()) == (False, [])
     session.receive(port.Accepted(1, 50))
     assert first.value() == 1
 
 
-@pytest.mark.parametrize("run", [port.Run(49, [NIL], [0.0]), port.Run(51, [NIL, NIL], [0.0, 0.0])])
+@pytest.mark.parametrize("run", [port.Run(49, [NIL], column(0.0)), port.Run(51, [NIL, NIL], column(0.0, 0.0))])
 def test_a_run_of_threads_that_are_not_open_is_a_violation(run: port.Run) -> None:
     session = Session()
     create(session, count=2)
@@ -126,5 +132,5 @@ def test_a_run_of_a_plain_submission_is_an_event_a_thread() -> None:
     session = Session()
     session.submit("work", [NIL, NIL])
     session.receive(port.Accepted(1, 50))
-    events, _ = session.receive(port.Finished(2, [], [port.Run(50, [raw(1), raw(2)], [0.1, 0.2], 3, 99, 10.0)]))
-    assert [(each.index, each.value, each.result.started_at) for each in events] == [(0, 1, 10.0), (1, 2, 10.1)]  # type: ignore[attr-defined] # all are ThreadEnded
+    events, _ = session.receive(port.Finished(2, [], [port.Run(50, [raw(1), raw(2)], column(0.5, 0.2), 3, 99, 10.0)]))
+    assert [(each.index, each.value, each.result.started_at) for each in events] == [(0, 1, 10.0), (1, 2, 10.5)]  # type: ignore[attr-defined] # all are ThreadEnded
