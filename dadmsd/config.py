@@ -5,6 +5,7 @@ one reading, each with its line. Rule 3: a key that is understood and that nothi
 so that a half-edited file never stops a server from being restarted.
 """
 
+import ipaddress
 import os
 import re
 import stat
@@ -91,6 +92,23 @@ class Logger(Table, frozen=True):
     )
 
 
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]  # 0: not on the network
+
+
+class Network(Table, frozen=True):
+    """The doors to the network: off, unless they are turned on; then only who has a key is let in."""
+
+    enabled: bool = False
+    listen: str = "127.0.0.1"  # address of one of the host's interfaces; "0.0.0.0" or "::" for all
+    curve: bool = True  # there is no other way: false is refused
+    kernel_port: Port = 3017  # those that DADMS allocates; each reaches all services
+    process_manager_port: Port = 3007
+    thread_manager_port: Port = 3008
+    resource_manager_port: Port = 3022
+    orchestrator_registry_port: Port = 3023
+    data_port: Port = 3117
+
+
 class Config(Table, frozen=True):
     """The whole file; a table or a key that is left out has its default."""
 
@@ -101,6 +119,7 @@ class Config(Table, frozen=True):
     daemon: Daemon = Daemon()
     access: Access = Access()
     logger: Logger = Logger()
+    network: Network = Network()
 
 
 # "table.key" of what is read and obeyed by nothing yet -> what happens instead
@@ -171,10 +190,30 @@ def parse(text: str, name: str) -> Config:
         else:
             values = _values(text, table, kind, content, mistakes)
             tables[table] = kind(**values)
+    if not mistakes:
+        mistakes = [(line_of(text, table, key), f"[{table}] {key} = {what}") for table, key, what in _contradictions(Config(**tables))]  # type: ignore[arg-type] # _TABLES holds the class of each field
     if mistakes:
         lines = [f'cannot use the configuration "{name}":', *(f"  line {line}: {what}" for line, what in sorted(mistakes))]
         raise RequestRefused("\n".join(lines) if len(mistakes) > 1 else f"{lines[0]} {lines[1].strip()}")
     return Config(**tables)  # type: ignore[arg-type] # _TABLES holds the class of each field
+
+
+def _contradictions(config: Config) -> list[tuple[str, str, str]]:
+    """Say what no single value shows: table, key, and what is wrong with it."""
+    network, found = config.network, []
+    if not network.curve:
+        found.append(("network", "curve", "false: nothing is said to a network without CURVE; turn the network off, or leave this out"))
+    try:
+        ipaddress.ip_address(network.listen)
+    except ValueError:
+        found.append(("network", "listen", f'"{network.listen}": it is no address of IPv4 or IPv6'))
+    used: dict[int, str] = {}
+    for name in [name for name in network.__struct_fields__ if name.endswith("_port")]:
+        port = getattr(network, name)
+        if port and port in used:
+            found.append(("network", name, f"{port}: it is {used[port]}'s already"))
+        used[port] = name
+    return found
 
 
 def _values(text: str, table: str, kind: type[Table], content: dict[str, Any], mistakes: list[tuple[int, str]]) -> dict[str, Any]:

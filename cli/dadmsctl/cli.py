@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from dadms_ipc import paths
 from dadmsctl.door import Door
@@ -27,6 +28,7 @@ COMMANDS = {
     "thread": "threads:thread",
     "logs": "watching:logs",
     "events": "watching:events",
+    "keys": "keys:keys",
     "config": "daemon:config",
     "shutdown": "daemon:shutdown",
 }
@@ -60,12 +62,25 @@ def directory(text: str) -> Path:
 @click.option(
     "--runtime-dir", type=directory, metavar="PATH", help="Where the daemon's sockets are. [$DADMS_RUNTIME_DIR, else the system's place]"
 )
+@click.option(
+    "--host", metavar="HOST[:PORT]", envvar="DADMS_HOST", help="A daemon behind a network instead, at its kernel's port. [$DADMS_HOST]"
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    envvar="DADMS_KEY",
+    help="The key for it, from dadmsctl keys new. [$DADMS_KEY]",
+)
 @click.option("--timeout", type=seconds, default=5.0, show_default=True, help="Seconds that the daemon has to answer a request.")
 @click.version_option(package_name="dadms", message="dadmsctl %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, runtime_dir: Path | None, timeout: float) -> None:
+def cli(ctx: click.Context, runtime_dir: Path | None, host: str | None, key: Path | None, timeout: float) -> None:
     """Run decision processes, and look after the daemon that runs them.
 
     Exit codes: 0 done, 1 the work failed, 2 usage, 3 no daemon, 4 refused, 5 timed out.
     """
-    ctx.obj = Door((runtime_dir or paths.runtime_dir()).absolute(), timeout)
+    if runtime_dir is not None and ctx.get_parameter_source("host") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--runtime-dir is a daemon of this machine, --host one behind a network: one of them", ctx)
+    place = None if runtime_dir is not None else host  # what was typed wins over the environment
+    ctx.obj = Door((runtime_dir or paths.runtime_dir()).absolute(), timeout, place, key)

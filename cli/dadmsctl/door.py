@@ -1,6 +1,6 @@
 """Where the daemon is, and whether one runs there: what every command needs before its one request.
 
-A daemon runs where its control socket takes a connection. While its bus is being restarted nobody listens, but the keeper still holds the lock of the runtime
+With ``--host`` it is behind a network, and only asking it tells whether it runs. Otherwise a daemon runs where its control socket takes a connection. While its bus is being restarted nobody listens, but the keeper still holds the lock of the runtime
 directory, which ``/proc/locks`` tells without touching it (to try the lock would make a daemon that starts at that moment believe that another one runs).
 
 ``dadmsd &`` gives the prompt back before the lock is taken. So where nobody holds it, a dadmsd that was started a moment ago and means this directory is waited for
@@ -26,9 +26,15 @@ class Door:
 
     runtime_dir: Path
     timeout: float
+    host: str | None = None  # of a daemon behind a network, instead of the directory
+    key: Path | None = None  # for it
 
     def connect(self) -> "Client":
         """Give a client of the daemon that runs here; raises Unreachable at once where none does or is about to."""
+        if self.host is not None:
+            from dadms_ipc.client import Client  # as below
+
+            return Client(self.host if self.host.startswith("tcp://") else f"tcp://{self.host}", timeout=self.timeout, key=self.key)
         if not self.is_running():
             raise Unreachable(f'cannot reach a daemon: none runs on "{self.runtime_dir}"; dadmsd starts one, dadmsctl run brings its own')
         from dadms_ipc.client import Client  # brings pyzmq, which --help and mistakes need not wait for
@@ -36,14 +42,16 @@ class Door:
         return Client(self.runtime_dir, timeout=self.timeout, start_timeout=self.timeout)  # its bus may be being restarted
 
     def is_running(self) -> bool:
-        """Tell whether a daemon runs here, without asking it anything."""
-        return self._runs_now() or await_start(self.runtime_dir, self._runs_now, self.timeout)
+        """Tell whether a daemon runs here, without asking it anything; one behind a network is believed to."""
+        return self.host is not None or self._runs_now() or await_start(self.runtime_dir, self._runs_now, self.timeout)
 
     def _runs_now(self) -> bool:
         return _is_listening(self.runtime_dir / paths.CONTROL_SOCKET) or self.keeper_pid() is not None
 
     def keeper_pid(self) -> int | None:
         """Give the daemon that holds the lock of the runtime directory (flock(2); a line of ``/proc/locks`` is described in proc_locks(5))."""
+        if self.host is not None:
+            return None
         try:
             inode = str((self.runtime_dir / "lock").stat().st_ino)
             locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]

@@ -72,7 +72,7 @@ def _format(line: Audit, now: float) -> bytes:
     fields: list[tuple[str, str]] = []
     who = line.who
     if who is not None and who.is_remote:
-        fields += [("key", _quoted(who.key).decode()), ("address", who.address)]
+        fields += [("key", _quoted(who.key).decode())] * bool(who.key) + [("address", who.address)]
     elif who is not None and who.uid >= 0:
         fields += [("uid", str(who.uid)), ("pid", str(who.pid))]
     if line.subject and (who is None or line.subject != str(who)):

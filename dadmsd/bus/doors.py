@@ -8,16 +8,18 @@
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import zmq
 from zmq.backend import Socket as Basic
-from zmq.utils.monitor import parse_monitor_message
 
 from dadms_ipc.envelope import Door
-from dadmsd.bus.core.events import Body, Forget, Peer, Received
+from dadmsd.bus.core.events import Audit, Body, Forget, Peer, Received
 from dadmsd.bus.credentials import Origin, origin_of, shut_down
+from dadmsd.bus.guests import SILENCE, USER_SHARE, WATCHED, Guests
+from dadmsd.bus.listeners import Listener
 
 HWM = 256  # messages that wait in libzmq for one connection, each way: more waits in the core's queues, where it is counted
 COPIED = 32 * 1024  # bytes: a smaller body is copied, a larger one passes as the frame that libzmq made
@@ -42,9 +44,10 @@ class Router:
         self.door = door
         self.path = path
         self.ceiling = ceiling  # connections
-        self.connections = 0
+        self.guests = Guests(ceiling, (0, os.geteuid()))
         self.is_open = False
         self.is_quiet = True  # nothing waits to be received, and nothing was sent since that was seen
+        self._listeners: list[Listener] = []
         self._hidden = path.with_name(f".{path.name}.shut")
         self._condemned: dict[bytes, tuple[float, Origin]] = {}  # route -> when it is cut
         self._origins: dict[bytes, Origin] = {}
@@ -55,13 +58,13 @@ class Router:
             (zmq.RCVHWM, HWM),
             (zmq.MAXMSGSIZE, body_limit),
             (zmq.LINGER, 200),  # ms for last answers
+            (zmq.HANDSHAKE_IVL, int(SILENCE * 1000)),  # ms
             (zmq.BACKLOG, min(BACKLOG, ceiling)),  # these are still accepted once the door is shut
             (zmq.AFFINITY, 1 << door),  # an I/O thread of its own: large bodies at one door do not delay the other
         ):
             self.socket.setsockopt(option, value)
-        watched = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
         endpoint = f"inproc://monitor-{door.name.lower()}"
-        self.socket.monitor(endpoint, watched)
+        self.socket.monitor(endpoint, WATCHED)
         self.monitor = context.socket(zmq.PAIR)
         self.monitor.setsockopt(zmq.RCVHWM, 0)  # libzmq drops events for which there is no room, and the count would drift
         self.monitor.connect(endpoint)
@@ -75,23 +78,31 @@ class Router:
         self.is_open = True
         self.fd: int = self.socket.fileno()
 
-    def count(self) -> str | None:
-        """Take the monitor's events; gives a line for the audit when the door was shut or opened by that."""
-        while True:
-            try:
-                frames = self.monitor.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            self.connections += 1 if parse_monitor_message(frames)["event"] == zmq.EVENT_ACCEPTED else -1
-        if self.is_open and self.connections >= self.ceiling:
+    def add_listener(self, listener: Listener) -> None:
+        """Look after a port that leads to this door."""
+        self._listeners.append(listener)
+
+    def count(self) -> Iterator[Audit]:
+        """Take the monitor's events; gives lines about whom that cut, and about a door that was shut or opened by it."""
+        yield from self.guests.take(self.monitor)
+        count, remote, name = len(self.guests), self.guests.remote, self.door.name.lower()
+        if self.is_open and count >= self.ceiling:
             self.path.rename(self._hidden)
             self.is_open = False
-            return f"shut the {self.door.name.lower()} door: {self.connections} connections, at most {self.ceiling}"
-        if not self.is_open and self.connections < self.ceiling * REOPEN_SHARE:
+            yield Audit(f"shut the {name} door: {count} connections, at most {self.ceiling}")
+        elif not self.is_open and count < self.ceiling * REOPEN_SHARE:
             self._hidden.rename(self.path)
             self.is_open = True
-            return f"opened the {self.door.name.lower()} door again: {self.connections} connections"
-        return None
+            yield Audit(f"opened the {name} door again: {count} connections")
+        most = int(self.ceiling * USER_SHARE)
+        is_full, has_room = remote >= most or not self.is_open, remote < most * REOPEN_SHARE and self.is_open
+        for listener in self._listeners:
+            if is_full and not listener.is_shut:
+                listener.shut()
+                yield Audit(f"shut port {listener.place} ({listener.name}): {remote} connections over the network, at most {most}")
+            elif has_room and listener.is_shut:
+                listener.open()
+                yield Audit(f"opened port {listener.place} ({listener.name}) again: {remote} connections over the network")
 
     def has_more(self) -> bool:
         """Tell whether a message waits. The socket's descriptor tells of changes only, and sending may have taken the news: ask before waiting for it."""
@@ -117,6 +128,7 @@ class Router:
         if origin is None:
             first = _recv(sock, _NOW, copy=False)
             origin = self._origins[route] = origin_of(first)
+            self.guests.spoke(origin.fd)
             frames: list[Body] = [first.bytes]
         else:
             frames = [_recv(sock, _NOW)]
@@ -152,17 +164,22 @@ class Router:
         if origin is not None and origin.fd >= 0:
             self._condemned.setdefault(route, (now + LAST_WORD, origin))
 
-    @property
-    def has_condemned(self) -> bool:
-        """Tell whether `execute` will have something to do."""
-        return bool(self._condemned)
+    def is_due(self, now: float) -> bool:
+        """Tell whether `execute` has something to do."""
+        due = self.next_cut()
+        return due is not None and due <= now
 
     def next_cut(self) -> float | None:
         """Give when `execute` has something to do."""
-        return next(iter(self._condemned.values()))[0] if self._condemned else None  # all wait equally long: the first is the first
+        silent = self.guests.next_deadline()
+        if not self._condemned:
+            return silent
+        due = next(iter(self._condemned.values()))[0]  # all wait equally long: the first is the first
+        return due if silent is None else min(due, silent)
 
-    def execute(self, now: float) -> None:
-        """Cut what is due."""
+    def execute(self, now: float) -> Iterator[Audit]:
+        """Cut what is due; gives lines about who said nothing."""
+        yield from self.guests.execute(now)
         while self._condemned and (due := next(iter(self._condemned.items())))[1][0] <= now:
             del self._condemned[due[0]]
             shut_down(due[1][1])
@@ -175,5 +192,7 @@ class Router:
         """Close the door; what was sent has the linger's time to go out."""
         self.socket.disable_monitor()
         self.monitor.close(0)
+        for listener in self._listeners:
+            listener.close()
         (self.path if self.is_open else self._hidden).unlink(missing_ok=True)
         self.socket.close()

@@ -34,10 +34,12 @@ from dadmsd.bus.core.events import (
     Effect,
     Event,
     Forget,
+    KeysChanged,
     LinkLost,
     LinkOpened,
     LinkReceived,
     LinkRecovered,
+    Noted,
     Peer,
     Ticked,
     ToKernel,
@@ -46,6 +48,7 @@ from dadmsd.bus.core.events import (
 )
 from dadmsd.bus.core.state import Bounds
 from dadmsd.bus.doors import Router
+from dadmsd.bus.network import IO_THREADS, Network
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
 
@@ -66,7 +69,13 @@ class Program:
             self._write_down(Audit(f"a role was given to nobody: {mistake}"))
         bounds = Bounds(connections=2 * ceiling, queue=settings.message_bus.max_queue_size)
         self._bus = Bus(
-            os.urandom(16), roles=named.users, groups=named.groups, bounds=bounds, incarnation=welcome.incarnation, os_pid=os.getpid()
+            os.urandom(16),
+            doors={"data": settings.network.data_port},
+            roles=named.users,
+            groups=named.groups,
+            bounds=bounds,
+            incarnation=welcome.incarnation,
+            os_pid=os.getpid(),
         )
         self._keeper = keeper_channel
         self._link: Channel[link.FromKernel] | None = None
@@ -76,7 +85,8 @@ class Program:
         directory = Path(welcome.runtime_dir)
         mode = MODE if welcome.is_private or os.geteuid() != 0 else MODE_OF_A_SYSTEM_DAEMON
         mode = int(settings.access.socket_mode, 8) if settings.access.socket_mode else mode
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=2)
+        has_network = settings.network.enabled
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=IO_THREADS if has_network else 2)
         self._routers = (
             Router(self._context, Door.CONTROL, directory / CONTROL_SOCKET, body_limit=CONTROL_BODY_LIMIT, ceiling=ceiling, mode=mode),
             Router(self._context, Door.DATA, directory / DATA_SOCKET, body_limit=BODY_LIMIT, ceiling=ceiling, mode=mode),
@@ -94,10 +104,22 @@ class Program:
         for fd in (*self._heard, *(router.fd for router in self._routers)):
             self._epoll.register(fd, select.EPOLLIN)
         for router in self._routers:  # libzmq signals only whom it has seen find nothing
-            router.count()
             router.has_more()
         self._is_writing = False  # the link's descriptor is watched for writing, too
         self._gathered: dict[Peer, list[tuple[Header, Body]]] = {}
+        for router in self._routers:
+            self._note(router.count())
+        self._network: Network | None = None
+        if has_network:
+            self._network = Network(self._context, self._routers, settings, Path(welcome.state_dir))
+            self._read_keys(self._network)
+            for fd, hear in (
+                (self._network.watch.fileno(), partial(self._hear_watch, self._network)),
+                (self._network.zap.fileno(), partial(self._hear_handshakes, self._network)),
+            ):
+                self._heard[fd] = hear
+                self._epoll.register(fd, select.EPOLLIN)
+                hear(0)  # libzmq signals only whom it has seen find nothing
 
     def _on_signal(self, *_: object) -> None:
         self._is_stopping = True
@@ -110,6 +132,8 @@ class Program:
             while not self._is_stopping:
                 self._turn()
         finally:
+            if self._network is not None:
+                self._network.close()
             for router in self._routers:
                 router.close()
             self._context.term()
@@ -128,8 +152,8 @@ class Program:
                 self._serve(router)
         now = monotonic()
         for router in self._routers:
-            if router.has_condemned:
-                router.execute(now)
+            if router.is_due(now):
+                self._note(router.execute(now))
         if deadline is not None and deadline <= now:
             self._handle(Ticked(), now)
 
@@ -142,9 +166,7 @@ class Program:
         self._wake.recv(64)  # what it means was noted by its handler
 
     def _hear_monitor(self, router: Router, _happened: int) -> None:
-        line = router.count()
-        if line is not None:
-            self._write_down(Audit(line))
+        self._note(router.count())
 
     # doors
 
@@ -165,6 +187,10 @@ class Program:
             effects += self._bus.handle(message, now)
         if effects:
             self._perform(effects)
+
+    def _note(self, lines: Iterable[Audit]) -> None:
+        for line in lines:
+            self._handle(Noted(line), monotonic())
 
     def _handle(self, event: Event, now: float) -> None:
         self._perform(self._bus.handle(event, now))
@@ -226,9 +252,24 @@ class Program:
             elif type(effect) is Forget:
                 self._routers[effect.peer.door].forget(effect)
 
-    def _write_down(self, line: Audit) -> None:
-        self._audit_file.write(line)
-        _write_line(line.text)
+    def _write_down(self, *lines: Audit) -> None:
+        for line in lines:
+            self._audit_file.write(line)
+            _write_line(line.text)
+
+    # the network
+
+    def _hear_watch(self, network: Network, _happened: int) -> None:
+        """Look at the allow-list, as it has changed."""
+        network.watch.drain()
+        self._read_keys(network)
+
+    def _read_keys(self, network: Network) -> None:
+        self._note(network.read_keys())
+        self._handle(KeysChanged(network.keys), monotonic())
+
+    def _hear_handshakes(self, network: Network, _happened: int) -> None:
+        self._note(network.answer_handshakes())
 
     # kernel
 

@@ -13,15 +13,17 @@ from typing import Any, Self
 import msgspec
 import zmq
 
-from dadms_ipc import paths, requests
+from dadms_ipc import requests, targets
 from dadms_ipc.answers import decode_answer, patience, raise_for
-from dadms_ipc.client import CLOSE_TIMEOUT, START_TIMEOUT, bounded, check_path, unreachable
+from dadms_ipc.client import CLOSE_TIMEOUT, START_TIMEOUT, bounded
 from dadms_ipc.codec import encode_body, trouble, trouble_of
 from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, REFUSED, Door, Identity, Kind
 from dadms_ipc.errors import DeadlinePassed, RequestRefused
 from dadms_ipc.inbox import Message
+from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer, Session
-from dadms_ipc.sockets import connect, is_bound
+from dadms_ipc.sockets import Denials, connect
+from dadms_ipc.targets import Remote
 
 __all__ = ["Client", "Identity", "Message"]
 
@@ -31,13 +33,14 @@ class Client:
 
     def __init__(
         self,
-        runtime_dir: str | Path | None = None,
+        runtime_dir: str | Path | None = None,  # or tcp://HOST[:PORT]; None: what the environment says
         *,
         timeout: float = 5.0,  # seconds, of every call that names none
         identity: Identity | None = None,  # of a process that speaks as itself
         start_timeout: float = START_TIMEOUT,  # seconds; more for a daemon that was just started
+        key: str | Path | Key | None = None,  # for tcp://: the file that `dadmsctl keys new` wrote
     ) -> None:
-        self.directory = Path(runtime_dir) if runtime_dir is not None else paths.runtime_dir()
+        self.target = targets.find(runtime_dir, key)
         self.timeout = timeout
         self._start_timeout = start_timeout
         self._pid = os.getpid()
@@ -47,22 +50,22 @@ class Client:
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
-        check_path(self.directory)
+        self._denials: Denials | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
 
     async def __aenter__(self) -> Self:
         """Connect; raises Unreachable when nobody answers in time, RequestRefused when the bus does not let this client in."""
         self._loop = asyncio.get_running_loop()
         end = self._loop.time() + self._start_timeout
-        while not is_bound(self.directory, Door.CONTROL):
+        while not self.target.is_bound(Door.CONTROL):
             if self._loop.time() >= end:
-                raise unreachable(self.directory, self._start_timeout)
+                raise self.target.unreachable(self._start_timeout)
             await asyncio.sleep(0.005)
         self._context = zmq.Context()
         try:
             self._open(Door.CONTROL)
             if not await self._until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, self.timeout):
-                raise unreachable(self.directory, self.timeout)
+                raise self.target.unreachable(self.timeout)
             self._raise_if_over()
         except BaseException:
             await self.close()
@@ -108,7 +111,7 @@ class Client:
         self._flush_soon()
         session = self._session
         if not await self._until(lambda: self._is_over or (session.is_welcomed(Door.DATA) and session.waiting(Door.DATA) == 0), seconds):
-            raise unreachable(self.directory, seconds)
+            raise self.target.unreachable(seconds)
         self._raise_if_over()
 
     async def subscribe(self, pattern: str, *, timeout: float | None = None) -> None:
@@ -174,6 +177,11 @@ class Client:
         for handle in (self._timer, self._soon):
             if handle is not None:
                 handle.cancel()
+        if self._denials is not None:
+            self._loop.remove_reader(self._denials.socket.fileno())
+            self._sockets[Door.CONTROL].disable_monitor()
+            self._denials.socket.close(0)
+            self._denials = None
         for socket in self._sockets.values():
             self._loop.remove_reader(socket.fileno())
             socket.close()
@@ -204,8 +212,8 @@ class Client:
             finally:
                 self._answers.pop(sequence, None)
                 self._session.forget(sequence)
-        if answer.status == EXPIRED and not all(is_bound(self.directory, door) for door in self._sockets):
-            raise unreachable(self.directory, seconds)
+        if answer.status == EXPIRED and not all(self.target.is_bound(door) for door in self._sockets):
+            raise self.target.unreachable(seconds)
         if answer.status == EXPIRED:
             raise DeadlinePassed(f"no answer in {seconds:g} s: {trouble_of(answer.body)}")
         return answer
@@ -226,8 +234,11 @@ class Client:
         if self._context is None:
             raise RequestRefused("cannot use this client: it is not open")
         if door not in self._sockets:
+            socket = self._sockets[door] = connect(self._context, self.target, door, self._session.doors)
             self._session.open(door)
-            socket = self._sockets[door] = connect(self._context, self.directory, door)
+            if door == Door.CONTROL and isinstance(self.target, Remote):
+                self._denials = Denials(socket)
+                self._loop.add_reader(self._denials.socket.fileno(), self._pump)
             self._loop.add_reader(socket.fileno(), self._pump)
             self._flush_soon()
 
@@ -260,6 +271,9 @@ class Client:
             while _events(socket) & zmq.POLLIN:
                 for sequence in session.handle(door, socket.recv_multipart(zmq.NOBLOCK), self._loop.time()):
                     self._resolve(sequence)
+        if self._denials is not None and self._denials.hear():
+            for sequence in session.deny(str(self.target.denied())):
+                self._resolve(sequence)
         self._flush()
         for door, socket in self._sockets.items():
             # Sending may have taken the signal that tells of something to read.

@@ -14,14 +14,16 @@ from typing import Any, Self
 import msgspec
 import zmq
 
-from dadms_ipc import paths, requests
+from dadms_ipc import requests, targets
 from dadms_ipc.answers import decode_answer, patience, raise_for
 from dadms_ipc.codec import encode_body, trouble, trouble_of
 from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, REFUSED, Door, Identity, Kind
-from dadms_ipc.errors import DeadlinePassed, HostFailure, RequestRefused, Unreachable
+from dadms_ipc.errors import DeadlinePassed, RequestRefused
 from dadms_ipc.inbox import Message
+from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer, Session
-from dadms_ipc.sockets import PATH_LIMIT, PATHS, connect, is_bound
+from dadms_ipc.sockets import Denials, connect
+from dadms_ipc.targets import Remote
 
 __all__ = ["Client", "Identity", "Message"]
 
@@ -37,18 +39,19 @@ class Client:
 
     def __init__(
         self,
-        runtime_dir: str | Path | None = None,
+        runtime_dir: str | Path | None = None,  # or tcp://HOST[:PORT]; None: what the environment says
         *,
         timeout: float = 5.0,  # seconds, of every call that names none
         identity: Identity | None = None,  # of a process that speaks as itself
         start_timeout: float = START_TIMEOUT,  # seconds; more for a daemon that was just started
+        key: str | Path | Key | None = None,  # for tcp://: the file that `dadmsctl keys new` wrote
     ) -> None:
-        self.directory = Path(runtime_dir) if runtime_dir is not None else paths.runtime_dir()
+        self.target = targets.find(runtime_dir, key)
         self.timeout = timeout
         self._pid = os.getpid()
         self._session = Session(os.urandom(16), identity=identity, software="dadms_ipc (python)")
         self._sockets: dict[Door, zmq.Socket[bytes]] = {}
-        check_path(self.directory)
+        self._denials: Denials | None = None
         self._await_path(start_timeout)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -56,7 +59,7 @@ class Client:
             self._pump_until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, monotonic() + timeout)
             self._raise_if_over()
             if not self._session.is_welcomed(Door.CONTROL):
-                raise unreachable(self.directory, timeout)
+                raise self.target.unreachable(timeout)
         except BaseException:
             self.close()
             raise
@@ -106,7 +109,7 @@ class Client:
         self._pump_until(lambda: self._session.is_welcomed(Door.DATA) and self._session.waiting(Door.DATA) == 0, deadline)
         self._raise_if_over()
         if self._session.waiting(Door.DATA) > WAITING_LIMIT or not self._session.is_welcomed(Door.DATA):
-            raise unreachable(self.directory, seconds)
+            raise self.target.unreachable(seconds)
 
     def subscribe(self, pattern: str, *, timeout: float | None = None) -> None:
         """Ask for publications; returns when the bus has the subscription, which then survives lost connections."""
@@ -174,6 +177,10 @@ class Client:
             self._pump_until(
                 lambda: not any(self._session.waiting(door) and self._session.is_welcomed(door) for door in self._sockets), deadline
             )
+        if self._denials is not None:
+            self._sockets[Door.CONTROL].disable_monitor()
+            self._denials.socket.close(0)
+            self._denials = None
         for socket in self._sockets.values():
             socket.close()
         self._sockets.clear()
@@ -203,8 +210,8 @@ class Client:
         finally:
             if answer is None:
                 self._session.forget(sequence)  # an interrupt: nobody waits any more
-        if answer.status == EXPIRED and not all(is_bound(self.directory, door) for door in self._sockets):
-            raise unreachable(self.directory, seconds)
+        if answer.status == EXPIRED and not all(self.target.is_bound(door) for door in self._sockets):
+            raise self.target.unreachable(seconds)
         if answer.status == EXPIRED:
             raise DeadlinePassed(f"no answer in {seconds:g} s: {trouble_of(answer.body)}")
         return answer
@@ -225,8 +232,15 @@ class Client:
         if door not in self._sockets:
             if self._context.closed:
                 raise RequestRefused("cannot use this client: it is closed")
+            self._connect(door)
             self._session.open(door)
-            self._sockets[door] = connect(self._context, self.directory, door)
+
+    def _connect(self, door: Door) -> None:
+        self._sockets[door] = connect(self._context, self.target, door, self._session.doors)
+        if door == Door.CONTROL and isinstance(self.target, Remote):
+            if self._denials is not None:
+                self._denials.socket.close(0)
+            self._denials = Denials(self._sockets[door])
 
     def _pump_until(self, is_done: Callable[[], bool], deadline: float) -> None:
         self._flush()
@@ -251,10 +265,14 @@ class Client:
         for door, socket in self._sockets.items():
             is_stuck = session.frames_to_send(door, now) is not None  # what waits for WELCOME is not the socket's concern
             events.append((socket, zmq.POLLIN | (zmq.POLLOUT if is_stuck else 0)))
+        if self._denials is not None:
+            events.append((self._denials.socket, zmq.POLLIN))
         happened = dict(zmq.zmq_poll(events, SLICE if wait is None else min(int(wait) + 1, SLICE)))
         for door, socket in list(self._sockets.items()):
             if happened.get(socket, 0) & zmq.POLLIN:
                 self._read(door, socket)
+        if self._denials is not None and self._denials.hear():
+            session.deny(str(self.target.denied()))
         session.tick(monotonic())
         self._flush()
         return True
@@ -289,7 +307,7 @@ class Client:
     def _reconnect(self, door: Door) -> None:
         """Replace a socket that an interrupt (Ctrl-C) may have left between two frames of a message."""
         self._sockets[door].close(0)
-        self._sockets[door] = connect(self._context, self.directory, door)
+        self._connect(door)
 
     @property
     def _is_over(self) -> bool:
@@ -304,24 +322,10 @@ class Client:
     def _await_path(self, start_timeout: float) -> None:
         """Wait until the control door exists; only a daemon that is just starting makes this wait."""
         end = monotonic() + start_timeout
-        while not is_bound(self.directory, Door.CONTROL):
+        while not self.target.is_bound(Door.CONTROL):
             if monotonic() >= end:
-                raise unreachable(self.directory, start_timeout)
+                raise self.target.unreachable(start_timeout)
             zmq.zmq_poll([], 5)
-
-
-def unreachable(directory: Path, seconds: float) -> Unreachable:
-    """Give the error for a daemon that does not answer."""
-    if not is_bound(directory, Door.CONTROL):
-        return Unreachable(f"no daemon answers on {directory} ({PATHS[Door.CONTROL]} is missing)")
-    return Unreachable(f"no daemon answers on {directory} ({PATHS[Door.CONTROL]} is there, but nobody spoke in {seconds:g} s)")
-
-
-def check_path(directory: Path) -> None:
-    """Raise HostFailure for a runtime directory whose sockets nobody can connect to."""
-    longest = len(os.fsencode(directory / PATHS[Door.CONTROL]))
-    if longest > PATH_LIMIT:
-        raise HostFailure(f"cannot reach a daemon on {directory}: the path of its socket has {longest} bytes, at most {PATH_LIMIT} work")
 
 
 def bounded(body: bytes, limit: int) -> None:

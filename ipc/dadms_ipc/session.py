@@ -108,6 +108,7 @@ class Session:
         self.inbox = Inbox(window)
         self.address = ""
         self.role = ""
+        self.doors: dict[str, int] = {}  # of a daemon behind a network: door -> port
         self.bus = b""  # of the bus that welcomed last
         self.welcomes = 0
         self.violations = 0  # frames of the bus that could not be read
@@ -192,6 +193,13 @@ class Session:
         for line in self._lines.values():
             if line.is_welcomed:
                 line.outbox.append(_Outgoing(Kind.BYE, b"", "", "", b"", None, b""))
+
+    def deny(self, reason: str) -> list[int]:
+        """Note that the daemon turned this client away before any word was said; gives the sequences that have an answer now."""
+        answered: list[int] = []
+        self.refusal = Answer(REFUSED, trouble(reason))
+        self._fail(self.refusal, answered)
+        return answered
 
     # what a shell does
 
@@ -283,7 +291,7 @@ class Session:
 
     def _enter(self, door: Door, line: _Line, welcome: Welcome) -> None:
         line.is_welcomed, line.is_greeted = True, False
-        self.bus, self.address, self.role = welcome.bus, welcome.address, welcome.role
+        self.bus, self.address, self.role, self.doors = welcome.bus, welcome.address, welcome.role, welcome.doors
         self.welcomes += 1
         kept = list(line.outbox)
         line.outbox.clear()

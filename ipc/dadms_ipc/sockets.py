@@ -1,16 +1,11 @@
 """A client's ZeroMQ sockets: one place for the options that the protocol leans on."""
 
-import os
-from pathlib import Path
-
 import zmq
 
 from dadms_ipc.envelope import BODY_LIMIT, Door
-from dadms_ipc.errors import RequestRefused
-from dadms_ipc.paths import CONTROL_SOCKET, DATA_SOCKET
-
-PATHS = {Door.CONTROL: CONTROL_SOCKET, Door.DATA: DATA_SOCKET}
-PATH_LIMIT = 107  # bytes of a unix socket's path (unix(7)), the final NUL taken off
+from dadms_ipc.errors import Unreachable
+from dadms_ipc.keys import Pair
+from dadms_ipc.targets import Target
 
 _OPTIONS = (
     (zmq.PROBE_ROUTER, 1),  # an empty message on each new connection: the bus answers INVITE, so a restart is seen without a monitor
@@ -23,19 +18,56 @@ _OPTIONS = (
     (zmq.LINGER, 100),  # ms that close may take to hand over what was sent
 )
 
+_NETWORK_OPTIONS = (
+    (zmq.IPV6, 1),  # both families
+    (zmq.TCP_KEEPALIVE, 1),  # answered by the kernel of the peer's machine, also while the peer is suspended
+    (zmq.TCP_KEEPALIVE_IDLE, 30),  # seconds
+    (zmq.TCP_KEEPALIVE_INTVL, 10),  # seconds
+    (zmq.TCP_KEEPALIVE_CNT, 3),
+)
 
-def connect(context: zmq.Context[zmq.Socket[bytes]], directory: Path, door: Door) -> zmq.Socket[bytes]:
-    """Give a socket that connects, and reconnects, to a door of the daemon on this runtime directory."""
+
+def connect(context: zmq.Context[zmq.Socket[bytes]], target: Target, door: Door, ports: dict[str, int]) -> zmq.Socket[bytes]:
+    """Give a socket that connects, and reconnects, to a door of a daemon; ``ports`` is what WELCOME said of its doors."""
+    endpoint = target.endpoint(door, ports)
     socket = context.socket(zmq.DEALER)
     for option, value in _OPTIONS:
         socket.setsockopt(option, value)
-    socket.connect(f"ipc://{directory / PATHS[door]}")
+    if target.key is not None:
+        for option, half in (
+            (zmq.CURVE_SERVERKEY, target.key.server),
+            (zmq.CURVE_PUBLICKEY, target.key.public),
+            (zmq.CURVE_SECRETKEY, target.key.secret),
+        ):
+            socket.setsockopt(option, half.encode())
+        for option, value in _NETWORK_OPTIONS:
+            socket.setsockopt(option, value)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        raise Unreachable(f"cannot reach {endpoint}: {error.strerror}") from error
     return socket
 
 
-def is_bound(directory: Path, door: Door) -> bool:
-    """Tell whether the door's socket exists; whether anybody listens is another question. Raises RequestRefused where nobody lets us look."""
-    try:
-        return (directory / PATHS[door]).exists()
-    except PermissionError as error:
-        raise RequestRefused(f"cannot reach a daemon on {directory}: its directory is closed to uid {os.geteuid()}") from error
+class Denials:
+    """Hears whether the daemon turned the key of a socket away: libzmq would try again for ever."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket: zmq.Socket[bytes] = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+
+    def hear(self) -> bool:
+        """Take the events that there are; tell whether there was one."""
+        is_denied = False
+        while True:
+            try:
+                self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return is_denied
+            is_denied = True
+
+
+def new_pair() -> Pair:
+    """Make the two halves of a key."""
+    public, secret = zmq.curve_keypair()
+    return Pair(public.decode(), secret.decode())

@@ -39,6 +39,7 @@ from dadmsd.bus.core.events import (
     LinkOpened,
     LinkReceived,
     LinkRecovered,
+    Noted,
     Peer,
     Received,
     ToKernel,
@@ -123,6 +124,10 @@ class Bus:
             self._vanished(event, now)
         elif type(event) is KeysChanged:
             self._keys_changed(event.keys, now)
+        elif type(event) is Noted:
+            line = event.line
+            subject = "" if line.who is None else str(line.who)
+            self.outbox.record(line.verdict, line.who, subject, line.what, line.why or line.text, now, line.text)
         else:
             self._tick(now)
         return self.outbox.drain()

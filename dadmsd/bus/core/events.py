@@ -41,7 +41,9 @@ class Who(NamedTuple):
         return bool(self.address or self.key)
 
     def __str__(self) -> str:
-        return f'key "{self.key}" at {self.address}' if self.is_remote else f"uid {self.uid} pid {self.pid}"
+        if self.key:
+            return f'key "{self.key}" at {self.address}'
+        return f"somebody at {self.address}" if self.address else f"uid {self.uid} pid {self.pid}"
 
 
 NOBODY = Who(-1, -1)
@@ -101,11 +103,17 @@ class KeysChanged(NamedTuple):
     keys: Mapping[str, Grant]
 
 
+class Noted(NamedTuple):
+    """The shell has something to be written down; a door cannot be made to write more than the audit's bound."""
+
+    line: "Audit"
+
+
 class Ticked(NamedTuple):
     """``next_deadline()`` has passed."""
 
 
-Event = Received | Vanished | LinkOpened | LinkRecovered | LinkReceived | LinkLost | KeysChanged | Ticked
+Event = Received | Vanished | LinkOpened | LinkRecovered | LinkReceived | LinkLost | KeysChanged | Noted | Ticked
 
 # effects
 

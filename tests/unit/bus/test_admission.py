@@ -18,7 +18,7 @@ from dadms_ipc.envelope import (
     Welcome,
     message_id,
 )
-from dadmsd.bus.core.events import Grant, KeysChanged, Peer, Received, Vanished, Who
+from dadmsd.bus.core.events import Audit, Grant, KeysChanged, Noted, Peer, Received, Vanished, Who
 from dadmsd.kernel import link
 from tests.unit.bus.room import BUS, Guest, Room
 
@@ -555,3 +555,15 @@ def test_every_refused_message_is_written_down_with_who_what_and_why() -> None:
         ("refused", Who(1001, 4242), "uid 1001 pid 4242", "SEND", 'cannot reach "nobody": nobody of that address is connected'),
         ("refused", Who(1001, 4242), "uid 1001 pid 4242", "PUBLISH", 'cannot publish to "events/x": "events" is the daemon\'s own'),
     ]
+
+
+def test_what_a_door_has_to_say_is_bounded_as_well() -> None:
+    """Whoever fails a hundred handshakes causes no hundred lines."""
+    room = Room()
+    who = Who(-1, -1, (), "", "", "10.0.0.9")
+    for _ in range(100):
+        room.do(Noted(Audit("refused somebody at 10.0.0.9: no key", "refused", who, "", "handshake", "no key")))
+    assert len(room.lines) == 20
+    assert room.lines[0] == Audit("refused somebody at 10.0.0.9: no key", "refused", who, "somebody at 10.0.0.9", "handshake", "no key")
+    room.do(Noted(Audit("shut the control door")))
+    assert room.audits[-1] == "shut the control door"

@@ -1,0 +1,80 @@
+"""The tcp ports of a door: bound by us and handed to libzmq, so that a wrong one is told with the system's reason, and so that it can be shut.
+
+A port is shut by a socket filter that drops whatever comes for the listening socket (socket(7), SO_ATTACH_FILTER): to libzmq nothing happens, connections that are
+open stay, and whoever tries to connect waits as for a busy host. Unbinding would end every connection that the port ever accepted.
+"""
+
+import ctypes
+import ipaddress
+import os
+import socket
+import struct
+
+import zmq
+
+from dadms_ipc.errors import HostFailure
+from dadms_ipc.keys import Pair
+
+BACKLOG = 128  # connections that wait to be accepted
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
+DROP_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K with 0 bytes kept
+ZAP_DOMAIN = b"dadms"
+
+_filter = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
+_program = struct.pack("HP", 1, ctypes.addressof(_filter))  # struct sock_fprog: one instruction
+
+
+class Listener:
+    """One port."""
+
+    def __init__(self, name: str, address: str, port: int) -> None:
+        self.name = name
+        self.port = port
+        family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+        self.place = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
+        self.is_shut = False
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._socket.setblocking(False)
+            self._socket.bind((address, port))
+            self._socket.listen(BACKLOG)
+        except OSError as error:
+            self._socket.close()
+            raise HostFailure(f"cannot listen on {self.place} ({name}): {error.strerror}") from error
+
+    def attach(self, router: "zmq.Socket[bytes]", pair: Pair, *, thread: int) -> None:
+        """Let a ROUTER accept from this port, and only who does the CURVE handshake and is on the list."""
+        for option, value in (
+            (zmq.CURVE_SERVER, 1),
+            (zmq.CURVE_SECRETKEY, pair.secret.encode()),
+            (zmq.ZAP_DOMAIN, ZAP_DOMAIN),
+            (zmq.IPV6, int(self._socket.family == socket.AF_INET6)),
+            (zmq.AFFINITY, 1 << thread),  # not the one that serves this machine: handshakes and ciphers take time
+            (zmq.TCP_KEEPALIVE, 1),  # a peer whose machine is gone is noticed; one that is suspended is not cut
+            (zmq.TCP_KEEPALIVE_IDLE, 30),  # seconds
+            (zmq.TCP_KEEPALIVE_INTVL, 10),  # seconds
+            (zmq.TCP_KEEPALIVE_CNT, 3),
+            (zmq.USE_FD, os.dup(self._socket.fileno())),  # libzmq closes its own
+        ):
+            router.setsockopt(option, value)
+        router.bind(f"tcp://{self.place}")
+        router.setsockopt(zmq.USE_FD, -1)
+
+    def shut(self) -> None:
+        """Accept nobody for now."""
+        if not self.is_shut:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _program)
+            self.is_shut = True
+
+    def open(self) -> None:
+        """Accept again."""
+        if self.is_shut:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+            self.is_shut = False
+
+    def close(self) -> None:
+        """Give our descriptor back."""
+        self._socket.close()

@@ -1,0 +1,47 @@
+"""Watches a directory for changes (inotify(7)): nothing looks at it in between."""
+
+import ctypes
+import os
+from pathlib import Path
+
+from dadms_ipc.errors import HostFailure
+
+IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_ATTRIB = 0x8, 0x40, 0x80, 0x100, 0x200, 0x4
+CHANGES = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB
+READ = 64 * 1024  # bytes of events at once
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Watch:
+    """A descriptor that is readable when something in a directory has changed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), directory)
+        try:
+            _checked(_libc.inotify_add_watch(self._fd, os.fsencode(directory), CHANGES), directory)
+        except HostFailure:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """Give the descriptor."""
+        return self._fd
+
+    def drain(self) -> None:
+        """Forget the changes that were told: whoever looks now sees them all."""
+        try:
+            while len(os.read(self._fd, READ)) == READ:
+                pass
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        """Watch no more."""
+        os.close(self._fd)
+
+
+def _checked(result: int, directory: Path) -> int:
+    if result < 0:
+        raise HostFailure(f'cannot watch "{directory}": {os.strerror(ctypes.get_errno())}')
+    return result

@@ -1,0 +1,115 @@
+"""Keys, from the command line to a daemon's network door and back."""
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Daemon
+from tests.fault.bus.network import NAMES, free_ports
+from tests.integration.cli.conftest import Ctl
+
+
+@pytest.fixture
+def state(short_path: Path) -> Path:
+    """Give a state directory, as a daemon makes it."""
+    path = short_path / "s"
+    path.mkdir(mode=0o700)
+    return path
+
+
+def test_a_key_is_made_listed_and_revoked(ctl: Ctl, state: Path, short_path: Path) -> None:
+    """Its secret is in one file, for its owner alone; what is kept at the daemon has none."""
+    file = short_path / "laptop.key"
+    made = ctl("keys", "new", "laptop", "--role", "observe", "--out", file, "--state-dir", state)
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout == f'{file} holds the key "laptop" (observe) and is the only place where its secret is\n'
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    secret = next(line.split('"')[1] for line in file.read_text().splitlines() if line.startswith("secret"))
+    kept = [path for path in (state / "keys").rglob("*") if path.is_file()]
+    assert len(kept) == 2
+    assert all(secret not in path.read_text() and stat.S_IMODE(path.stat().st_mode) == 0o600 for path in kept)
+    (listed,) = json.loads(ctl("keys", "ls", "--json", "--state-dir", state).stdout)
+    assert (listed["name"], listed["role"], listed["uid"]) == ("laptop", "observe", 65534 if os.geteuid() == 0 else os.geteuid())
+    assert secret not in json.dumps(listed)
+    assert "laptop" in ctl("keys", "ls", "--state-dir", state).stdout
+    assert ctl("keys", "revoke", "laptop", "--state-dir", state).stdout == 'the key "laptop" is revoked\n'
+    assert json.loads(ctl("keys", "ls", "--json", "--state-dir", state).stdout) == []
+
+
+def test_mistakes_with_keys_are_told_and_change_nothing(ctl: Ctl, state: Path, short_path: Path) -> None:
+    """Each in one line, with code 4."""
+    file = short_path / "k.key"
+    assert ctl("keys", "new", "k", "--out", file, "--state-dir", state).returncode == 0
+    before = file.read_text()
+    for arguments, said in (
+        (("new", "k", "--out", short_path / "other"), 'cannot make the key "k": there is one of this name'),
+        (("new", "l", "--out", file), f'cannot write the key "{file}": "{file}" is there already'),
+        (("new", "../x", "--out", short_path / "x"), 'cannot name a key "../x"'),
+        (("new", "m", "--user", "no-such-user", "--out", short_path / "m"), "there is no such user"),
+        (("revoke", "nobody"), 'cannot revoke "nobody": there is no such key; there are k'),
+    ):
+        done = ctl("keys", *arguments, "--state-dir", state)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)
+        assert said in done.stderr
+    assert [path.name for path in (state / "keys" / "allowed").iterdir()] == ["k"]
+    assert file.read_text() == before
+    assert not (short_path / "other").exists()
+    missing = ctl("keys", "ls", "--state-dir", short_path / "none")
+    assert (missing.returncode, missing.stderr.count("\n")) == (4, 1)
+
+
+@pytest.fixture
+def daemon(short_path: Path, wait_for: Callable[[Daemon], None]) -> Iterator[tuple[Daemon, dict[str, int]]]:
+    """Give a daemon that listens, and its ports."""
+    ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
+    path = short_path / "dadms.toml"
+    path.write_text("\n".join(["[network]", "enabled = true", *(f"{name}_port = {port}" for name, port in ports.items())]))
+    running = Daemon(short_path, "--config", str(path))
+    try:
+        wait_for(running)
+        yield running, ports
+    finally:
+        running.close()
+
+
+def test_a_daemon_is_reached_over_the_network(
+    ctl: Ctl, daemon: tuple[Daemon, dict[str, int]], short_path: Path, environment: dict[str, str]
+) -> None:
+    """By option or environment, as far as the key's role goes, and until it is revoked."""
+    running, ports = daemon
+    environment["DADMS_STATE_DIR"] = str(running.state_dir)
+    file, host = short_path / "laptop.key", f"127.0.0.1:{ports['process_manager']}"
+    assert ctl("keys", "new", "laptop", "--role", "observe", "--out", file).returncode == 0
+    there = ("--host", host, "--key", file)
+    assert json.loads(ctl(*there, "ps", "--json").stdout) == []
+    assert json.loads(ctl(*there, "status", "--json").stdout)["runtime_dir"] == str(running.runtime_dir)
+    refused = ctl(*there, "shutdown")
+    assert refused.returncode == 4
+    assert 'key "laptop" at 127.0.0.1' in refused.stderr
+    file.chmod(0o644)
+    assert "others may read it (mode 0644" in ctl(*there, "ps").stderr
+    file.chmod(0o600)
+    environment |= {"DADMS_HOST": host, "DADMS_KEY": str(file)}
+    assert ctl("ps").returncode == 0
+    assert ctl("keys", "revoke", "laptop").returncode == 0
+    turned_away = ctl("ps")
+    assert turned_away.returncode == 4
+    assert 'the key "laptop" is not, or no longer, on its list' in turned_away.stderr
+    both = ctl("--runtime-dir", running.runtime_dir, "--host", host, "ps")
+    assert both.returncode == 2
+    assert ctl("--runtime-dir", running.runtime_dir, "ps").returncode == 0
+    audit = (running.state_dir / "logs" / "audit.log").read_text()
+    assert 'refused key="laptop" address=127.0.0.1 what="shutdown" why="cannot shutdown: needs the role' in audit
+
+
+def test_a_network_without_encryption_is_refused_at_start(short_path: Path, ctl: Ctl) -> None:
+    """With the line that asks for it."""
+    path = short_path / "dadms.toml"
+    path.write_text("[network]\nenabled = true\ncurve = false\n")
+    done = ctl("config", "check", path)
+    assert done.returncode == 4
+    assert "line 3: [network] curve = false: nothing is said to a network without CURVE" in done.stderr
