@@ -26,6 +26,7 @@ COMMANDS = {
     "kill": "control:kill",
     "wait": "control:wait",
     "thread": "threads:thread",
+    "context": "context:context",
     "logs": "watching:logs",
     "events": "watching:events",
     "keys": "keys:keys",
