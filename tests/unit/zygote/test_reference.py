@@ -56,8 +56,10 @@ def test_every_message_of_a_worker_is_shown_with_its_fields(kind: type[msgspec.S
 
 
 def test_a_batch_and_an_outcome_are_shown_with_their_fields() -> None:
-    assert worker.Batch.__struct_fields__ == ("first_sequence", "items")
-    assert f'`["batch", first_sequence, [[{", ".join(worker.Item.__struct_fields__)}], …]]`' in PAGE
+    assert worker.Batch.__struct_fields__ == ("first_sequence", "items", "spans")
+    assert worker.Span.__struct_fields__ == ("first_tid", "entry", "arguments")
+    item = ", ".join(worker.Item.__struct_fields__)
+    assert f'`["batch", first_sequence, [[{item}], …], [[first_tid, entry, [arguments, …]], …]]`' in PAGE
     assert f"[{', '.join(worker.Outcome.__struct_fields__)}]" in PAGE
 
 
