@@ -23,6 +23,7 @@ CONTROLLERS = {
     "cpu": "cpu",
     "pids": "pids",
 }  # limit -> what has to hold it, for a whole group
+STEERED = ("memory_high", "swap", "cpu_weight", "io")  # nobody has one of these who did not ask
 
 
 class Demand(NamedTuple):
@@ -44,7 +45,7 @@ def is_strict(caps: Mapping[str, Any], *, is_own: bool = False) -> bool:
 
     ``is_own``: on the private daemon of an ordinary user.
     """
-    return not is_own and not caps.get("best_effort") and any(caps.get(name) is not None for name in CONTROLLERS)
+    return not is_own and not caps.get("best_effort") and any(caps.get(name) is not None for name in (*CONTROLLERS, *STEERED))
 
 
 def demand(caps: Mapping[str, Any], backend: str, *, is_own: bool = False) -> Demand:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from dadmsctl.door import Door
-from dadmsctl.quantities import LARGEST, cores, seconds, size
+from dadmsctl.quantities import LARGEST, cores, rates, seconds, size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,6 +22,19 @@ def limits(command: Command) -> Command:
             click.option("--worker-memory", type=size, help="Bytes that each worker may use, such as 256M; a hard cap."),
             click.option("--cpu", type=cores, help="Cores that they may use together; 0.5 is half of one."),
             click.option("--pids", type=click.IntRange(1, LARGEST), help="OS processes and their threads that there may be."),
+            click.option("--memory-high", type=size, help="Bytes above which they are slowed down, before anybody is killed (cgroup v2)."),
+            click.option("--swap", type=size, help="Bytes of swap that they may use beside --memory. [none]"),
+            click.option(
+                "--cpu-weight", type=click.IntRange(1, 10_000), help="Their share against other processes when the CPU is short. [100]"
+            ),
+            click.option(
+                "--io",
+                type=rates,
+                multiple=True,
+                metavar="DEVICE:RATE=N,…",
+                callback=lambda _context, _option, given: dict(given) or None,
+                help="Reads and writes a second: read_bytes, write_bytes, read_ops, write_ops of a block device, or of the one that a path is on (cgroup v2).",
+            ),
             click.option("--workers", type=click.IntRange(1, 256), help="OS processes that run its threads, at most. [4]"),
             click.option("--best-effort", is_flag=True, help="A limit that cannot be enforced is a warning and no error."),
             click.option("--thread-timeout", type=seconds, help="Seconds that a thread may run. [the daemon's configuration]"),

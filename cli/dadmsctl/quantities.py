@@ -1,5 +1,6 @@
 """Amounts as people write and read them: ``64M`` of memory, half a core, seconds, and how long ago something was."""
 
+import difflib
 import re
 import time
 
@@ -10,6 +11,7 @@ NUMBER = click.IntRange(0, LARGEST)  # of a process, a thread or an event
 SIZE_LIMIT = 1024**5  # bytes: 1 PiB, as for the daemon's configuration
 CORES_LIMIT = 1_000_000
 SECONDS_LIMIT = 30 * 24 * 3600  # thirty days, as for the daemon's configuration: longer is a unit mistaken
+RATES = ("read_bytes", "write_bytes", "read_ops", "write_ops")  # a second
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE)
 
@@ -33,6 +35,21 @@ def cores(text: str) -> float:
 def seconds(text: str) -> float:
     """Read a duration in seconds."""
     return _above_zero(text, "seconds", SECONDS_LIMIT)
+
+
+def rates(text: str) -> tuple[str, dict[str, int]]:
+    """Read the rates of a device: ``/dev/sda:read_bytes=10M,write_ops=100``; a path is everything before the last colon."""
+    path, colon, rest = text.rpartition(":")
+    found: dict[str, int] = {}
+    for part in rest.split(",") if colon and path else ():
+        name, _, amount = part.partition("=")
+        if name not in RATES:
+            near = difflib.get_close_matches(name, RATES, 1)
+            raise click.BadParameter(f"{name!r} is no rate: " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(RATES)}"))
+        found[name] = size(amount)
+    if not found:
+        raise click.BadParameter(f"{text!r} is no rate of a device: write one such as /dev/sda:read_bytes=10M,write_ops=100")
+    return path, found
 
 
 def _above_zero(text: str, unit: str, limit: int) -> float:

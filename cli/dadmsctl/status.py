@@ -13,6 +13,8 @@ from dadmsctl.quantities import ago_text, bytes_text, seconds_text
 from dadmsctl.terminal import printable, table
 from dadmsctl.values import view
 
+PRESSURE_SHOWN = 1.0  # percent of the last ten seconds: less is nobody's trouble
+
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Table:
     """Lay out names and values; values that are empty are left out."""
@@ -54,7 +56,13 @@ def of_process(process: ProcessInfo) -> RenderableType:
             "memory",
             f"{bytes_text(process.memory)} now, {bytes_text(process.memory_peak)} at most" if process.memory_peak or process.memory else "",
         ),
-        ("CPU", f"{process.cpu_seconds:.2f} s"),
+        (
+            "CPU",
+            f"{process.cpu_seconds:.2f} s"
+            + (f", {seconds_text(process.throttled_seconds)} held back by its limit" if process.throttled_seconds else ""),
+        ),
+        ("waiting for", ", ".join(f"{name} {percent:.0f} %" for name, percent in process.pressure.items() if percent >= PRESSURE_SHOWN)),
+        ("tasks", str(process.pids or "")),
         ("workers", str(process.workers)),
         (
             "threads",

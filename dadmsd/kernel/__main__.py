@@ -100,7 +100,7 @@ def _settings(welcome: keeper.Welcome, journal: Journal, backend: host.Backend) 
         state_dir=welcome.state_dir,
         is_private=welcome.is_private,
         limits_backend=backend.name,
-        holds=backend.holds,
+        holds=backend.holds | backend.steers,
         incarnation=welcome.incarnation,
         max_processes=options.process_kernel.max_processes,
         slots=options.thread_scheduler.max_concurrent_threads,

@@ -34,7 +34,15 @@ def _completed(answer: object, state: State, confinement: Confinement) -> object
     if isinstance(answer, ProcessInfo) and answer.status not in ENDED:
         usage = confinement.usage(answer.pid)
         if usage is not None:
-            return msgspec.structs.replace(answer, memory=usage.memory, memory_peak=usage.memory_peak, cpu_seconds=usage.cpu_seconds)
+            return msgspec.structs.replace(
+                answer,
+                memory=usage.memory,
+                memory_peak=usage.memory_peak,
+                cpu_seconds=usage.cpu_seconds,
+                pids=usage.pids,
+                throttled_seconds=usage.throttled_seconds,
+                pressure=dict(usage.pressure),
+            )
     return answer
 
 

@@ -5,6 +5,8 @@
 3. Everything here may be repeated: a kernel may have died after any step.
 """
 
+from pathlib import Path
+
 import msgspec
 
 from dadms_ipc.errors import HostFailure
@@ -34,6 +36,14 @@ def group_of(child: Child) -> str:
     return f"{child.pid}/{leaf}"
 
 
+def _swap_total() -> int:
+    """Give the bytes of swap that the machine has (proc(5), meminfo)."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("SwapTotal:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
 class Confinement:
     """The groups of this daemon on this host."""
 
@@ -47,7 +57,8 @@ class Confinement:
         """Hold all processes together to the daemon's budget, as far as the host can; the bus has its own on top. Raises HostFailure."""
         holds = self.backend.holds
         memory = self._memory_limit + BUS_MEMORY if "memory" in holds else None
-        self.backend.change("", Caps(memory=memory, cpu=cpu if "cpu" in holds else None))
+        swap = _swap_total() if "swap" in self.backend.steers and memory is not None else 0  # each process has none unless it asks
+        self.backend.change("", Caps(memory=memory, cpu=cpu if "cpu" in holds else None, swap=swap or None))
 
     def confine(self, child: Child, process: Process | None) -> Confined:
         """Move a child to its leaf, set what is set on it, and read all of it back. Raises HostFailure or RequestRefused where a limit does not hold."""

@@ -9,6 +9,15 @@ import msgspec
 from dadms_ipc import context
 
 
+class IoLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rates of one device, a second; None: not limited."""
+
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+    read_ops: int | None = None
+    write_ops: int | None = None
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a process may use, its workers included; None: not limited beyond what the daemon as a whole may use."""
 
@@ -19,6 +28,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     core: int | None = 0  # bytes of a core dump (RLIMIT_CORE)
     worker_memory: int | None = None  # bytes a worker, on a leaf of its own
     workers: int = 4  # OS processes that run this process's threads, at most
+    memory_high: int | None = None  # bytes above which it is slowed down before anybody is killed (cgroup v2)
+    swap: int | None = None  # bytes of swap beside the memory; None: none where memory is limited
+    cpu_weight: int | None = None  # 1 to 10000, against its neighbours when the CPU is short; None: 100
+    io: dict[str, IoLimit] = {}  # block device, or a path on one -> its rates (cgroup v2)
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -245,6 +258,9 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     starts_at: float = 0.0  # wall clock: when its backoff is over; 0.0: it waits for nothing
     begun_at: float = 0.0  # of this incarnation: when it was admitted
     started_at: float = 0.0  # of this incarnation: when its program began to run
+    pids: int = 0  # tasks now: OS processes and their threads, as far as they are counted
+    throttled_seconds: float = 0.0  # that its limit on CPU made it wait
+    pressure: dict[str, float] = {}  # "cpu", "memory", "io": percent of the last ten seconds in which some task waited for it
 
 
 class ThreadInfo(msgspec.Struct, frozen=True):

@@ -3,6 +3,8 @@
 import difflib
 import math
 
+import msgspec
+
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import restarts
 from dadmsd.kernel.core.ledger import Grant, size_text
@@ -13,6 +15,7 @@ from dadmsd.kernel.core.state import MEBIBYTE, State
 
 LEAST_MEMORY = 8 * MEBIBYTE  # below it an interpreter does not fork
 MOST_WORKERS = 256
+MOST_WEIGHT = 10_000  # cpu.weight of cgroup-v2
 
 
 def refusal(state: State, spec: Spec, uid: int) -> str:
@@ -41,6 +44,10 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
         ("files", limits.files, 16),
         ("core", limits.core, 0),
         ("workers", limits.workers, 1),
+        ("memory_high", limits.memory_high, LEAST_MEMORY),
+        ("swap", limits.swap, 0),
+        ("cpu_weight", limits.cpu_weight, 1),
+        *((f"{name} of {path}", rate, 1) for path, rates in limits.io.items() for name, rate in msgspec.structs.asdict(rates).items()),
         ("memory_request", spec.memory_request, 0),
         ("cpu_request", spec.cpu_request, 0),
         ("thread_timeout", spec.thread_timeout, 0.001),
@@ -55,11 +62,17 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
             ("worker_memory", limits.worker_memory, "memory"),
             ("cpu", limits.cpu, "cpu"),
             ("pids", limits.pids, "pids"),
+            ("memory_high", limits.memory_high, "memory_high"),
+            ("swap", limits.swap or None, "swap"),
+            ("cpu_weight", limits.cpu_weight, "cpu_weight"),
+            ("io", ", ".join(limits.io) or None, "io"),
         ):
             if value is not None and cap not in state.settings.holds:
                 return f'cannot start "{name}": {field} = {value} cannot be enforced here ({state.settings.limits_backend}); best-effort enforcement would go without'
     if limits.memory is not None and limits.memory > state.ledger.memory:
         return f'cannot start "{name}": a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)'
+    if limits.cpu_weight is not None and limits.cpu_weight > MOST_WEIGHT:
+        return f'cannot start "{name}": a cpu_weight of {limits.cpu_weight} asked, at most {MOST_WEIGHT} is one'
     if limits.workers > MOST_WORKERS:
         return f'cannot start "{name}": {limits.workers} workers asked, at most {MOST_WORKERS} a process'
     if uid != state.settings.uid and state.settings.uid != 0:

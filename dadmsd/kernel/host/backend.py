@@ -20,6 +20,7 @@ class Backend(Protocol):
 
     kind: str  # "cgroup v2", "cgroup v1", "rlimits"
     holds: frozenset[str]  # of CONTROLLERS: the caps that this backend enforces for a whole group
+    steers: frozenset[str]  # of STEERED: what else it can set
     ends_trees: bool  # whether ``kill`` reaches a process that left its session and its parent
     reasons: tuple[str, ...]  # why nothing better is in use, one sentence each
 

@@ -5,6 +5,8 @@ Rule 2: a cap is in force only when it was read back. A number that differs from
 """
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dadms_ipc.errors import HostFailure
@@ -13,15 +15,38 @@ PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes; the kernel counts memory in these
 CPU_PERIOD = 100_000  # microseconds: the kernel's default; shorter ones cost more switches, longer ones stall for longer
 CPU_LEAST = 0.01  # cores: the kernel takes no quota under 1 ms a period (sched_cfs_bandwidth)
 
+NONE: Mapping[str, float] = MappingProxyType({})
 CONTROLLERS = ("memory", "cpu", "pids")
+
+
+STEERED = {
+    "memory_high": "memory",
+    "swap": "memory",
+    "cpu_weight": "cpu",
+    "io": "io",
+}  # what a backend may steer, and the controller that it needs
+
+
+class IoCap(NamedTuple):
+    """Rates of one block device, a second; None is no limit."""
+
+    device: str  # "8:0"
+    read_bytes: int | None
+    write_bytes: int | None
+    read_ops: int | None
+    write_ops: int | None
 
 
 class Caps(NamedTuple):
     """Caps of one group; None is no cap here (those above still hold)."""
 
-    memory: int | None = None  # bytes, swap included
+    memory: int | None = None  # bytes; swap is not added to it unless ``swap`` says so
     cpu: float | None = None  # cores
     pids: int | None = None  # tasks: processes and their threads
+    memory_high: int | None = None  # bytes above which it is slowed down
+    swap: int | None = None  # bytes of swap beside the memory; None: none where memory is capped
+    cpu_weight: int | None = None  # against its neighbours, when the CPU is short: 1 to 10000
+    io: tuple[IoCap, ...] = ()
 
 
 class Usage(NamedTuple):
@@ -32,6 +57,8 @@ class Usage(NamedTuple):
     cpu_seconds: float
     pids: int  # tasks of a group with a cap on them, otherwise processes
     oom_kills: int  # victims of the OOM killer in this very group, not below it
+    throttled_seconds: float = 0.0  # that its cap on CPU made it wait
+    pressure: Mapping[str, float] = NONE  # "cpu", "memory", "io": percent of the last ten seconds in which some task waited for it (PSI)
 
 
 def page_rounded(size: int) -> int:

@@ -11,12 +11,13 @@ Rule 3: whoever is cheaper to lose goes first when the host runs out of memory: 
 import os
 import resource
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dadms_ipc.errors import HostFailure, RequestRefused
 from dadms_ipc.requests import Limits
 from dadmsd.kernel.host.backend import Backend
-from dadmsd.kernel.host.caps import CPU_LEAST, PAGE, Caps, page_rounded, size_text
+from dadmsd.kernel.host.caps import CPU_LEAST, PAGE, STEERED, Caps, page_rounded, size_text
+from dadmsd.kernel.host.steering import io_caps, io_line
 from dadmsd.zygote.messages import Rlimit
 
 WORKER_OOM_SCORE = 500  # thousandths of the machine's memory that are added to what a worker uses, when a victim is chosen
@@ -36,11 +37,12 @@ class Role(NamedTuple):
     oom_score: int | None  # None: as the daemon's
     has_process: bool = True  # False: a group above leaves, with no OS process of its own
     is_inherited: bool = False  # what it is held to must not hold what it forks
+    is_steered: bool = False  # memory mark, swap, weight and rates are this group's
 
 
 _WHOLE = (("memory", "memory"), ("cpu", "cpu"), ("pids", "pids"))
 ROLES: dict[str, Role] = {
-    "process": Role(_WHOLE, (), None, has_process=False),  # the group of a process: the cap above all its leaves
+    "process": Role(_WHOLE, (), None, has_process=False, is_steered=True),  # the group of a process: the cap above all its leaves
     "main": Role((), ("memory",), MAIN_OOM_SCORE),
     "worker": Role((("memory", "worker_memory"),), ("worker_memory", "memory"), WORKER_OOM_SCORE),
     "zygote": Role(_WHOLE, ("memory",), MAIN_OOM_SCORE, is_inherited=True),
@@ -100,6 +102,13 @@ def plan(limits: Limits, backend: Backend, role: str, *, enforcement: str = "str
             caps[controller] = value
         else:
             unheld.append(_unheld(field, value))
+    steered: dict[str, Any] = {}
+    for field in STEERED if part.is_steered else ():
+        value = getattr(limits, field)
+        if value and field in backend.steers:
+            steered[field] = io_caps(value) if field == "io" else value
+        elif value:
+            unheld.append(f"{_steered_text(field, value)}: not with this backend")
     if unheld and enforcement == "strict":
         raise HostFailure(f"cannot enforce {'; '.join(unheld)} (limits backend: {backend.name}; {_why(backend)})")
     rlimits: list[tuple[str, int]] = []
@@ -115,12 +124,19 @@ def plan(limits: Limits, backend: Backend, role: str, *, enforcement: str = "str
     cores = caps.get("cpu")
     integers = {name: int(value) for name, value in caps.items() if name != "cpu"}
     return Plan(
-        Caps(memory=integers.get("memory"), cpu=None if cores is None else float(cores), pids=integers.get("pids")),
+        Caps(memory=integers.get("memory"), cpu=None if cores is None else float(cores), pids=integers.get("pids"), **steered),
         tuple(rlimits),
         part.oom_score,
         tuple(f"not enforced: {text}" for text in unheld),
         part.is_inherited,
     )
+
+
+def _steered_text(field: str, value: Any) -> str:
+    """Write what was asked for people."""
+    if field == "io":
+        return f"io of {', '.join(value)}"
+    return f"{field} = {value if field == 'cpu_weight' else size_text(value)}"
 
 
 def _unheld(field: str, value: float) -> str:
@@ -146,6 +162,11 @@ def held_caps(caps: Caps, backend: Backend) -> dict[str, str]:
         texts["cpu"] = f"{caps.cpu:g} cores by {backend.kind} cpu, read back"
     if caps.pids is not None:
         texts["pids"] = f"{caps.pids} by {backend.kind} pids, read back"
+    for field, controller in STEERED.items():
+        value = getattr(caps, field)
+        if value:
+            words = "; ".join(map(io_line, value)) if field == "io" else size_text(value) if field != "cpu_weight" else str(value)
+            texts[field] = f"{words} by {backend.kind} {controller}, read back"
     return texts
 
 

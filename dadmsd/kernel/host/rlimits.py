@@ -24,6 +24,7 @@ class Rlimits:
     kind = "rlimits"
     name = "rlimits only (no delegated cgroup)"
     holds: frozenset[str] = frozenset()
+    steers: frozenset[str] = frozenset()
     ends_trees = False
 
     def __init__(self, *, reasons: tuple[str, ...] = ()) -> None:

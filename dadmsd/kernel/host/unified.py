@@ -8,7 +8,10 @@ worked off, and SIGKILL ends what is frozen in v2.
 import contextlib
 
 from dadms_ipc.errors import HostFailure
+from dadmsd.kernel.host.steering import pressure
 from dadmsd.kernel.host.tree import Tree
+
+PRESSURES = ("cpu", "memory", "io")
 
 
 class Unified:
@@ -58,6 +61,11 @@ class Unified:
     def cpu_seconds(self, group: str) -> float:
         """Give the CPU time of everything that ever ran in a group; v2 counts it without the cpu controller."""
         return (self.tree.field(group, "cpu.stat", "usage_usec") or 0) / 1e6
+
+    def pressure(self, group: str) -> dict[str, float]:
+        """Read what the tasks of a group wait for; v2 measures it without any controller."""
+        found = {name: pressure(self.tree.read(group, f"{name}.pressure")) for name in PRESSURES}
+        return {name: value for name, value in found.items() if value is not None}
 
     def watch_path(self, group: str) -> str:
         """Give the file whose inotify IN_MODIFY says that the group became empty or frozen."""

@@ -4,8 +4,8 @@
    its own count of OOM victims) and one where groups are ended and frozen. For CPU and tasks a leaf's process lives in the nearest group above.
 2. Ending, freezing and CPU time come from the v2 hierarchy that such hosts mount beside (``cgroup.kill``). Where there is none, the freezer and cpuacct
    controllers do it: v1 lets no frozen process die, so a group is frozen, killed one by one, and thawed to die.
-3. Memory means memory and swap: where swap is accounted (``memory.memsw``), its limit is a hair above the one on memory. Equal limits would refuse a charge in
-   the counter that Linux 6.18 no longer counts refusals of, and nobody could tell whose limit it was.
+3. Memory means memory and swap: where swap is accounted (``memory.memsw``), its limit is a hair above the one on memory, or above both where swap was asked for.
+   Equal limits would refuse a charge in the counter that Linux 6.18 no longer counts refusals of, and nobody could tell whose limit it was.
 4. Refused charges (``failcnt``) stand in for the OOM events that only v2 counts per group: they say whose limit was hit.
 """
 
@@ -14,8 +14,9 @@ import os
 from collections.abc import Iterable
 
 from dadms_ipc.errors import HostFailure
-from dadmsd.kernel.host.caps import CPU_PERIOD, PAGE, Caps, Usage, page_rounded, quota, same
+from dadmsd.kernel.host.caps import CPU_PERIOD, PAGE, STEERED, Caps, Usage, page_rounded, quota, same, size_text
 from dadmsd.kernel.host.mounts import memberships
+from dadmsd.kernel.host.steering import SHARES, shares
 from dadmsd.kernel.host.tree import Tree
 from dadmsd.kernel.host.unified import Unified
 
@@ -48,6 +49,7 @@ class V1:
         self._by_group = {name: tree for name, tree in trees.items() if name in ("cpu", "pids")}
         self._paths = paths  # of the instance's directory, by controller, as /proc/PID/cgroup writes them; "" is v2's
         self._has_swap = "memory" in trees and trees["memory"].has(_SWAP)
+        self.steers = frozenset(name for name, is_there in (("swap", self._has_swap), ("cpu_weight", "cpu" in trees)) if is_there)
 
     def create(self, group: str, caps: Caps) -> Caps:
         """Make the directories of a group and set its caps."""
@@ -75,15 +77,24 @@ class V1:
         for name in _UNLIMITED:
             if getattr(caps, name) is None and name in self._trees and self._trees[name].has(group):
                 self._lift(group, name)
+        if caps.cpu_weight is None and "cpu" in self._trees and self._trees["cpu"].has(group):
+            self._trees["cpu"].set(group, "cpu.shares", str(SHARES))
         return self._set(group, caps, is_fresh=False)
 
     def _set(self, group: str, caps: Caps, *, is_fresh: bool) -> Caps:
         for name in _UNLIMITED:
             if getattr(caps, name) is not None and name not in self._trees:
                 raise HostFailure(f'cannot cap {name} of "{group}": no v1 hierarchy of that controller can be used')
-        memory, cpu, pids = caps
+        for name in STEERED:
+            if getattr(caps, name) and name not in self.steers:
+                raise HostFailure(f'cannot set {name} of "{group}": cgroup v1 has no such thing here')
+        memory, cpu, pids = caps.memory, caps.cpu, caps.pids
+        if caps.swap and memory is None:
+            raise HostFailure(
+                f'cannot give "{group}" {size_text(caps.swap)} of swap: cgroup v1 bounds memory and swap together, so memory needs a limit too'
+            )
         if memory is not None:
-            memory = self._set_memory(group, page_rounded(memory), is_fresh=is_fresh)
+            memory = self._set_memory(group, page_rounded(memory), page_rounded(caps.swap or 0) + _SWAP_GAP, is_fresh=is_fresh)
         if cpu is not None:
             tree = self._trees["cpu"]
             period = tree.number(group, "cpu.cfs_period_us")
@@ -93,12 +104,15 @@ class V1:
             cpu = same(group, "cpu.cfs_quota_us", time, tree.set(group, "cpu.cfs_quota_us", str(time))) / CPU_PERIOD
         if pids is not None:
             pids = same(group, "pids.max", pids, self._trees["pids"].set(group, "pids.max", str(pids)))
-        return Caps(memory, cpu, pids)
+        if caps.cpu_weight is not None:
+            wanted = shares(caps.cpu_weight)
+            same(group, "cpu.shares", wanted, self._trees["cpu"].set(group, "cpu.shares", str(wanted)))
+        return Caps(memory, cpu, pids, swap=caps.swap, cpu_weight=caps.cpu_weight)
 
-    def _set_memory(self, group: str, size: int, *, is_fresh: bool) -> int:
+    def _set_memory(self, group: str, size: int, beside: int, *, is_fresh: bool) -> int:
         """Set the limits on memory and on memory with swap; the second is never under the first, so the order is that of the direction."""
         tree = self._trees["memory"]
-        steps = [(_MEMORY, size), (_SWAP, size + _SWAP_GAP)] if self._has_swap else [(_MEMORY, size)]
+        steps = [(_MEMORY, size), (_SWAP, size + beside)] if self._has_swap else [(_MEMORY, size)]
         if self._has_swap and not is_fresh and size > (tree.number(group, _SWAP) or 0):
             steps.reverse()
         for file, value in steps:
@@ -159,7 +173,9 @@ class V1:
         pids = self._trees["pids"].number(group, "pids.current") if "pids" in self._trees else None
         if pids is None:
             pids = len(self._ender().pids(group))
-        return Usage(memory, peak, self._cpu_seconds(group), pids, self.refusals(group)[0])
+        throttled = (self._trees["cpu"].field(group, "cpu.stat", "throttled_time") or 0) / 1e9 if "cpu" in self._trees else 0.0
+        waits = self._unified.pressure(group) if self._unified else {}
+        return Usage(memory, peak, self._cpu_seconds(group), pids, self.refusals(group)[0], throttled, waits)
 
     def _cpu_seconds(self, group: str) -> float:
         if self._unified:

@@ -3,7 +3,7 @@
 1. No internal processes: a group that hands controllers down (``cgroup.subtree_control``) holds no process itself. The daemon's own cgroup hands them to the
    instance, so its servers first move to the leaf ``servers``; if anybody else stays behind, the host answers EBUSY and the controllers stay out of reach.
 2. Controllers are handed down step by step: own cgroup, instance, and ``memory`` from a process's group to its leaves when the first leaf is made.
-3. Memory means memory without a way around it: ``memory.swap.max`` is 0 where a memory cap is set and swap is accounted.
+3. Memory means memory without a way around it: ``memory.swap.max`` is 0 where a memory cap is set and swap is accounted, unless swap was asked for.
 4. ``memory.events.local`` counts for one group alone: ``oom_kill`` in the victim's, ``oom`` in the one whose limit was hit.
 """
 
@@ -13,12 +13,14 @@ import os
 from collections.abc import Callable, Iterable
 
 from dadms_ipc.errors import HostFailure
-from dadmsd.kernel.host.caps import CONTROLLERS, CPU_PERIOD, Caps, Usage, page_rounded, quota, same
+from dadmsd.kernel.host.caps import CONTROLLERS, CPU_PERIOD, STEERED, Caps, IoCap, Usage, page_rounded, quota, same, size_text
 from dadmsd.kernel.host.mounts import memberships
+from dadmsd.kernel.host.steering import WEIGHT, io_held, io_line
 from dadmsd.kernel.host.tree import Tree
 from dadmsd.kernel.host.unified import Unified
 
 SERVERS = "servers"
+NOTHING_STEERED = Caps()[3:]
 _CAP_FILES = {"memory": "memory.max", "cpu": "cpu.max", "pids": "pids.max"}
 
 
@@ -46,6 +48,7 @@ class V2:
         self.unified = Unified(tree)
         self.holds: frozenset[str] = frozenset()
         self.reasons: tuple[str, ...] = ()
+        self.steers: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -77,6 +80,12 @@ class V2:
                 refused.append(str(error))
         self.holds = frozenset(held)
         self.reasons = tuple(refused)
+        if "io" in offered:  # nothing of what every process has needs it: a host without it lacks a rate, and no cap
+            with contextlib.suppress(HostFailure):
+                self._hand_down(self._own, "io")
+                self._hand_down(self._tree, "io")
+                held.append("io")
+        self.steers = frozenset(name for name, controller in STEERED.items() if controller in held)
 
     def _hand_down(self, tree: Tree, controller: str, group: str = "") -> None:
         """Enable a controller for the groups directly below ``group``, and see it enabled."""
@@ -124,14 +133,10 @@ class V2:
                 raise HostFailure(f'cannot cap {name} of "{group}": the controller is not delegated to the daemon')
             if lift and getattr(caps, name) is None and self._tree.read(group, _CAP_FILES[name]) is not None:
                 self._tree.set(group, _CAP_FILES[name], f"max {CPU_PERIOD}" if name == "cpu" else "max")
-        memory, cpu, pids = caps
+        memory, cpu, pids = caps.memory, caps.cpu, caps.pids
         if memory is not None:
             memory = self._number(group, "memory.max", page_rounded(memory))
-        if self._tree.read(group, "memory.swap.max") is not None and (lift or memory is not None):
-            asked = "max" if memory is None else "0"
-            found = self._tree.set(group, "memory.swap.max", asked)
-            if found.strip() != asked:
-                raise HostFailure(f'cannot hold "{group}" to its limit: memory.swap.max was set to {asked} and reads {found.strip()}')
+        self._set_swap(group, caps, lift=lift)
         if cpu is not None:
             time = quota(cpu)
             found = self._tree.set(group, "cpu.max", f"{time} {CPU_PERIOD}")
@@ -139,7 +144,51 @@ class V2:
             same(group, "cpu.max (period)", CPU_PERIOD, found.partition(" ")[2])
         if pids is not None:
             pids = self._number(group, "pids.max", pids)
-        return Caps(memory, cpu, pids)
+        steered = self._steer(group, caps) if lift or caps[3:] != NOTHING_STEERED else NOTHING_STEERED
+        return Caps(memory, cpu, pids, *steered)
+
+    def _set_swap(self, group: str, caps: Caps, *, lift: bool) -> None:
+        """Bound swap: to what was asked, and to none where memory is capped and nothing was."""
+        if caps.memory is None and caps.swap is None and not lift:
+            return
+        if self._tree.read(group, "memory.swap.max") is None:
+            if caps.swap:
+                raise HostFailure(f'cannot give "{group}" {size_text(caps.swap)} of swap: the host does not account for it')
+        elif caps.memory is None and caps.swap is None:
+            self._tree.set(group, "memory.swap.max", "max")
+        else:
+            self._number(group, "memory.swap.max", page_rounded(caps.swap or 0))
+
+    def _steer(self, group: str, caps: Caps) -> tuple[int | None, int | None, int | None, tuple[IoCap, ...]]:
+        """Set what steers a group anew, swap excepted, and give all of it as read back."""
+        for name, controller in STEERED.items():
+            if getattr(caps, name) and name not in self.steers:
+                raise HostFailure(f'cannot set {name} of "{group}": the controller {controller} is not delegated to the daemon')
+        high, weight = caps.memory_high, caps.cpu_weight
+        if high is not None:
+            high = self._number(group, "memory.high", page_rounded(high))
+        elif self._tree.read(group, "memory.high") is not None:
+            self._tree.set(group, "memory.high", "max")
+        if weight is not None:
+            weight = self._number(group, "cpu.weight", weight)
+        elif self._tree.read(group, "cpu.weight") is not None:
+            self._tree.set(group, "cpu.weight", str(WEIGHT))
+        self._set_io(group, caps.io)
+        return high, caps.swap, weight, caps.io
+
+    def _set_io(self, group: str, wanted: tuple[IoCap, ...]) -> None:
+        if "io" not in self.steers:
+            return
+        devices = {cap.device for cap in wanted}
+        for line in (self._tree.read(group, "io.max") or "").splitlines():
+            if line.split()[0] not in devices:
+                self._write(group, "io.max", f"{line.split()[0]} rbps=max wbps=max riops=max wiops=max")
+        for cap in wanted:
+            line = io_line(cap)
+            self._write(group, "io.max", line)
+            found = io_held(self._tree.read(group, "io.max") or "", cap.device)
+            if found != line and any(rate is not None for rate in cap[1:]):  # a device without any limit has no line
+                raise HostFailure(f'cannot hold "{group}" to its limit: io.max was set to {line} and reads {found or "nothing"}')
 
     def _number(self, group: str, file: str, value: int) -> int:
         return same(group, file, value, self._tree.set(group, file, str(value)))
@@ -165,7 +214,9 @@ class V2:
         pids = self._tree.number(group, "pids.current")
         if pids is None:
             pids = len(self._tree.pids(group))
-        return Usage(memory, peak, self.unified.cpu_seconds(group), pids, self.refusals(group)[0])
+        throttled = (self._tree.field(group, "cpu.stat", "throttled_usec") or 0) / 1e6
+        victims = self.refusals(group)[0]
+        return Usage(memory, peak, self.unified.cpu_seconds(group), pids, victims, throttled, self.unified.pressure(group))
 
     def refusals(self, group: str) -> tuple[int, int]:
         """Read the victims of a group, and the allocations that its own limit stopped for good."""
@@ -217,7 +268,7 @@ class V2:
         is_root = self._own.read("", "cgroup.type") is None  # the root needs no emptying, and what it hands down was not ours
         for tree in (self._tree,) if is_root else (self._tree, self._own):
             for name in (tree.read("", "cgroup.subtree_control") or "").split():
-                if name in CONTROLLERS:
+                if name in (*CONTROLLERS, "io"):
                     with contextlib.suppress(OSError):  # a neighbour of ours may use it still; then the move below is refused
                         tree.write("", "cgroup.subtree_control", f"-{name}")
         for pid in self._tree.pids(SERVERS) if self._tree.has(SERVERS) else []:

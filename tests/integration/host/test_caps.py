@@ -171,3 +171,49 @@ def test_memory_now_falls_when_it_is_given_back(capped: Place) -> None:
         return usage is not None and usage.memory < 32 * MIB and usage.memory_peak >= 64 * MIB
 
     assert awaited(is_given_back)
+
+
+SPIN = "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nprint('began', flush=True)\nwhile True:\n    pass"
+
+
+def test_a_weight_divides_a_cpu_that_both_want(capped: Place) -> None:
+    """Nine times the weight on one CPU: well over twice the time, whoever else uses that CPU."""
+    if "cpu_weight" not in capped.backend.steers:
+        pytest.skip(f"no CPU weight with {capped.backend.name}")
+    for group, weight in (("1001", 900), ("1002", 100)):
+        assert capped.backend.create(group, Caps(cpu_weight=weight)) == Caps(cpu_weight=weight)
+        capped.backend.create(f"{group}/main", Caps())
+    for group in ("1001", "1002"):
+        assert capped.child(f"{group}/main", SPIN).line() == "began"
+
+    def used(group: str) -> float:
+        usage = capped.backend.usage(group)
+        assert usage is not None
+        return usage.cpu_seconds
+
+    before = used("1001"), used("1002")
+    assert awaited(lambda: used("1002") - before[1] > 0.1)
+    assert used("1001") - before[0] > 2 * (used("1002") - before[1])
+
+
+def test_swap_is_beside_the_memory_and_lifted_with_it(capped: Place) -> None:
+    if "swap" not in capped.backend.steers:
+        pytest.skip(f"swap is not accounted with {capped.backend.name}")
+    asked = Caps(memory=64 * MIB, swap=32 * MIB)
+    assert capped.backend.create("1001", asked) == asked
+    assert capped.backend.change("1001", Caps(memory=96 * MIB)) == Caps(memory=96 * MIB)
+    assert capped.backend.change("1001", asked) == asked
+
+
+def test_a_wait_for_the_cpu_is_measured(capped: Place) -> None:
+    """A process that is held to a twentieth of a core is held back, and the usage says for how long."""
+    capped.backend.create("1001", Caps(cpu=0.05))
+    capped.backend.create("1001/main", Caps())
+    assert capped.child("1001/main", SPIN).line() == "began"
+
+    def held_back() -> float:
+        usage = capped.backend.usage("1001")
+        assert usage is not None
+        return usage.throttled_seconds
+
+    assert awaited(lambda: held_back() > 0.1)

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from dadmsctl.quantities import SECONDS_LIMIT, SIZE_LIMIT, ago_text, bytes_text, cores, seconds, seconds_text, size
+from dadmsctl.quantities import SECONDS_LIMIT, SIZE_LIMIT, ago_text, bytes_text, cores, rates, seconds, seconds_text, size
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,24 @@ def test_durations_are_shown_without_jumps_between_units(duration: float, text: 
 def test_a_moment_that_has_not_been_is_shown_as_none() -> None:
     assert ago_text(0.0, 100.0) == "-"
     assert ago_text(90.0, 100.0) == "10.0 s"
+
+
+def test_rates_of_a_device() -> None:
+    assert rates("/dev/sda:read_bytes=10M,write_ops=100") == ("/dev/sda", {"read_bytes": 10 * 1024**2, "write_ops": 100})
+    assert rates("8:0:read_ops=5") == ("8:0", {"read_ops": 5})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("/dev/sda", "is no rate of a device"),
+        (":read_ops=5", "is no rate of a device"),
+        ("/dev/sda:read_byte=5", "did you mean read_bytes?"),
+        ("/dev/sda:x=5", "there are read_bytes, write_bytes"),
+        ("/dev/sda:read_ops=0", "is no size"),
+    ],
+)
+def test_what_is_no_rate_is_told(text: str, words: str) -> None:
+    with pytest.raises(click.BadParameter) as refused:
+        rates(text)
+    assert words in str(refused.value)

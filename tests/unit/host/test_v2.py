@@ -10,13 +10,18 @@ import os
 import pytest
 
 from dadms_ipc.errors import HostFailure
-from dadmsd.kernel.host.caps import Caps, Usage
+from dadmsd.kernel.host.caps import Caps, IoCap, Usage
 from dadmsd.kernel.host.tree import Tree
 from dadmsd.kernel.host.v2 import V2
 
 OWN = "/system.slice/dadmsd.service"
 INSTANCE = f"{OWN}/dadms-1"
-LIMITED = {"memory": {"memory.max": "max", "memory.swap.max": "max"}, "cpu": {"cpu.max": "max 100000"}, "pids": {"pids.max": "max"}}
+LIMITED = {
+    "memory": {"memory.max": "max", "memory.swap.max": "max", "memory.high": "max"},
+    "cpu": {"cpu.max": "max 100000", "cpu.weight": "100"},
+    "pids": {"pids.max": "max"},
+    "io": {"io.max": ""},
+}
 
 
 class FakeHost:
@@ -66,9 +71,10 @@ class FakeHost:
             return "domain\n"
         for controller in self.controllers(path):
             if file in LIMITED.get(controller, {}):
-                return self.values.get((path, file), LIMITED[controller][file]) + "\n"
-        value = self.values.get((path, file))
-        return None if value is None else value + "\n"
+                value = self.values.get((path, file), LIMITED[controller][file])
+                return f"{value}\n" if value else ""
+        kept = self.values.get((path, file))
+        return None if kept is None else kept + "\n"
 
     def write(self, path: str, file: str, text: str) -> None:
         if file == "cgroup.procs":
@@ -100,6 +106,10 @@ class FakeHost:
                 raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             if file == "memory.max" and text != "max":
                 text = str(int(text) // 4096 * 4096)  # the kernel rounds down
+            if file == "io.max":
+                device = text.split()[0]
+                lines = [line for line in self.values.get((path, file), "").splitlines() if line.split()[0] != device]
+                text = "\n".join([*lines, *([] if text.count("=max") == 4 else [text])])
             self.values[path, file] = text
 
 
@@ -260,6 +270,50 @@ def test_changing_sets_and_lifts() -> None:
     assert host.read(f"{INSTANCE}/1001", "memory.swap.max") == "max\n"
 
 
+def test_what_steers_is_set_read_back_and_lifted() -> None:
+    """Swap is none beside a memory cap unless it was asked for; rates are those of the last change alone."""
+    host = FakeHost("cpu memory pids io")
+    backend = backend_on(host)
+    assert backend.steers == {"memory_high", "swap", "cpu_weight", "io"}
+    disk, other = IoCap("8:0", 1000, None, None, 50), IoCap("8:16", None, 9, None, None)
+    asked = Caps(memory=64 * 2**20, memory_high=32 * 2**20, swap=2**20, cpu_weight=300, io=(disk, other))
+    assert backend.create("1001", asked) == asked
+    files = ("memory.high", "memory.swap.max", "cpu.weight", "io.max")
+    read = [host.read(f"{INSTANCE}/1001", file) for file in files]
+    assert read == [
+        "33554432\n",
+        "1048576\n",
+        "300\n",
+        "8:0 rbps=1000 wbps=max riops=max wiops=50\n8:16 rbps=max wbps=9 riops=max wiops=max\n",
+    ]
+    backend.change("1001", Caps(memory=64 * 2**20, io=(other,)))
+    read = [host.read(f"{INSTANCE}/1001", file) for file in files]
+    assert read == ["max\n", "0\n", "100\n", "8:16 rbps=max wbps=9 riops=max wiops=max\n"]
+
+
+def test_what_the_host_did_not_delegate_is_not_steered() -> None:
+    backend = backend_on(FakeHost("pids"))
+    assert backend.steers == frozenset()
+    for caps in (Caps(memory_high=2**20), Caps(cpu_weight=5), Caps(io=(IoCap("8:0", 1, None, None, None),))):
+        with pytest.raises(HostFailure, match="is not delegated to the daemon"):
+            backend.create("1001", caps)
+
+
+def test_pressure_and_waits_are_usage() -> None:
+    host = FakeHost()
+    backend = backend_on(host)
+    backend.create("1001", Caps())
+    at = f"{INSTANCE}/1001"
+    host.values |= {
+        (at, "cpu.stat"): "usage_usec 1500000\nnr_throttled 3\nthrottled_usec 250000",
+        (at, "cpu.pressure"): "some avg10=12.50 avg60=0.00 avg300=0.00 total=5\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0",
+        (at, "io.pressure"): "some avg10=0.00 avg60=1.00 avg300=0.00 total=5",
+    }
+    usage = backend.usage("1001")
+    assert usage is not None
+    assert (usage.throttled_seconds, usage.pressure) == (0.25, {"cpu": 12.5, "io": 0.0})
+
+
 def test_usage_comes_from_the_groups_own_files() -> None:
     host = FakeHost()
     backend = backend_on(host)
@@ -272,7 +326,7 @@ def test_usage_comes_from_the_groups_own_files() -> None:
         (at, "cpu.stat"): "usage_usec 1500000\nuser_usec 1",
         (at, "memory.events.local"): "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1",
     }
-    assert backend.usage("1001") == Usage(8192, 12288, 1.5, 3, 1)
+    assert backend.usage("1001") == Usage(8192, 12288, 1.5, 3, 1, 0.0, {})
     assert backend.refusals("1001") == (1, 2)
     assert backend.usage("1002") is None
 

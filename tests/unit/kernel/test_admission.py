@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from dadms_ipc import requests
-from dadms_ipc.requests import Limits, Spawn, Spec
+from dadms_ipc.requests import IoLimit, Limits, Spawn, Spec
 from dadmsd.kernel.core import effects, events
 from tests.unit.kernel.driver import Driver, names
 
@@ -52,11 +52,22 @@ def test_code_of_ones_own_is_admitted() -> None:
     assert driver.child("zygote/1").key == "my.models.bpmn:ORCHESTRATOR|0"
 
 
-@pytest.mark.parametrize("field", ["memory", "worker_memory", "cpu", "pids"])
-def test_a_limit_that_nobody_can_enforce_is_refused_unless_best_effort_is_good_enough(field: str) -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(memory=100_000_000),
+        Limits(worker_memory=100_000_000),
+        Limits(cpu=1.0),
+        Limits(pids=100),
+        Limits(memory_high=100_000_000),
+        Limits(swap=4096),
+        Limits(cpu_weight=10_000),
+        Limits(io={"/": IoLimit(read_bytes=1)}),
+    ],
+)
+def test_a_limit_that_nobody_can_enforce_is_refused_unless_best_effort_is_good_enough(limits: Limits) -> None:
     """Strictly, a cap that the backend does not hold is an error at once."""
     driver = Driver(holds=frozenset())
-    limits = Limits(**{field: 100_000_000})
     assert "cannot be enforced here" in driver.refusal(Spawn(Spec("x", "decision", limits=limits)))
     driver.answer(Spawn(Spec("x", "decision", limits=limits, enforcement="best-effort")))
 
