@@ -127,8 +127,6 @@ NOT_IN_FORCE = {
     "process_kernel.cleanup_interval_ms": "processes that ended stay in the table",
     "thread_scheduler.scheduling_interval_ms": "a thread is dispatched by the event that makes it ready, and nothing looks at intervals",
     "thread_scheduler.policy": "processes take turns, and the threads of one start in the order in which they were submitted",
-    "message_bus.message_timeout_ms": "a message is delivered once, and its own deadline alone ends it",
-    "message_bus.retry_attempts": "a message is delivered once, or its sender is told that it was not",
     "resource_manager.disk_limit_mb": "nothing counts what is written to disk",
 }
 

@@ -4,6 +4,7 @@
 2. The first message of a turn is answered before anybody looks for a second (that is the latency); what more there is gathers its effects, and messages for
    the same connection leave in one batch (that is the throughput).
 3. A descriptor of the kernel's link is used only as long as it is the newest.
+4. What must be on disk goes to the store's thread, which answers when it is; the loop reads bodies back, and never waits for a write.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 import zmq
 
@@ -27,6 +28,7 @@ from dadms_ipc.paths import CONTROL_SOCKET, DATA_SOCKET
 from dadmsd import config, roles
 from dadmsd.bus.audit import AuditFile
 from dadmsd.bus.core.bus import Bus
+from dadmsd.bus.core.disk import Durable, OnDisk
 from dadmsd.bus.core.events import (
     Audit,
     Body,
@@ -49,6 +51,7 @@ from dadmsd.bus.core.events import (
 from dadmsd.bus.core.state import Bounds
 from dadmsd.bus.doors import Router
 from dadmsd.bus.network import IO_THREADS, Network
+from dadmsd.bus.store import open_store
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
 
@@ -67,7 +70,12 @@ class Program:
         self._audit_file = AuditFile(Path(welcome.state_dir) / "logs")
         for mistake in named.mistakes:
             self._write_down(Audit(f"a role was given to nobody: {mistake}"))
-        bounds = Bounds(connections=2 * ceiling, queue=settings.message_bus.max_queue_size)
+        bounds = Bounds(
+            connections=2 * ceiling,
+            queue=settings.message_bus.max_queue_size,
+            attempt_timeout=settings.message_bus.message_timeout_ms / 1000.0,
+            retries=settings.message_bus.retry_attempts,
+        )
         self._bus = Bus(
             os.urandom(16),
             doors={"data": settings.network.data_port},
@@ -76,7 +84,13 @@ class Program:
             bounds=bounds,
             incarnation=welcome.incarnation,
             os_pid=os.getpid(),
+            wall=time() - monotonic(),
         )
+        self._durables: list[Durable] = []
+        self._gathered: dict[Peer, list[tuple[Header, Body]]] = {}
+        self._store, line = open_store(Path(welcome.state_dir), settled_most=bounds.settled)
+        if line:
+            _write_line(line)
         self._keeper = keeper_channel
         self._link: Channel[link.FromKernel] | None = None
         self._has_overflowed = False
@@ -99,6 +113,7 @@ class Program:
         self._heard: dict[int, Callable[[int], None]] = {
             self._keeper.fileno(): self._hear_keeper,
             self._wake.fileno(): self._hear_signal,
+            self._store.fileno(): self._hear_store,
             **{router.monitor.fileno(): partial(self._hear_monitor, router) for router in self._routers},
         }  # descriptor -> what to do when it is ready; the doors have their turn afterwards
         for fd in (*self._heard, *(router.fd for router in self._routers)):
@@ -106,7 +121,8 @@ class Program:
         for router in self._routers:  # libzmq signals only whom it has seen find nothing
             router.has_more()
         self._is_writing = False  # the link's descriptor is watched for writing, too
-        self._gathered: dict[Peer, list[tuple[Header, Body]]] = {}
+        if self._store.restored is not None:
+            self._perform(self._bus.handle(self._store.restored, monotonic()))
         for router in self._routers:
             self._note(router.count())
         self._network: Network | None = None
@@ -134,6 +150,7 @@ class Program:
         finally:
             if self._network is not None:
                 self._network.close()
+            self._store.close()
             for router in self._routers:
                 router.close()
             self._context.term()
@@ -198,6 +215,11 @@ class Program:
     def _transmit(self, effect: Transmit) -> None:
         """Send what stands alone, which is what most turns have."""
         peer, header, body = effect
+        if type(body) is OnDisk:
+            read = self._read(body)
+            if read is None:
+                return
+            body = read
         taken = self._routers[peer.door].send(peer.route, encode_header(header), body)
         if not taken:
             self._perform(self._bus.handle(Vanished(peer, taken is False), monotonic()))
@@ -210,11 +232,15 @@ class Program:
             return
         for effect in effects:
             if type(effect) is Transmit:
-                gathered.setdefault(effect.peer, []).append((effect.header, effect.body))
+                body = effect.body if type(effect.body) is not OnDisk else self._read(effect.body)
+                if body is not None:
+                    gathered.setdefault(effect.peer, []).append((effect.header, body))
             elif type(effect) is ToKernel:
                 self._tell_kernel(effect.message)
             elif type(effect) is Audit:
                 self._write_down(effect)
+            elif isinstance(effect, Durable):
+                self._durables.append(effect)
             else:
                 self._flush()  # a last word goes out before its connection does
                 if type(effect) is Cut:
@@ -222,6 +248,17 @@ class Program:
                 elif type(effect) is Forget:
                     self._routers[effect.peer.door].forget(effect)
         self._flush()
+        if self._durables:
+            self._store.write(self._durables)
+            self._durables = []
+
+    def _read(self, body: OnDisk) -> bytes | None:
+        """Read a body that is on disk; one that cannot be read is not sent, and its delivery fails in its time."""
+        found = self._store.body(body.number)
+        if found is None:
+            _write_line(f"cannot read the body of message {body.number}")
+            return None
+        return body.prefix + found if body.prefix else found
 
     def _flush(self) -> None:
         while self._gathered:
@@ -242,11 +279,15 @@ class Program:
         """Do what follows from a failed send, within the flush that failed."""
         for effect in effects:
             if type(effect) is Transmit:
-                self._gathered.setdefault(effect.peer, []).append((effect.header, effect.body))
+                body = effect.body if type(effect.body) is not OnDisk else self._read(effect.body)
+                if body is not None:
+                    self._gathered.setdefault(effect.peer, []).append((effect.header, body))
             elif type(effect) is ToKernel:
                 self._tell_kernel(effect.message)
             elif type(effect) is Audit:
                 self._write_down(effect)
+            elif isinstance(effect, Durable):
+                self._durables.append(effect)
             elif type(effect) is Cut:
                 self._routers[effect.peer.door].cut(effect.peer.route, monotonic())
             elif type(effect) is Forget:
@@ -322,6 +363,12 @@ class Program:
         self._link.close()
         self._link = None
         self._handle(LinkLost(), monotonic())
+
+    # store
+
+    def _hear_store(self, _happened: int) -> None:
+        for event in self._store.events():
+            self._handle(event, monotonic())
 
     # keeper
 

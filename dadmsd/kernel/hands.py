@@ -84,7 +84,8 @@ class Hands:
             effects.Retire: self._retire,
             effects.Reply: self._reply,
             effects.Enroll: self._enroll,
-            effects.Discharge: lambda effect: self.tell_bus(link.Discharged(effect.pid, effect.incarnation)),
+            effects.Expect: lambda effect: self.tell_bus(link.Expected(effect.pid, effect.name, effect.group, effect.parent, effect.type)),
+            effects.Discharge: lambda effect: self.tell_bus(link.Discharged(effect.pid, effect.incarnation, effect.returns)),
             effects.FinishRoster: lambda effect: self.tell_bus(link.RosterSent(effect.count)),
             effects.Publish: self._publish,
             effects.AskShutdown: lambda _effect: self.tell_keeper(keeper.ShutdownAsked()),
@@ -402,7 +403,9 @@ class Hands:
 
     def _enroll(self, effect: effects.Enroll) -> None:
         digest = self._state.secret_digest(effect.pid, effect.incarnation)
-        self.tell_bus(link.Enrolled(effect.pid, effect.incarnation, effect.name, effect.uid, digest, effect.group))
+        self.tell_bus(
+            link.Enrolled(effect.pid, effect.incarnation, effect.name, effect.uid, digest, effect.group, effect.parent, effect.type)
+        )
 
     def _publish(self, effect: effects.Publish) -> None:
         if not self.events_wanted:

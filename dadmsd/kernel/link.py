@@ -31,6 +31,18 @@ class Enrolled(Message, tag="enrolled", frozen=True):
     uid: int
     secret_digest: bytes  # SHA-256 of the secret
     group: str = ""
+    parent: int = 0  # pid of the process that started it; 0: none did
+    kind: str = "orchestrator"  # "orchestrator", "service", "tool"
+
+
+class Expected(Message, tag="expected", frozen=True):
+    """A process that has no incarnation just now and will have one: messages to it wait. Part of the roster."""
+
+    pid: int
+    name: str
+    group: str = ""
+    parent: int = 0
+    kind: str = "orchestrator"  # "orchestrator", "service", "tool"
 
 
 class Discharged(Message, tag="discharged", frozen=True):
@@ -38,6 +50,14 @@ class Discharged(Message, tag="discharged", frozen=True):
 
     pid: int
     incarnation: int
+    returns: bool = False  # another incarnation follows: messages to the process wait for it
+
+
+class Paused(Message, tag="paused", frozen=True):
+    """A process was suspended, or goes on: its time-outs stand still meanwhile. Said again after its ``Enrolled`` on each new link."""
+
+    pid: int
+    is_paused: bool
 
 
 class RosterSent(Message, tag="roster-sent", frozen=True):
@@ -102,5 +122,5 @@ class EventsWanted(Message, tag="events-wanted", frozen=True):
     is_wanted: bool
 
 
-FromKernel = KernelHello | Enrolled | Discharged | RosterSent | Reply | Event
+FromKernel = KernelHello | Enrolled | Expected | Discharged | Paused | RosterSent | Reply | Event
 FromBus = BusHello | Request | ClientGone | Wanted | EventsWanted

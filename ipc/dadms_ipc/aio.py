@@ -15,9 +15,9 @@ import zmq
 
 from dadms_ipc import requests, targets
 from dadms_ipc.answers import decode_answer, patience, raise_for
-from dadms_ipc.client import CLOSE_TIMEOUT, START_TIMEOUT, bounded
+from dadms_ipc.client import CLOSE_TIMEOUT, HANDLED, START_TIMEOUT, bounded, priority_flags
 from dadms_ipc.codec import encode_body, trouble, trouble_of
-from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, REFUSED, Door, Identity, Kind
+from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, REFUSED, STORED, Door, Identity, Kind
 from dadms_ipc.errors import DeadlinePassed, RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
@@ -91,14 +91,31 @@ class Client:
 
     # messages
 
-    async def send(self, to: str, topic: str, body: bytes = b"", *, timeout: float | None = None) -> None:
-        """Send a message; returns when its receiver has handled it."""
-        answer = await self._ask(Kind.SEND, body, to=to, topic=topic, timeout=timeout)
-        raise_for(answer.status, answer.body)
+    async def send(
+        self,
+        to: str,
+        topic: str,
+        body: bytes = b"",
+        *,
+        timeout: float | None = None,
+        expiry: float | None = None,  # seconds that it may wait on disk for its receiver; None: an hour
+        priority: str = "normal",  # or "urgent", "later": in order among its like
+    ) -> str:
+        """Send a message; gives "handled" when its receiver has handled it, "stored" when it waits for its receiver on disk.
 
-    async def request(self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None) -> bytes:
+        Raises RequestRefused with the receiver's reason, or the bus's, and DeadlinePassed when neither happened in time: then it may still be handled.
+        """
+        flags = priority_flags(priority)
+        answer = await self._ask(Kind.SEND, body, to=to, topic=topic, timeout=timeout, flags=flags, expiry=expiry)
+        raise_for(answer.status, answer.body)
+        return STORED if answer.status == STORED else HANDLED
+
+    async def request(
+        self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None, priority: str = "normal"
+    ) -> bytes:
         """Send a request and give the body of its answer."""
-        answer = await self._ask(Kind.REQUEST, body, to=to, topic=topic, timeout=timeout)
+        flags = priority_flags(priority)
+        answer = await self._ask(Kind.REQUEST, body, to=to, topic=topic, timeout=timeout, flags=flags)
         raise_for(answer.status, answer.body)
         return answer.body
 
@@ -194,11 +211,23 @@ class Client:
 
     # within
 
-    async def _ask(self, kind: Kind, body: bytes = b"", *, to: str = "", topic: str = "", timeout: float | None) -> Answer:
+    async def _ask(
+        self,
+        kind: Kind,
+        body: bytes = b"",
+        *,
+        to: str = "",
+        topic: str = "",
+        timeout: float | None,
+        flags: int = 0,
+        expiry: float | None = None,
+    ) -> Answer:
         seconds = self.timeout if timeout is None else timeout
         bounded(body, CONTROL_BODY_LIMIT if kind == Kind.CALL else BODY_LIMIT)
         self._open(Door.CONTROL if kind == Kind.CALL else Door.DATA)
-        sequence = self._session.ask(kind, body, to=to, topic=topic, deadline=self._loop.time() + seconds)
+        now = self._loop.time()
+        expires = 0.0 if expiry is None else now + expiry
+        sequence = self._session.ask(kind, body, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
         return await self._wait_for(sequence, seconds)
 
     async def _wait_for(self, sequence: int, seconds: float) -> Answer:

@@ -64,6 +64,6 @@ def decode_answer(request: requests.Request, status: str, body: bytes) -> Any:
 
 
 def raise_for(status: str, body: bytes) -> None:
-    """Raise what a status stands for, unless it is OK."""
-    if status != envelope.OK:
+    """Raise what a status stands for, unless it is OK, or STORED, which is no failure either."""
+    if status not in (envelope.OK, envelope.STORED):
         raise ERRORS.get(status, InternalError)(trouble_of(body))

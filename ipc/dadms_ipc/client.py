@@ -17,7 +17,7 @@ import zmq
 from dadms_ipc import requests, targets
 from dadms_ipc.answers import decode_answer, patience, raise_for
 from dadms_ipc.codec import encode_body, trouble, trouble_of
-from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, REFUSED, Door, Identity, Kind
+from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, PRIORITIES, REFUSED, STORED, Door, Identity, Kind
 from dadms_ipc.errors import DeadlinePassed, RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
@@ -29,6 +29,7 @@ __all__ = ["Client", "Identity", "Message"]
 
 START_TIMEOUT = 0.1  # seconds that a missing socket may take to appear: a restarted bus binds it anew
 CLOSE_TIMEOUT = 0.2  # seconds that close may take to hand over what waits
+HANDLED = "handled"  # what `send` gives when its receiver has said so
 SLICE = 1000  # milliseconds of one poll. Signal handlers of Python run between polls only, and libzmq may poll again by itself after a wake-up for nothing, or another
 # thread may take the signal: neither is seen in here, and SIGINT or SIGCHLD would wait for the request's own deadline
 WAITING_LIMIT = 1024  # publications that may wait for the socket before `publish` waits too
@@ -88,14 +89,31 @@ class Client:
 
     # messages
 
-    def send(self, to: str, topic: str, body: bytes = b"", *, timeout: float | None = None) -> None:
-        """Send a message; returns when its receiver has handled it, raises RequestRefused with the receiver's reason, or the bus's."""
-        answer = self._ask(Kind.SEND, body, to=to, topic=topic, timeout=timeout)
-        raise_for(answer.status, answer.body)
+    def send(
+        self,
+        to: str,
+        topic: str,
+        body: bytes = b"",
+        *,
+        timeout: float | None = None,
+        expiry: float | None = None,  # seconds that it may wait on disk for its receiver; None: an hour
+        priority: str = "normal",  # or "urgent", "later": in order among its like
+    ) -> str:
+        """Send a message; gives "handled" when its receiver has handled it, "stored" when it waits for its receiver on disk.
 
-    def request(self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None) -> bytes:
+        Raises RequestRefused with the receiver's reason, or the bus's, and DeadlinePassed when neither happened in time: then it may still be handled.
+        """
+        flags = priority_flags(priority)
+        answer = self._ask(Kind.SEND, body, to=to, topic=topic, timeout=timeout, flags=flags, expiry=expiry)
+        raise_for(answer.status, answer.body)
+        return STORED if answer.status == STORED else HANDLED
+
+    def request(
+        self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None, priority: str = "normal"
+    ) -> bytes:
         """Send a request and give the body of its answer."""
-        answer = self._ask(Kind.REQUEST, body, to=to, topic=topic, timeout=timeout)
+        flags = priority_flags(priority)
+        answer = self._ask(Kind.REQUEST, body, to=to, topic=topic, timeout=timeout, flags=flags)
         raise_for(answer.status, answer.body)
         return answer.body
 
@@ -195,11 +213,23 @@ class Client:
 
     # within
 
-    def _ask(self, kind: Kind, body: bytes = b"", *, to: str = "", topic: str = "", timeout: float | None) -> Answer:
+    def _ask(
+        self,
+        kind: Kind,
+        body: bytes = b"",
+        *,
+        to: str = "",
+        topic: str = "",
+        timeout: float | None,
+        flags: int = 0,
+        expiry: float | None = None,
+    ) -> Answer:
         seconds = self.timeout if timeout is None else timeout
         bounded(body, CONTROL_BODY_LIMIT if kind == Kind.CALL else BODY_LIMIT)
         self._open(Door.CONTROL if kind == Kind.CALL else Door.DATA)
-        sequence = self._session.ask(kind, body, to=to, topic=topic, deadline=monotonic() + seconds)
+        now = monotonic()
+        expires = 0.0 if expiry is None else now + expiry
+        sequence = self._session.ask(kind, body, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
         return self._wait_for(sequence, seconds)
 
     def _wait_for(self, sequence: int, seconds: float) -> Answer:
@@ -326,6 +356,14 @@ class Client:
             if monotonic() >= end:
                 raise self.target.unreachable(start_timeout)
             zmq.zmq_poll([], 5)
+
+
+def priority_flags(priority: str) -> int:
+    """Give the flags of a priority; raises RequestRefused for a word that is none."""
+    flags = PRIORITIES.get(priority)
+    if flags is None:
+        raise RequestRefused(f'cannot send with priority "{priority}": there are {", ".join(PRIORITIES)}')
+    return flags
 
 
 def bounded(body: bytes, limit: int) -> None:

@@ -51,6 +51,11 @@ class Flag(enum.IntFlag):
     """Bits of ``Header.flags``; unknown ones are ignored and passed on."""
 
     RETRY = 1  # this id may have been seen before
+    URGENT = 2  # goes before what is not
+    LATER = 4  # goes behind what is not; with URGENT it means nothing
+
+
+PRIORITIES = {"urgent": int(Flag.URGENT), "normal": 0, "later": int(Flag.LATER)}  # as people say it
 
 
 class Door(enum.IntEnum):
@@ -76,6 +81,7 @@ DOORS: dict[int, tuple[Door, ...]] = {
 
 # How a REPLY, ACK, RESPONSE or REFUSE came out; it stands in the topic field. For anything but OK the body is a msgpack map with "message".
 OK = "ok"
+STORED = "stored"  # of a SEND: it is on disk, and will be handed to its receiver when that comes. Only in ACK
 REFUSED = "refused"  # illegal or impossible; nothing was changed
 VIOLATION = "violation"  # the message broke the protocol
 HOST = "host"  # the machine said no
@@ -83,6 +89,15 @@ INTERNAL = "internal"  # a bug on the other side
 EXPIRED = "expired"  # its deadline passed first
 NO_SESSION = "hello"  # the bus does not know this connection: say hello, then repeat
 WRONG_VERSION = "version"  # another version of the protocol
+
+# What a SEND or REQUEST is about: the topic field's usual words. Any other word is a type of the user's own.
+TASK_REQUEST = "TASK_REQUEST"
+TASK_RESPONSE = "TASK_RESPONSE"
+CONTEXT_UPDATE = "CONTEXT_UPDATE"
+COORDINATION_SIGNAL = "COORDINATION_SIGNAL"
+ERROR_NOTIFICATION = "ERROR_NOTIFICATION"
+STATUS_UPDATE = "STATUS_UPDATE"
+MESSAGE_TYPES = (TASK_REQUEST, TASK_RESPONSE, CONTEXT_UPDATE, COORDINATION_SIGNAL, ERROR_NOTIFICATION, STATUS_UPDATE)
 
 Address = Annotated[str, msgspec.Meta(max_length=ADDRESS_LIMIT)]
 Topic = Annotated[str, msgspec.Meta(max_length=TOPIC_LIMIT)]
@@ -102,6 +117,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
     correlation: Id = b""  # id of the message that this one answers
     deadline: Count = 0  # milliseconds that remain, counted from this frame's sending; 0: none
     flags: Count = 0
+    expiry: Count = 0  # of a SEND: milliseconds that it may wait for its receiver once it is on disk; 0: an hour
 
 
 class Invite(msgspec.Struct, frozen=True, omit_defaults=True):

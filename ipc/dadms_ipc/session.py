@@ -75,6 +75,8 @@ class _Asked(msgspec.Struct, gc=False):
     body: bytes
     deadline: float
     is_said: bool = False
+    flags: int = 0
+    expires: float = 0.0  # when the message does, once it is on disk; 0: not named
 
 
 class _Outgoing(NamedTuple):
@@ -85,6 +87,7 @@ class _Outgoing(NamedTuple):
     correlation: bytes
     deadline: float | None
     body: bytes
+    flags: int = 0
 
 
 class _Line:
@@ -132,14 +135,16 @@ class Session:
         """Tell whether messages flow at a door, as far as the session knows."""
         return door in self._lines and self._lines[door].is_welcomed
 
-    def ask(self, kind: Kind, body: bytes = b"", *, to: str = "", topic: str = "", deadline: float) -> int:
+    def ask(
+        self, kind: Kind, body: bytes = b"", *, to: str = "", topic: str = "", deadline: float, flags: int = 0, expires: float = 0.0
+    ) -> int:
         """Say something that is answered; gives the sequence to ``take`` the answer with."""
         if len(self._asked) >= OPEN_LIMIT:
             raise RequestRefused(f'cannot ask "{to or topic}": {OPEN_LIMIT} requests wait for their answers')
         self._sequence += 1
         sequence = self._sequence
         door = DOORS[kind][0]
-        asked = self._asked[sequence] = _Asked(door, kind, to, topic, body, deadline)
+        asked = self._asked[sequence] = _Asked(door, kind, to, topic, body, deadline, False, flags, expires)
         heapq.heappush(self._deadlines, (deadline, sequence))
         if len(self._deadlines) > 2 * len(self._asked) + 64:  # answered ones wait in the heap for their deadlines
             self._deadlines = [(one.deadline, number) for number, one in self._asked.items()]
@@ -151,11 +156,11 @@ class Session:
             self._say(sequence, asked)
         return sequence
 
-    def publish(self, topic: str, body: bytes = b"", *, deadline: float | None = None) -> None:
+    def publish(self, topic: str, body: bytes = b"", *, deadline: float | None = None, flags: int = 0) -> None:
         """Say something to whoever subscribes."""
         self._sequence += 1
         self._lines[Door.DATA].outbox.append(
-            _Outgoing(Kind.PUBLISH, message_id(self.client, self._sequence), "", topic, b"", deadline, body)
+            _Outgoing(Kind.PUBLISH, message_id(self.client, self._sequence), "", topic, b"", deadline, body, flags)
         )
 
     def subscribe(self, pattern: str, *, deadline: float) -> int:
@@ -363,10 +368,12 @@ class Session:
                 return None
             if one.kind == Kind.PUBLISH:  # its deadline is for leaving; how late it may arrive is for its subscribers to judge
                 remaining = 0
-        flags = 0
+        flags, expiry = one.flags, 0
         if one.kind in DOORS and one.id and one.kind not in (Kind.PUBLISH, Kind.HELLO):
             asked = self._asked.get(split_id(one.id)[1])
             if asked is not None:
-                flags = Flag.RETRY if asked.is_said else 0
+                flags = asked.flags | (Flag.RETRY if asked.is_said else 0)
                 asked.is_said = True
-        return Header(VERSION, one.kind, one.id, "", one.to, one.topic, one.correlation, remaining, flags)
+                if asked.expires:
+                    expiry = max(1, int((asked.expires - now) * 1000.0))
+        return Header(VERSION, one.kind, one.id, "", one.to, one.topic, one.correlation, remaining, flags, expiry)

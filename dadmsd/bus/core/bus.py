@@ -26,9 +26,12 @@ from dadms_ipc.envelope import (
 from dadms_ipc.errors import InternalError, PeerViolation
 from dadmsd.bus.core import inspection
 from dadmsd.bus.core.access import LEVELS, Access
+from dadmsd.bus.core.addresses import Addresses, is_pid
 from dadmsd.bus.core.admission import Admission
+from dadmsd.bus.core.attempts import Attempts
 from dadmsd.bus.core.calls import Calls
 from dadmsd.bus.core.deliveries import CREDIT_LIMIT, Deliveries
+from dadmsd.bus.core.disk import Kept, NotKept, Restored
 from dadmsd.bus.core.events import (
     Body,
     Effect,
@@ -47,6 +50,8 @@ from dadmsd.bus.core.events import (
     content,
 )
 from dadmsd.bus.core.exchanges import Exchanges
+from dadmsd.bus.core.keeping import Keeping
+from dadmsd.bus.core.letters import Letters
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.publications import Publications
 from dadmsd.bus.core.roster import Roster
@@ -87,6 +92,7 @@ class Bus:
         bounds: Bounds | None = None,
         incarnation: int = 0,
         os_pid: int = 0,
+        wall: float = 0.0,  # wall clock minus the clock of ``now``, seconds
     ) -> None:
         self.bounds = bounds or Bounds()
         self._invite = encode_body(Invite(bus, [VERSION]))
@@ -96,10 +102,13 @@ class Bus:
         self.access = Access(roles, groups or {}, keys or {})
         self.admission = Admission(self.outbox, self.bounds, self.roster, self.access, bus, doors or {})
         self.deliveries = Deliveries(self.outbox, self.bounds)
-        self.exchanges = Exchanges(self.outbox, self.bounds, self.deliveries, find=self.admission.find, may_come=self._may_come)
+        self.addresses = Addresses(self.roster, self.admission)
+        self.letters = Letters(self.outbox, self.bounds)
+        self.keeping = Keeping(self.outbox, self.bounds, self.letters, wall)
+        self.exchanges = Exchanges(self.outbox, self.bounds, self.deliveries, self.addresses, self.keeping, self.letters)
+        self.attempts = Attempts(self.outbox, self.bounds, self.deliveries, self.exchanges, self.keeping)
         self.publications = Publications(self.outbox, self.bounds, self.deliveries)
         self.calls = Calls(self.outbox, self.bounds)
-        self._soonest: float | None = None  # at or before the first thing that expires
         self._swept = float("-inf")
         self._next_ping: float | None = None
         self._ring: list[Peer] = []
@@ -128,13 +137,19 @@ class Bus:
             line = event.line
             subject = "" if line.who is None else str(line.who)
             self.outbox.record(line.verdict, line.who, subject, line.what, line.why or line.text, now, line.text)
+        elif type(event) is Kept:
+            self.exchanges.kept(event, now)
+        elif type(event) is NotKept:
+            self.exchanges.not_kept(event, now)
+        elif type(event) is Restored:
+            self.exchanges.place_stored(self.keeping.restore(event, now), now)
         else:
             self._tick(now)
         return self.outbox.drain()
 
     def next_deadline(self) -> float | None:
         """Give when ``Ticked`` has something to do."""
-        soonest = None if self._soonest is None else max(self._soonest, self._swept + self.bounds.sweep_interval)
+        soonest = None if self.outbox.soonest is None else max(self.outbox.soonest, self._swept + self.bounds.sweep_interval)
         if soonest is None or (self._next_ping is not None and self._next_ping < soonest):
             soonest = self._next_ping
         due = self.outbox.auditor.due
@@ -237,13 +252,11 @@ class Bus:
         """Do what an accepted session says."""
         kind = header.kind
         if kind in (Kind.SEND, Kind.REQUEST):
-            self._note(now + (header.deadline / 1000.0 if header.deadline else self.bounds.longest))
-            ahead = Header(
-                VERSION, kind, header.id, header.sender or session.address, header.to, header.topic, b"", header.deadline, header.flags
-            )
+            sender = header.sender or session.address
+            ahead = Header(VERSION, kind, header.id, sender, header.to, header.topic, b"", header.deadline, header.flags, header.expiry)
             reason = self.exchanges.begin(session, ahead, body, now)
         elif kind in (Kind.ACK, Kind.RESPONSE):
-            reason = self.exchanges.answer(session, header, body)
+            reason = self.exchanges.answer(session, header, body, now)
             if reason is not None:
                 raise PeerViolation(reason)
         elif kind == Kind.CREDIT:
@@ -292,8 +305,9 @@ class Bus:
         self._note(now + self.bounds.hello_timeout)
         self.publications.remove(session)
         self.calls.abandon(session)
-        self.exchanges.abandon(session)
-        self.exchanges.release(session, now, f"the receiver's session ended: {reason}")
+        self.exchanges.abandon(session, now)
+        is_death = session.pid > 0 and self.roster.is_known and not self.roster.lives(session.pid, session.incarnation)
+        self.exchanges.release(session, now, f"the receiver's session ended: {reason}", is_death=is_death)
 
     def _expel(self, session: Session, now: float, reason: str) -> None:
         """End a session whose process ended, and say so."""
@@ -336,12 +350,6 @@ class Bus:
         if session is not None:
             self._end(session, now, reason)
 
-    def _may_come(self, address: str) -> bool:
-        """Tell whether an address without a connection may have one soon: a process that lives, or any while the roster is unknown."""
-        if address in self.admission.by_address:
-            return True
-        return address.isdecimal() and len(address) < 20 and (not self.roster.is_known or self.roster.get(int(address)) is not None)
-
     # what the kernel says
 
     def _linked(self, event: LinkReceived, now: float) -> None:
@@ -356,26 +364,53 @@ class Bus:
             self.publications.tell(message, now)
         elif isinstance(message, link.Enrolled):
             old = self.roster.get(message.pid)
-            self.roster.enroll(Entry(message.pid, message.incarnation, message.name, message.uid, message.secret_digest))
+            self.roster.enroll(
+                Entry(
+                    message.pid,
+                    message.incarnation,
+                    message.name,
+                    message.uid,
+                    message.secret_digest,
+                    message.group,
+                    message.parent,
+                    message.kind,
+                )
+            )
             if old is not None and old.incarnation != message.incarnation:
                 self._expel_absent(self.admission.by_address.get(str(message.pid), ()), now)
+                if str(message.pid) in self.exchanges.waiting:
+                    self.exchanges.want(str(message.pid))
             self._unpark(now)
+        elif isinstance(message, link.Expected):
+            if (entry := self.roster.get(message.pid)) is None or not entry.incarnation:
+                self.roster.enroll(Entry(message.pid, 0, message.name, -1, b"", message.group, message.parent, message.kind))
         elif isinstance(message, link.Discharged):
-            if self.roster.discharge(message.pid, message.incarnation):
+            if self.roster.discharge(message.pid, message.incarnation, returns=message.returns):
                 self._expel_absent(self.admission.by_address.get(str(message.pid), ()), now)
-                self.exchanges.discharge(str(message.pid), f"process {message.pid} ended")
+                if not message.returns:
+                    self.exchanges.discharge(str(message.pid), f"process {message.pid} ended", now)
+        elif isinstance(message, link.Paused):
+            self._pause(message, now)
         elif isinstance(message, link.KernelHello):
             self.roster.begin()
         else:
             self._roster_sent(now)
+
+    def _pause(self, message: link.Paused, now: float) -> None:
+        for session in self.admission.by_address.get(str(message.pid), ()):
+            session.is_paused = message.is_paused
+            if not message.is_paused:
+                self.attempts.resume(session, now)
 
     def _roster_sent(self, now: float) -> None:
         self.roster.finish()
         self._expel_absent(self.admission.sessions.values(), now)
         self._unpark(now)
         for address in list(self.exchanges.waiting):
-            if not self._may_come(address):
-                self.exchanges.discharge(address, f"process {address} does not live")
+            if not is_pid(address) and address not in self.admission.by_address:
+                self.exchanges.rename(address, now)
+            elif not self.addresses.may_come(address):
+                self.exchanges.discharge(address, f"process {address} does not live", now)
             else:
                 self.exchanges.want(address)
 
@@ -397,18 +432,17 @@ class Bus:
     # what time brings
 
     def _note(self, moment: float) -> None:
-        if self._soonest is None or moment < self._soonest:
-            self._soonest = moment
+        self.outbox.note(moment)
 
     def _tick(self, now: float) -> None:
-        if self._soonest is not None and now >= max(self._soonest, self._swept + self.bounds.sweep_interval):
+        if self.outbox.soonest is not None and now >= max(self.outbox.soonest, self._swept + self.bounds.sweep_interval):
             self._sweep(now)
         if self._next_ping is not None and now >= self._next_ping:
             self._ping(now)
         self.outbox.auditor.flush(now)
 
     def _sweep(self, now: float) -> None:
-        self._swept, self._soonest = now, None
+        self._swept, self.outbox.soonest = now, None
         self._unpark(now)
         bounds = self.bounds
         for session in list(self.admission.sessions.values()):
@@ -426,9 +460,10 @@ class Bus:
                 self.admission.drop(connection.peer, now)
             else:
                 self._note(connection.since + bounds.hello_timeout)
-        for deadline in (self.calls.sweep(now), self.exchanges.sweep(now)):
-            if deadline is not None:
-                self._note(deadline)
+        deadline = self.calls.sweep(now)
+        if deadline is not None:
+            self._note(deadline)
+        self.attempts.sweep(now)
 
     def _ping(self, now: float) -> None:
         """Send a PING to some connections: ROUTER tells of a gone one only when it is written to."""

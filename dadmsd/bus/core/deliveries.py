@@ -2,13 +2,16 @@
 
 1. Nothing is handed out beyond the receiver's credit, in messages (its own grant) and in bytes: what it does not take waits here, where it is bounded.
 2. What is over or has expired is dropped before it is handed out, never after.
-3. A publication that finds no room is dropped and counted, and the subscriber is told with the next one that it gets.
+3. What an earlier incarnation died with is handed out alone, until it is answered or its time is up: so the one message that kills its receiver is told from
+   those that were only in its hands at the time.
+4. A publication that finds no room is dropped and counted, and the subscriber is told with the next one that it gets.
 """
 
 from dadms_ipc.codec import encode_body
 from dadms_ipc.envelope import VERSION, Door, Flag, Header, Kind
+from dadmsd.bus.core.events import Peer
 from dadmsd.bus.core.outbox import Outbox
-from dadmsd.bus.core.state import Bounds, Delivery, Session
+from dadmsd.bus.core.state import Bounds, Delivery, Exchange, Session
 
 PURGE_INTERVAL = (
     0.1  # seconds between two searches of a full queue: it has thousands of entries, and each message that finds it full would search it
@@ -39,8 +42,7 @@ class Deliveries:
         if len(kept) == len(session.queue):
             return False
         self._outbox.counters.expired += sum(1 for one in session.queue if one.exchange is None and _is_stale(one, now))
-        session.queue.clear()
-        session.queue.extend(kept)
+        session.queue.refill(kept)
         session.queue_bytes = sum(one.size for one in kept)
         return self._fits(session, size)
 
@@ -75,6 +77,7 @@ class Deliveries:
     def restart(self, session: Session, credit: int) -> None:
         """Note that the receiver's connection is new: nothing is in flight to it."""
         session.credit = min(CREDIT_LIMIT, credit)
+        session.suspect = None
         session.flight.clear()
         session.flight_bytes = 0
 
@@ -84,8 +87,7 @@ class Deliveries:
         if peer is None:
             return
         queue, limit, counters = session.queue, self._bounds.flight_bytes, self._outbox.counters
-        while queue and session.credit > 0:
-            delivery = queue[0]
+        while session.credit > 0 and session.suspect is None and (delivery := queue.head()) is not None:
             if _is_stale(delivery, now):
                 queue.popleft()
                 session.queue_bytes -= delivery.size
@@ -93,27 +95,53 @@ class Deliveries:
                 continue
             if session.flight and session.flight_bytes + delivery.size > limit:
                 break
-            queue.popleft()
-            session.queue_bytes -= delivery.size
-            session.credit -= 1
-            session.flight.append(delivery.size)
-            session.flight_bytes += delivery.size
             head, flags, exchange = delivery.header, delivery.header.flags, delivery.exchange
             if exchange is not None:
+                if exchange.is_suspect:
+                    if session.holds:
+                        break
+                    session.suspect = exchange
                 session.holds[head.id] = exchange
                 exchange.is_delivered = True
+                exchange.is_resting = False
+                if head.kind == Kind.SEND:
+                    exchange.until = now + self._bounds.attempt_timeout
+                    self._outbox.note(exchange.until)
                 if exchange.was_delivered:
                     flags |= Flag.RETRY
                     counters.redelivered += 1
                 exchange.was_delivered = True
-            ahead = Header(VERSION, head.kind, head.id, head.sender, head.to, head.topic, b"", remaining(delivery.deadline, now), flags)
-            self._outbox.transmit(peer, ahead, delivery.body)
-            if session.lost:
-                self._outbox.transmit(peer, Header(VERSION, Kind.LOST, b"", "bus"), encode_body(session.lost))
-                session.lost = 0
+            queue.popleft()
+            session.queue_bytes -= delivery.size
+            self._hand_over(session, peer, delivery, flags, now)
+
+    def repeat(self, session: Session, exchange: Exchange, now: float) -> bool:
+        """Hand out once more what its receiver holds and has not answered; False while there is no credit or no connection."""
+        peer = session.routes.get(Door.DATA)
+        if peer is None or session.credit <= 0:
+            return False
+        exchange.is_resting = False
+        exchange.until = now + self._bounds.attempt_timeout
+        self._outbox.counters.retried += 1
+        delivery = Delivery(exchange.header, exchange.body, exchange.size, exchange.deadline, exchange)
+        self._hand_over(session, peer, delivery, exchange.header.flags | Flag.RETRY, now)
+        return True
+
+    def _hand_over(self, session: Session, peer: Peer, delivery: Delivery, flags: int, now: float) -> None:
+        session.credit -= 1
+        session.flight.append(delivery.size)
+        session.flight_bytes += delivery.size
+        head, body, deadline = delivery.header, delivery.body, delivery.deadline
+        if delivery.exchange is not None:  # it may have gone to disk meanwhile
+            body, deadline = delivery.exchange.body, delivery.exchange.deadline
+        ahead = Header(VERSION, head.kind, head.id, head.sender, head.to, head.topic, b"", remaining(deadline, now), flags)
+        self._outbox.transmit(peer, ahead, body)
+        if session.lost:
+            self._outbox.transmit(peer, Header(VERSION, Kind.LOST, b"", "bus"), encode_body(session.lost))
+            session.lost = 0
 
 
 def _is_stale(delivery: Delivery, now: float) -> bool:
-    if delivery.exchange is not None and delivery.exchange.is_over:
-        return True
+    if delivery.exchange is not None:  # its deadline is another one when it is on disk
+        return delivery.exchange.is_over or delivery.exchange.deadline <= now
     return delivery.deadline is not None and delivery.deadline <= now

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from dadms_ipc.envelope import Door, Header
+from dadmsd.bus.core.disk import Durable, Kept, NotKept, Restored
 from dadmsd.kernel import link
 
 
@@ -76,6 +77,7 @@ class Vanished(NamedTuple):
 
     peer: Peer
     is_gone: bool
+    is_dead: bool = False  # so is the program that had it: it will not come back for what its session holds
 
 
 class LinkOpened(NamedTuple):
@@ -113,7 +115,9 @@ class Ticked(NamedTuple):
     """``next_deadline()`` has passed."""
 
 
-Event = Received | Vanished | LinkOpened | LinkRecovered | LinkReceived | LinkLost | KeysChanged | Noted | Ticked
+Event = (
+    Received | Vanished | LinkOpened | LinkRecovered | LinkReceived | LinkLost | KeysChanged | Noted | Restored | Kept | NotKept | Ticked
+)
 
 # effects
 
@@ -156,4 +160,4 @@ class Audit(NamedTuple):
     why: str = ""
 
 
-Effect = Transmit | ToKernel | Cut | Forget | Audit
+Effect = Transmit | ToKernel | Cut | Forget | Audit | Durable

@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dadmsd.bus.core.keeping import DEAD, OUTCOMES
+from dadmsd.bus.core.state import Exchange, Place
+
 if TYPE_CHECKING:
     from dadmsd.bus.core.bus import Bus
 
@@ -19,6 +22,10 @@ def status(bus: "Bus") -> dict[str, object]:
         "calls": len(bus.calls.pending),
         "exchanges": len(bus.exchanges.open),
         "queued": sum(len(session.queue) for session in sessions) + sum(map(len, waiting)),
+        "stored": len(bus.keeping.rows),
+        "stored_bytes": bus.keeping.size,
+        "dead_letters": len(bus.letters.letters),
+        "outcomes": {**bus.keeping.tallies, **bus.letters.tallies},  # of what was ever on disk
         "is_linked": bus.calls.is_linked,
         "bounds": msgspec.to_builtins(bus.bounds),
     }
@@ -27,6 +34,7 @@ def status(bus: "Bus") -> dict[str, object]:
 def rules(bus: "Bus") -> list[tuple[str, bool]]:
     """Give each rule and whether it holds now."""
     admission, exchanges, bounds = bus.admission, bus.exchanges.open, bus.bounds
+    rows, letters, tallies = bus.keeping.rows, bus.letters.letters, bus.keeping.tallies
     sessions, connections = list(admission.sessions.values()), list(admission.connections.values())
     living = sorted(map(id, sessions))
     return [
@@ -40,8 +48,24 @@ def rules(bus: "Bus") -> list[tuple[str, bool]]:
             "a hello that waits has a connection",
             all(admission.connections[p] is c and c.parked is not None for p, c in admission.parked.items()),
         ),
-        ("an exchange is its sender's", all(e.sender.asked[i] is e and id(e.sender) in living for i, e in exchanges.items())),
-        ("a sender's exchanges are open", sum(len(s.asked) for s in sessions) == len(exchanges)),
+        (
+            "an exchange is its sender's",
+            all(e.sender.asked[i] is e and id(e.sender) in living for i, e in exchanges.items() if e.sender is not None),
+        ),
+        ("what has no sender is on disk", all(e.place is Place.DISK for e in exchanges.values() if e.sender is None)),
+        ("a sender's exchanges are open", sum(len(s.asked) for s in sessions) == sum(e.sender is not None for e in exchanges.values())),
+        ("what is on disk is not over", not any(e.is_over or e.place is Place.MEMORY for e in rows.values())),
+        ("what is on disk has a place", all(e.holder is not None or e.place is Place.STORING or _waits(bus, e) for e in rows.values())),
+        ("what is in a receiver's hands is open", all(exchanges.get(i) is e for i, e in rows.items() if e.holder is not None)),
+        ("bytes on disk are counted", bus.keeping.size == sum(e.size for e in rows.values())),
+        (
+            "every message that was ever on disk has one outcome, or is there",
+            tallies["kept"] == len(rows) + sum(tallies[one] for one in OUTCOMES),
+        ),
+        ("every dead letter is there, or has one end", tallies[DEAD] == len(letters) + sum(bus.letters.tallies.values())),
+        ("dead letters are found by their ids", sorted(bus.letters.by_id.values()) == sorted(letters)),
+        ("bytes of dead letters are counted", bus.letters.size == sum(one.size for one in letters.values())),
+        ("a suspect is in its receiver's hands", all(s.suspect is None or s.holds.get(s.suspect.header.id) is s.suspect for s in sessions)),
         ("an open exchange is not over", not any(e.is_over for e in exchanges.values())),
         (
             "what is held was delivered there",
@@ -58,3 +82,7 @@ def rules(bus: "Bus") -> list[tuple[str, bool]]:
         ("calls are counted", all(s.calls == sum(c.session is s for c in bus.calls.pending.values()) for s in sessions)),
         ("a call's session lives", all(id(c.session) in living for c in bus.calls.pending.values())),
     ]
+
+
+def _waits(bus: "Bus", exchange: Exchange) -> bool:
+    return exchange in bus.exchanges.waiting.get(exchange.address, ())

@@ -13,6 +13,7 @@ class Outbox:
     def __init__(self) -> None:
         self.effects: list[Effect] = []
         self.counters = Counters()
+        self.soonest: float | None = None  # at or before the first thing that expires
         self.auditor = Auditor(self._write)
 
     def _write(self, line: Audit) -> None:
@@ -22,6 +23,11 @@ class Outbox:
         """Give what has gathered, and begin anew."""
         effects, self.effects = self.effects, []
         return effects
+
+    def note(self, moment: float) -> None:
+        """Have the bus look at what has expired by then."""
+        if self.soonest is None or moment < self.soonest:
+            self.soonest = moment
 
     def transmit(self, peer: Peer, header: Header, body: Body = b"") -> None:
         """Send an envelope."""

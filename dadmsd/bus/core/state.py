@@ -1,5 +1,6 @@
 """What the bus remembers: connections, sessions, what travels between them, bounds, counters. Data only; the machines beside it change it."""
 
+import enum
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ import msgspec
 
 from dadms_ipc.envelope import Door, Header, Hello
 from dadmsd.bus.core.events import NOBODY, Body, Peer, Who
+from dadmsd.bus.core.lanes import Lanes
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,21 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval: float = 30.0  # seconds between two looks at a connection that may be gone
     sweep_interval: float = 0.1  # seconds: the least between two looks at what has expired
     remembered: int = 4096  # acknowledged ids that are remembered of one receiver
+    memory: int = 1000  # of a receiver's queue: beyond it the queue's SENDs are put on disk
+    memory_bytes: int = 16 * 1024 * 1024  # of the same
+    patience: float = 1.0  # seconds that a SEND waits in memory for a process that lives and is not connected
+    attempt_timeout: float = 5.0  # seconds that a receiver has to answer a SEND ([message_bus] message_timeout_ms)
+    retries: int = 3  # deliveries after the first ([message_bus] retry_attempts)
+    backoff_first: float = 0.1  # seconds before the second delivery, doubling
+    backoff_last: float = 5.0  # seconds
+    expiry: float = 3600.0  # seconds: of a message on disk that names none
+    expiry_most: float = 7 * 24 * 3600.0  # seconds: a later one is cut to this
+    stored: int = 100_000  # messages on disk
+    stored_bytes: int = 1024 * 1024 * 1024  # of their bodies
+    stored_of_one: int = 10_000  # messages on disk of one sender
+    settled: int = 16_384  # ids of messages that were on disk, remembered for senders that ask again
+    letters: int = 1000  # dead letters; the oldest make room
+    letters_bytes: int = 64 * 1024 * 1024  # of their bodies
 
 
 @dataclass(slots=True)
@@ -60,6 +77,9 @@ class Counters:
     published: int = 0
     fanned_out: int = 0  # publications handed to subscribers
     dropped: int = 0  # publications that a subscriber had no room for
+    stored: int = 0  # put on disk
+    retried: int = 0  # delivered again, as no answer came in time
+    attempts_failed: int = 0  # deliveries whose receiver did not answer in time, or died with them
     events: int = 0  # of the kernel
     cut: int = 0
     vanished: int = 0
@@ -85,13 +105,16 @@ class Session:
     asked: "dict[bytes, Exchange]" = field(default_factory=dict)
     asked_bytes: int = 0
     # as a receiver
-    queue: "deque[Delivery]" = field(default_factory=deque)
+    queue: Lanes = field(default_factory=Lanes)
     queue_bytes: int = 0
     credit: int = 0
     flight: deque[int] = field(default_factory=deque)  # sizes of what was delivered and not yet credited
     flight_bytes: int = 0
     holds: "dict[bytes, Exchange]" = field(default_factory=dict)  # delivered, not answered
     lost: int = 0  # publications dropped since it was last told
+    is_spilling: bool = False  # its queue is on disk, and what comes goes there too until the queue is empty
+    suspect: "Exchange | None" = None  # what an earlier incarnation died with: nothing else is handed out before its answer
+    is_paused: bool = False  # the kernel says that its process is suspended: time-outs stand still
     purged: float = float("-inf")  # when its queue was last searched for what had expired
     who: Who = NOBODY  # that opened it
 
@@ -110,6 +133,14 @@ class Connection:
     parked_since: float = 0.0
 
 
+class Place(enum.Enum):
+    """Where a message is safe."""
+
+    MEMORY = 0  # nowhere: its sender has it, and repeats it
+    STORING = 1  # on its way to disk
+    DISK = 2  # its sender has been told, and knows no more about it
+
+
 @dataclass(slots=True, eq=False)
 class Exchange:
     """A SEND or REQUEST from its sender's first word to the receiver's last."""
@@ -117,13 +148,21 @@ class Exchange:
     header: Header
     body: Body
     size: int
-    sender: Session
-    address: str  # of the receiver: threads belong to their process
+    sender: Session | None  # None: it is on disk, and nobody waits
+    address: str  # of the receiver: threads belong to their process, names are looked up
     deadline: float
+    number: int = 0  # in the order of arrival; on disk, its key
+    expiry: float = 0.0  # its deadline once it is on disk
     holder: Session | None = None  # in whose queue or hands it is; None: waits for its receiver's session
     is_delivered: bool = False
     was_delivered: bool = False
     is_over: bool = False
+    place: Place = Place.MEMORY
+    attempts: int = 0  # deliveries that failed
+    is_suspect: bool = False  # an incarnation died with it in its hands
+    until: float = 0.0  # when the delivery fails, or when the next one begins
+    is_resting: bool = False  # a delivery failed, and the next has not begun
+    stored_at: float = 0.0  # when it was put on disk
 
 
 @dataclass(slots=True, eq=False)
@@ -138,10 +177,13 @@ class Delivery:
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A living incarnation, as the kernel enrolled it."""
+    """A process as the kernel enrolled it: a living incarnation, or one that is expected."""
 
     pid: int
-    incarnation: int
+    incarnation: int  # 0: it has none just now
     name: str
     uid: int
     secret_digest: bytes
+    group: str = ""
+    parent: int = 0  # pid of the process that started it
+    kind: str = ""

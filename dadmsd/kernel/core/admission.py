@@ -8,7 +8,7 @@ import msgspec
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import restarts
 from dadmsd.kernel.core.ledger import Grant, size_text
-from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance
+from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance, expectation
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.soundness import flaw_of
 from dadmsd.kernel.core.state import MEBIBYTE, State
@@ -95,6 +95,8 @@ def admit(state: State, spec: Spec, uid: int, *, parent: int = 0) -> Process:
     state.changed(process)
     state.ledger.grant(process.pid, Grant(spec.memory_request, spec.cpu_request))
     restarts.began(state, process)
+    if not spec.command:
+        state.do(expectation(process))
     what = spec.orchestrator or spec.command[0]
     state.tell_event("process.admitted", f"{spec.name} ({what}) is admitted", pid=process.pid, data={"name": spec.name})
     advance(state, process)

@@ -121,13 +121,26 @@ class Enroll(Effect, frozen=True):
     name: str
     uid: int
     group: str
+    parent: int = 0
+    type: str = "orchestrator"
+
+
+class Expect(Effect, frozen=True):
+    """Tell the bus of a process that has no incarnation just now and will have one: messages to it wait."""
+
+    pid: int
+    name: str
+    group: str
+    parent: int
+    type: str
 
 
 class Discharge(Effect, frozen=True):
-    """Tell the bus that an incarnation may not speak any more."""
+    """Tell the bus that an incarnation may not speak any more; ``returns``: another may follow, and messages wait until it is known."""
 
     pid: int
     incarnation: int
+    returns: bool = False
 
 
 class FinishRoster(Effect, frozen=True):
@@ -170,6 +183,7 @@ AnyEffect = (
     | Retire
     | Reply
     | Enroll
+    | Expect
     | Discharge
     | FinishRoster
     | Publish

@@ -51,11 +51,15 @@ from dadmsd.kernel.core.state import Address, EventRow, Settings, State
 
 def _on_bus_linked(state: State, _event: events.BusLinked) -> None:
     count = 0
+    enrolled: set[int] = set()
     for child in state.children.values():
         if child.role == "main" and not child.is_command and child.phase in ("opened", "ready", "stopping"):
-            spec = state.processes[child.pid].spec
-            state.do(effects.Enroll(child.pid, child.incarnation, spec.name, child.uid, spec.group))
+            state.do(processes.enrolment(state.processes[child.pid], child.uid))
+            enrolled.add(child.pid)
             count += 1
+    for process in state.live_processes():
+        if process.pid not in enrolled and not process.spec.command:
+            state.do(processes.expectation(process))
     state.do(effects.FinishRoster(count))
 
 

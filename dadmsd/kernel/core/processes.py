@@ -210,6 +210,18 @@ def start_due(state: State) -> None:
             advance(state, process)
 
 
+def enrolment(process: Process, uid: int) -> effects.Enroll:
+    """Say to the bus who an incarnation is."""
+    spec = process.spec
+    return effects.Enroll(process.pid, process.incarnation, spec.name, uid, spec.group, process.parent, spec.kind)
+
+
+def expectation(process: Process) -> effects.Expect:
+    """Say to the bus that a process will have an incarnation."""
+    spec = process.spec
+    return effects.Expect(process.pid, spec.name, spec.group, process.parent, spec.kind)
+
+
 def main_opened(state: State, child: Child, event: events.GateOpened) -> None:
     """Limits are in force: from now on the incarnation may speak on the bus."""
     process = state.processes[child.pid]
@@ -217,7 +229,7 @@ def main_opened(state: State, child: Child, event: events.GateOpened) -> None:
     process.warnings = process.warnings + [warning for warning in event.warnings if warning not in process.warnings]
     state.changed(process)
     if not child.is_command:
-        state.do(effects.Enroll(process.pid, process.incarnation, process.spec.name, process.uid, process.spec.group))
+        state.do(enrolment(process, process.uid))
     words = ", ".join(f"{name} {value}" for name, value in event.limits.items()) or "none"
     state.tell_event("limits", f"limits in force: {words}", pid=process.pid, data={"limits": event.limits, "warnings": event.warnings})
 
@@ -324,7 +336,8 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     if child.is_command:
         _command_gone(state, process, child, oom)
         return
-    state.do(effects.Discharge(process.pid, process.incarnation))
+    may_return = not state.is_stopping and (process.desired == "restart" or restarts.policy_of(process.spec) != "never")
+    state.do(effects.Discharge(process.pid, process.incarnation, may_return))
     sharing.child_gone(state, child)
     clean = child.exit_how == CLD_EXITED and child.exit_status in process.spec.success_codes
     said = process.outcome_status

@@ -49,6 +49,7 @@ class SmallKernel:
         self.wanted: list[int] = []
         self.events_wanted: list[bool] = []
         self.roster: list[link.Enrolled] = []
+        self.expected: list[link.Expected] = []
         self.sends_roster = True
         self.is_mute = threading.Event()  # set: requests are taken, nothing is answered
         self._channel: channel.Channel[link.FromBus] | None = None
@@ -62,13 +63,21 @@ class SmallKernel:
         secret = os.urandom(32)
         entry = link.Enrolled(pid, incarnation, f"test {pid}", os.geteuid() if uid is None else uid, hashlib.sha256(secret).digest())
         self.roster = [one for one in self.roster if one.pid != pid] + [entry]
+        self.expected = [one for one in self.expected if one.pid != pid]
         self.say(entry)
         return Identity(pid, incarnation, secret)
 
-    def discharge(self, identity: Identity) -> None:
+    def expect(self, pid: int, name: str) -> None:
+        """Let a process be admitted, with no incarnation yet."""
+        self.expected.append(link.Expected(pid, name))
+        self.say(self.expected[-1])
+
+    def discharge(self, identity: Identity, *, returns: bool = False) -> None:
         """Let a process end."""
         self.roster = [one for one in self.roster if one.pid != identity.pid]
-        self.say(link.Discharged(identity.pid, identity.incarnation))
+        if returns:
+            self.expected.append(link.Expected(identity.pid, f"test {identity.pid}"))
+        self.say(link.Discharged(identity.pid, identity.incarnation, returns))
 
     def say(self, message: link.FromKernel) -> None:
         """Say something on the link, if there is one."""
@@ -92,6 +101,8 @@ class SmallKernel:
         """Say who lives."""
         for entry in self.roster:
             self.say(entry)
+        for expected in self.expected:
+            self.say(expected)
         self.say(link.RosterSent(len(self.roster)))
 
     def detach(self) -> None:

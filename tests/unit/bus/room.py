@@ -5,8 +5,10 @@ import hashlib
 from dadms_ipc.codec import encode_body, encode_header, trouble_of
 from dadms_ipc.envelope import VERSION, Door, Header, Hello, Identity, Kind, message_id
 from dadmsd.bus.core.bus import Bus
+from dadmsd.bus.core.disk import Durable, Kept, NotKept, OnDisk
 from dadmsd.bus.core.events import (
     Audit,
+    Body,
     Cut,
     Effect,
     Event,
@@ -25,9 +27,13 @@ from dadmsd.bus.core.events import (
 )
 from dadmsd.bus.core.state import Bounds
 from dadmsd.kernel import link
+from tests.unit.bus.disk import Disk
 
 ROLES = {0: "admin", 1000: "admin", 1001: "operate", 1002: "observe"}
 BUS = b"B" * 16
+
+
+WALL = 1_700_000_000.0  # of the clock's zero
 
 
 class Guest:
@@ -91,18 +97,33 @@ class Room:
         groups: dict[int, str] | None = None,
         keys: dict[str, Grant] | None = None,
         doors: dict[str, int] | None = None,
+        disk: Disk | None = None,
+        is_slow: bool = False,  # the disk, which then waits for `commit`
         **bounds: object,
     ) -> None:
-        self.bus = Bus(BUS, roles=ROLES, groups=groups, keys=keys, doors=doors, bounds=Bounds(**bounds), incarnation=3, os_pid=77)  # type: ignore[arg-type]  # a test's own bounds
+        self.disk = disk or Disk()
+        self.is_slow = is_slow
+        limits = Bounds(**bounds)  # type: ignore[arg-type]  # a test's own bounds
+        self.bus = Bus(BUS, roles=ROLES, groups=groups, keys=keys, doors=doors, bounds=limits, incarnation=3, os_pid=77, wall=WALL)
         self.now = 1000.0
         self.guests: dict[Peer, Guest] = {}
         self.asked: list[link.FromBus] = []
         self.audits: list[str] = []
         self.lines: list[Audit] = []
         self.forgotten: list[Peer] = []
+        self.do(self.disk.restored())
         if has_roster:
             self.attach_kernel()
             self.asked.clear()
+
+    def commit(self) -> None:
+        """Let the disk write what waits for it."""
+        if self.disk.waiting:
+            self.do(Kept(self.disk.commit()))
+
+    def refuse(self, reason: str = "it cannot be put on disk: full") -> None:
+        """Let the disk be full."""
+        self.do(NotKept(self.disk.refuse(), reason))
 
     def attach_kernel(self, *roster: link.Enrolled, epoch: int = 1) -> None:
         """Let a kernel come."""
@@ -165,7 +186,7 @@ class Room:
                     if header.kind == Kind.PING:
                         self.guests[peer].pings += 1
                     elif peer in self.guests:
-                        self.guests[peer].heard.append((header, content(body)))
+                        self.guests[peer].heard.append((header, self.read(body)))
                 case ToKernel(message):
                     self.asked.append(message)
                 case Cut(peer, _):
@@ -175,7 +196,14 @@ class Room:
                 case Audit():
                     self.audits.append(effect.text)
                     self.lines.append(effect)
+        self.disk.waiting += [effect for effect in effects if isinstance(effect, Durable)]
+        if not self.is_slow:
+            self.commit()
         return effects
+
+    def read(self, body: Body) -> bytes:
+        """Give a body as the shell sends it."""
+        return body.prefix + self.disk.bodies[body.number] if isinstance(body, OnDisk) else content(body)
 
     def counter(self, name: str) -> int:
         """Give one of the counters."""

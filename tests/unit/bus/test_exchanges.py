@@ -130,7 +130,7 @@ def test_a_repeat_of_what_was_acknowledged_is_answered_from_memory() -> None:
 
 def test_a_receiver_that_comes_back_gets_again_what_it_has_not_answered() -> None:
     """In the old order, marked, and before what is new."""
-    room = Room()
+    room = Room(patience=60.0)
     sender, receiver = _pair(room, credit=2)
     sent = [sender.say(Kind.SEND, str(number).encode(), to="1001", topic="t", deadline=9000) for number in range(4)]
     assert len(receiver.take()) == 2
@@ -161,7 +161,7 @@ def test_another_session_of_a_process_takes_over() -> None:
 
 def test_messages_wait_for_a_process_that_lives() -> None:
     """Until its own deadline, and not when the process ends."""
-    room = Room()
+    room = Room(patience=60.0)
     sender = room.member()
     identity = room.enroll(1001)
     sender.say(Kind.SEND, b"short", to="1001", topic="t", deadline=500)
@@ -210,7 +210,7 @@ def test_what_waits_for_whom_the_roster_does_not_name_is_refused() -> None:
 
 def test_expired_messages_that_waited_are_forgotten() -> None:
     """The list of a process that never connects does not grow."""
-    room = Room()
+    room = Room(patience=60.0)
     sender = room.member()
     room.enroll(1001)
     sender.say(Kind.SEND, to="1001", topic="t", deadline=500)

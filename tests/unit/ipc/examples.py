@@ -2,7 +2,7 @@
 
 from dadms_ipc import requests
 from dadms_ipc.codec import BATCH_HEADER, encode_batch, encode_body, encode_header, trouble
-from dadms_ipc.envelope import OK, REFUSED, VERSION, Header, Hello, Invite, Kind, Welcome, message_id
+from dadms_ipc.envelope import OK, REFUSED, STORED, VERSION, Header, Hello, Invite, Kind, Welcome, message_id
 
 BUS = bytes.fromhex("b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0")
 CLIENT = bytes.fromhex("c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1")
@@ -34,6 +34,7 @@ EXAMPLES: dict[str, list[bytes]] = {
     "send": _message(Kind.SEND, 3, b"body", to="1001", topic="TASK_REQUEST", deadline=5000),
     "send-delivered": _message(Kind.SEND, 3, b"body", sender=ADDRESS, to="1001", topic="TASK_REQUEST", deadline=4999),
     "ack": _message(Kind.ACK, topic=OK, correlation=message_id(CLIENT, 3), to=ADDRESS),
+    "ack-stored": _message(Kind.ACK, topic=STORED, correlation=message_id(CLIENT, 3), sender="bus", to=ADDRESS),
     "request": _message(Kind.REQUEST, 4, b"body", to="1001/17", topic="TASK_REQUEST", deadline=5000, flags=1),
     "response": _message(Kind.RESPONSE, body=b"answer", topic=OK, correlation=message_id(CLIENT, 4), to=ADDRESS),
     "subscribe": _message(Kind.SUBSCRIBE, 5, topic="process/1001/#", deadline=5000),

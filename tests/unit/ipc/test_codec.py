@@ -33,7 +33,7 @@ def test_a_message_id_is_client_and_sequence() -> None:
 def test_trailing_fields_may_be_left_out_and_unknown_ones_are_ignored() -> None:
     """The compatibility rules."""
     assert decode_header(encode_body([1, 10])) == Header(1, 10)
-    assert decode_header(encode_body([1, 10, b"", "", "", "", b"", 0, 0, "new", {"a": 1}])) == Header(1, 10)
+    assert decode_header(encode_body([1, 10, b"", "", "", "", b"", 0, 0, 0, "new", {"a": 1}])) == Header(1, 10)
 
 
 @pytest.mark.parametrize(

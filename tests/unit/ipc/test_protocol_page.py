@@ -59,6 +59,7 @@ def test_the_page_lists_every_status() -> None:
     text = (REFERENCE / "protocol.md").read_text()
     for status in (
         envelope.OK,
+        envelope.STORED,
         envelope.REFUSED,
         envelope.VIOLATION,
         envelope.HOST,
