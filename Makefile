@@ -18,7 +18,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
 endif
 
-.PHONY: help run test lint bench conformance clean environment environment-dev
+.PHONY: help run test test-systemd test-vm lint bench conformance clean environment environment-dev
 
 help: ## what there is to call
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,12 @@ run: environment ## set up and run the worked example to its outcome
 # Both halves run even when the first fails, and pytest's summary comes last.
 test: environment-dev ## set up and check everything: ruff, mypy --strict, pytest
 	@status=0; $(MAKE) lint VENV='$(VENV)' PYTHON='$(PYTHON)' || status=1; $(BIN)/python -m pytest $(ARGS) || status=1; exit $$status
+
+test-systemd: environment-dev ## the service under a real systemd, booted in namespaces; as root
+	@$(BIN)/python -m tests.system.booting $(ARGS)
+
+test-vm: environment-dev ## limits in a virtual machine with a pure cgroup v2; as root, three minutes at first
+	@$(BIN)/python -m tests.system.machine $(ARGS)
 
 lint: environment-dev ## ruff and mypy --strict
 	@$(BIN)/ruff check --quiet .

@@ -17,7 +17,7 @@ from dadms_ipc.paths import CONTROL_SOCKET, DATA_SOCKET
 SOCKET_PATH_LIMIT = 107  # bytes (unix(7), sun_path, less its final zero)
 CONFIG_COPY = "config.toml"
 _SHUT = tuple(f".{name}.shut" for name in (CONTROL_SOCKET, DATA_SOCKET))  # a full door that a killed bus had set aside
-_PASSING = (CONTROL_SOCKET, DATA_SOCKET, *_SHUT, CONFIG_COPY, "epoch.new", "servers.new")
+_PASSING = (CONTROL_SOCKET, DATA_SOCKET, *_SHUT, CONFIG_COPY, f"{CONFIG_COPY}.new", "epoch.new", "servers.new")
 _LASTING = ("epoch", "servers")  # what the next keeper has to know after a disorderly end
 
 

@@ -37,6 +37,7 @@ class Ending:
         self._kernel, self._logger = servers[KERNEL], servers[LOGGER]
         self._first = (servers[BUS], servers[ZYGOTE])  # to end; the kernel tidies up after them, and the logger has the last word
         self._was_signalled = False  # a second signal kills
+        self.stop_timeout = settings.stop_timeout  # seconds for the kernel to end every process
         self.stage = Stage.RUNNING
         self.deadline: float | None = None  # monotonic seconds
         self.reason = ""
@@ -75,7 +76,7 @@ class Ending:
     def _enter(self, stage: Stage) -> None:
         rule = RULES[stage]
         now = time.monotonic()
-        lasts = self._settings.stop_timeout if stage is Stage.ASKED else rule.lasts
+        lasts = self.stop_timeout if stage is Stage.ASKED else rule.lasts
         self.stage, self.deadline, self.kernel_starts = stage, None if lasts is None else now + lasts, 0
         for server in self._servers.values():
             if server.name not in rule.restarted:

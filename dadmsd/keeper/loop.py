@@ -20,7 +20,7 @@ import msgspec
 
 from dadms_ipc import channel as channels
 from dadms_ipc.errors import ChannelClosed, DadmsError, PeerViolation, RequestRefused
-from dadmsd.keeper import lock, messages, predecessors, servers
+from dadmsd.keeper import lock, messages, predecessors, reloading, servers
 from dadmsd.keeper.ending import Ending
 from dadmsd.keeper.notify import Notify
 from dadmsd.keeper.orphans import Orphans
@@ -35,6 +35,7 @@ FRAMES_A_TURN = 64  # of one server, before the others are heard
 REAPS_A_TURN = 500
 DRAIN_FRAMES = 65_536  # of a dead server: more than its socket ever held, so that nobody who still holds its end keeps the keeper reading
 
+RELOAD_SIGNAL = signal.SIGUSR1  # SIGHUP is what a terminal says when it goes away
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 NEEDED_SIGNALS = (signal.SIGTERM, signal.SIGCHLD)  # the others stay ignored when they came so: nohup, a shell's background
 
@@ -52,8 +53,11 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         self._epoch = 0
         self._ending = Ending(settings, self._servers, voice, notify, self._tell, self._leave)
-        self._was_ready = False
+        self._was_ready = False  # a kernel was
+        self._is_announced = False  # people and the service manager have heard so: a bus was, too
         self._signals: list[str] = []  # stop signals, as they came
+        self._is_reload_asked = False
+        self._is_reloading = False  # the manager waits for us to be ready again
         self._reap_again = False
         self._next_sign = 0.0 if notify.interval else None  # when the watchdog wants to hear from us
 
@@ -66,6 +70,7 @@ class Keeper:
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             if number in NEEDED_SIGNALS or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._signalled)
+        signal.signal(RELOAD_SIGNAL, self._signalled)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._selector.register(woken, selectors.EVENT_READ, lambda _: os.read(woken, 65_536))
         if self._settings.lease_fd is not None:
@@ -90,11 +95,14 @@ class Keeper:
                 self._start(server)
         deadline = self._deadline()
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        for key, mask in self._selector.select(0.0 if self._reap_again or self._signals else timeout):
+        for key, mask in self._selector.select(0.0 if self._reap_again or self._signals or self._is_reload_asked else timeout):
             # A descriptor may have been closed, and its number used again, since this batch of events was made.
             if self._selector.get_map().get(key.fd) is key:
                 key.data(mask)
         self._reap()
+        if self._is_reload_asked:
+            self._is_reload_asked = False
+            self._reload()
         while self._signals:
             self._ending.ask(self._signals.pop(0), is_signal=True)
         self._pass_time(time.monotonic())
@@ -119,7 +127,9 @@ class Keeper:
     # signals and children
 
     def _signalled(self, number: int, _frame: object) -> None:
-        if number != signal.SIGCHLD:
+        if number == RELOAD_SIGNAL:
+            self._is_reload_asked = True
+        elif number != signal.SIGCHLD:
             self._signals.append(signal.Signals(number).name)
 
     def _hear_lease(self, _mask: int) -> None:
@@ -149,6 +159,44 @@ class Keeper:
         if self._kernel.channel is not None:
             for exited in self._orphans.to_tell():
                 self._tell(self._kernel, str(exited.os_pid), exited)
+
+    def _reload(self) -> None:
+        """Read the configuration again, and start those again that read what differs."""
+        settings = self._settings
+        if self._ending.stage is not Stage.RUNNING or not self._is_announced:
+            return
+        self._notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=reading the configuration again")
+        self._is_reloading = True
+        if settings.config_source is None or settings.config is None:
+            self._reloaded("nothing to read again: there is no configuration file")
+            return
+        try:
+            change = reloading.read(settings.config_source, Path(settings.config))
+        except (DadmsError, OSError) as error:
+            self._reloaded(f"the configuration stays what it was: {error}")
+            return
+        for warning in change.warnings:
+            self._voice.say(f"warning: {settings.config_source} {warning}")
+        self._ending.stop_timeout = change.config.daemon.stop_timeout_ms / 1000
+        servers = [self._servers[name] for name in change.servers if name in self._servers]
+        if not change.tables:
+            self._reloaded("the configuration is the same")
+            return
+        tables = ", ".join(f"[{table}]" for table in change.tables)
+        self._voice.say(f"the configuration changed in {tables}: {', '.join(change.servers) or 'nobody'} started again")
+        for server in servers:
+            server.signal(signal.SIGKILL)
+        for server in servers:
+            server.is_ready = False  # what the manager waits for comes after this
+        if self._kernel not in servers and self._bus not in servers:
+            self._reloaded("")
+
+    def _reloaded(self, text: str) -> None:
+        """Tell people, and the service manager that the reading is over."""
+        if text:
+            self._voice.say(text)
+        self._is_reloading = False
+        self._notify.tell("READY=1", f"STATUS=ready on {self._settings.runtime_dir}")
 
     # servers
 
@@ -397,8 +445,12 @@ class Keeper:
         self._voice.note(
             f"{server.name} (pid {server.pid}) is ready, {(time.monotonic() - server.started_at) * 1000:.0f} ms after its start"
         )
-        if server is self._kernel and not self._was_ready:
+        if server is self._kernel:
             self._was_ready = True
+        if self._was_ready and self._bus.is_ready and not self._is_announced:  # a client that is told can come in
+            self._is_announced = True
             self._notify.tell("READY=1", f"STATUS=ready on {self._settings.runtime_dir}")
             if not self._settings.is_private:
                 self._voice.say(f"ready on {self._settings.runtime_dir} (pid {os.getpid()})")
+        if self._is_reloading and self._kernel.is_ready and self._bus.is_ready:
+            self._reloaded("")

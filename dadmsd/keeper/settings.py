@@ -15,6 +15,7 @@ class Settings(msgspec.Struct, frozen=True):
     commands: tuple[ServerCommand, ...]
     config: str | None = None  # path of the checked copy
     config_dir: str = ""
+    config_source: Path | None = None  # the original, which is read again when somebody asks for it
     lease_fd: int | None = None  # a private daemon lives until it reads as ended
     stop_timeout: float = 30.0  # seconds
     environment: dict[str, str] = {}  # of the servers

@@ -1,6 +1,12 @@
-"""Tests here start processes: each one, and each module, is checked for what it leaves behind."""
+"""Tests of a whole machine. Those in ``booted`` and ``guest`` run on one that was booted for them, and nowhere else."""
+
+import os
 
 import pytest
+
+collect_ignore = [] if os.environ.get("DADMS_BOOTED") else ["booted"]
+if not os.environ.get("DADMS_GUEST"):
+    collect_ignore.append("guest")
 
 
 @pytest.fixture(autouse=True, scope="module")

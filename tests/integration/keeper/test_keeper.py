@@ -167,12 +167,14 @@ def test_the_service_manager_hears_ready_alive_and_stopping(short_path: Path) ->
         theatre = Theatre(short_path, {"NOTIFY_SOCKET": str(short_path / "n"), "WATCHDOG_USEC": "100000"})
         try:
             theatre.open()
-            kernel, logger = theatre.cast("kernel", "logger")
+            kernel, bus, logger = theatre.cast("kernel", "bus", "logger")
             assert {manager.recv(100) for _ in range(3)} == {b"WATCHDOG=1"}  # alive before it is ready
             environment = Path(f"/proc/{kernel.pid}/environ").read_bytes()
             assert b"NOTIFY_SOCKET" not in environment
             assert b"WATCHDOG_USEC" not in environment
             kernel.say("Ready")
+            assert {manager.recv(100) for _ in range(3)} == {b"WATCHDOG=1"}  # nobody could come in
+            bus.say("Ready")
             while (heard := manager.recv(100)) == b"WATCHDOG=1":
                 pass
             assert heard == f"READY=1\nSTATUS=ready on {theatre.runtime}".encode()

@@ -1,0 +1,52 @@
+"""What a changed configuration file starts again."""
+
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc.errors import RequestRefused
+from dadmsd import config
+from dadmsd.keeper import reloading
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    source, copy = tmp_path / "dadms.toml", tmp_path / "config.toml"
+    for path in (source, copy):
+        path.write_text("[logger]\nkeep_files = 3\n")
+    return source, copy
+
+
+@pytest.mark.parametrize(
+    ("text", "tables", "servers"),
+    [
+        ("# the same\n[logger]\nkeep_files = 3\n", (), ()),
+        ("[logger]\nkeep_files = 4\n", ("logger",), ("logger", "kernel")),
+        ("[logger]\nkeep_files = 3\n[daemon]\nstop_timeout_ms = 1\n", ("daemon",), ()),
+        ("", ("logger",), ("logger", "kernel")),
+        ("[process_kernel]\nmax_processes = 1\n[logger]\nkeep_files = 3\n[message_bus]\nmax_queue_size = 1\n",
+         ("process_kernel", "message_bus"), ("kernel", "bus")),
+    ],
+)  # fmt: skip
+def test_those_are_started_again_that_read_what_differs(
+    files: tuple[Path, Path], text: str, tables: tuple[str, ...], servers: tuple[str, ...]
+) -> None:
+    source, copy = files
+    source.write_text(text)
+    change = reloading.read(source, copy)
+    assert (change.tables, change.servers) == (tables, servers)
+    assert copy.read_text() == text
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["config.toml", "dadms.toml"]
+
+
+def test_a_file_with_mistakes_changes_nothing(files: tuple[Path, Path]) -> None:
+    source, copy = files
+    before = copy.read_text()
+    source.write_text("[logger]\nkeep_file = 3\n")
+    with pytest.raises(RequestRefused, match='did you mean "keep_files"'):
+        reloading.read(source, copy)
+    assert copy.read_text() == before
+
+
+def test_every_table_has_readers() -> None:
+    assert {*reloading.READERS, "daemon"} == set(config.Config.__struct_fields__)
