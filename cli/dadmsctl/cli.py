@@ -23,6 +23,8 @@ COMMANDS = {
     "start": "control:start",
     "stop": "control:stop",
     "restart": "control:restart",
+    "suspend": "control:suspend",
+    "resume": "control:resume",
     "kill": "control:kill",
     "wait": "control:wait",
     "thread": "threads:thread",

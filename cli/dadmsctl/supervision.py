@@ -2,6 +2,7 @@
 
 import grp
 import pwd
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,22 @@ def octal(text: str) -> int:
         raise click.BadParameter(f"{text!r} is no mask of modes: write it in octal, such as 027") from None
 
 
+def words(text: str) -> list[str]:
+    """Read a command as a shell would split it; nothing else of a shell is done."""
+    try:
+        found = shlex.split(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}") from None
+    if not found:
+        raise click.BadParameter("it is empty")
+    return found
+
+
+def at_least_zero(text: str) -> float:
+    """Read seconds, 0 included."""
+    return 0.0 if text.strip() in ("0", "0.0") else seconds(text)
+
+
 OPTIONS = (
     click.option("--service", "is_service", is_flag=True, help="COMMAND is to run: it is started again whenever it ends."),
     click.option("--group", help="A name for several processes: stop group:NAME."),
@@ -72,6 +89,20 @@ OPTIONS = (
     click.option("--backoff-most", type=seconds, help="The longest pause. [30]"),
     click.option("--start-limit", type=click.IntRange(0, 1000), help="Starts within --start-limit-seconds that are enough; 0: never. [10]"),
     click.option("--start-limit-seconds", type=seconds, help="[300]"),
+    click.option("--ready", type=click.Choice(["none", "notify", "exec"]), help="What says that COMMAND is ready. [none: that it runs]"),
+    click.option("--ready-command", type=words, help="With --ready exec: what exits with 0 once it is."),
+    click.option("--ready-interval", type=seconds, help="Seconds between its runs. [0.5]"),
+    click.option("--live-command", type=words, help="What exits with 0 as long as COMMAND is well."),
+    click.option("--live-interval", type=seconds, help="Seconds between its runs. [10]"),
+    click.option("--live-threshold", type=click.IntRange(1, 1000), help="Failures of it in a row that end COMMAND. [3]"),
+    click.option("--probe-timeout", type=seconds, help="Seconds that either may take. [5]"),
+    click.option("--watchdog", type=seconds, help="Seconds within which it must say WATCHDOG=1."),
+    click.option(
+        "--run-timeout", type=at_least_zero, help="Seconds that it may run; 0: for ever. [a tool: process_timeout_ms of the configuration]"
+    ),
+    click.option("--max-age", type=seconds, help="Seconds after which it is replaced by its next incarnation."),
+    click.option("--after", multiple=True, metavar="NAME", help="Start when the process of this name is ready, if there is one."),
+    click.option("--requires", multiple=True, metavar="NAME", help="Start when the process of this name is ready, and end before it."),
     click.option("--escalate", type=click.Choice(["group", "parent", "daemon"]), help="What fails with it at the start limit."),
 )
 
@@ -86,7 +117,7 @@ def supervision(command: Command) -> Command:
 def fields_of(given: dict[str, Any], *, is_command: bool) -> dict[str, Any]:
     """Give the fields of a Spec that were asked for."""
     names = [name for option in OPTIONS for name in _names(option)]
-    fields = {name: given[name] for name in names if given[name] not in (None, ()) and name not in ("is_service", "directory")}
+    fields = {name: _plain(given[name]) for name in names if given[name] not in (None, ()) and name not in ("is_service", "directory")}
     if given["is_service"] and not is_command:
         raise click.UsageError("--service needs a command behind --")
     if is_command:
@@ -94,6 +125,10 @@ def fields_of(given: dict[str, Any], *, is_command: bool) -> dict[str, Any]:
     if given["directory"] is not None:
         fields["directory"] = str(given["directory"].absolute())
     return fields
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _names(option: Callable[..., Any]) -> list[str]:

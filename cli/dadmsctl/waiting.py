@@ -37,6 +37,10 @@ def has_come(process: ProcessInfo, until: str) -> bool:
         return True
     if until == "ended" or process.status == "stopping":
         return False
+    if until == "suspended":
+        return process.suspension == "frozen"
+    if until == "started" and process.status == "waiting":
+        return True
     return bool(process.starts_at) or process.status == "running" or (until == "started" and bool(process.started_at))
 
 

@@ -21,6 +21,7 @@ from dadmsd.kernel.core.records import Child, Record
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.hands import Hands
 from dadmsd.kernel.host.processes import all_processes, family, look, send
+from dadmsd.kernel.notify import Notify, path_of, remove_strays
 from dadmsd.kernel.ports import Port
 from dadmsd.worker import messages as worker
 from dadmsd.worker.page import Page
@@ -57,6 +58,8 @@ def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]
             hands.ports[what] = Port(what, child.wire_role, child.parent, adopt(fds[0]), epoch=epoch)
         elif kind == "page" and what in state.children:
             pages[what] = fds[0]
+        elif kind == "notify" and what in state.children:
+            hands.notify[what] = Notify(what, adopt(fds[0]), path_of(state.settings.runtime_dir, what))
         elif kind == "log" and len(fds) == 2 and _log_is_wanted(state, what):
             hands.logs[what] = (fds[0], fds[1])
         else:
@@ -71,6 +74,9 @@ def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]
     if hands.base is not None:
         watch(hands.base)
         hands.base.send(zygote.Hello())
+    remove_strays(state.settings.runtime_dir, set(hands.notify))
+    for spoken in hands.notify.values():
+        hands.watch_notify(spoken)
     for held in hands.ports.values():
         watch(held)
         held.send(HELLO[held.role])

@@ -68,7 +68,7 @@ class Confinement:
         group = group_of(child)
         if process is not None:
             held, warnings = self._hold_process(process, asked, enforcement)
-        role = "main" if child.role == "zygote" and process is not None else child.role
+        role = "main" if child.role == "zygote" and process is not None else "command" if child.role == "probe" else child.role
         plan = limits.plan(asked, self.backend, role, enforcement=enforcement)
         caps = self.backend.create(group, plan.caps)
         self.backend.attach(group, child.os_pid)
@@ -113,6 +113,21 @@ class Confinement:
     def signal(self, pid: int, number: int, besides: int) -> None:
         """Send a signal to everything in the group of a process but one."""
         self.backend.signal(str(pid), number, besides)
+
+    def freeze(self, pid: int) -> None:
+        """Begin to stop everything in the group of a process where it stands."""
+        self.backend.freeze(str(pid))
+
+    def thaw(self, pid: int) -> None:
+        """Let the group of a process go on."""
+        self.backend.thaw(str(pid))
+
+    def is_frozen(self, pid: int) -> bool:
+        """Tell whether everything in the group of a process stands still."""
+        try:
+            return self.backend.is_frozen(str(pid))
+        except HostFailure:
+            return False
 
     def leave(self, child: Child) -> bool:
         """Remove the leaf of a child that ended; False while something that it left behind lives there."""

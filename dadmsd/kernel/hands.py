@@ -27,6 +27,7 @@ from dadmsd.kernel.core.processes import code_of
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.host import limits
+from dadmsd.kernel.notify import Notify
 from dadmsd.kernel.ports import Port
 from dadmsd.worker import messages as worker
 from dadmsd.worker.page import Page
@@ -34,6 +35,7 @@ from dadmsd.zygote import messages as zygote
 
 RETRY_SECONDS = 0.005  # until a group that was told to end is looked at again; doubles up to RETRY_MOST
 RETRY_MOST = 0.2
+FREEZE_LOOK_SECONDS = 0.0005  # until a group that was told to stand still is looked at again; doubles as well
 
 # One thread a process unless the user says otherwise: a zygote that forks must have one, and a worker holds one slot.
 QUIET_LIBRARIES = dict.fromkeys(
@@ -67,6 +69,12 @@ class Hands:
         self.orphans: dict[str, int] = {}  # child -> OS pid of those whose exit the keeper holds
         self.found: list[events.Event] = []  # for the next turn
         self.retries: dict[int, tuple[float, float]] = {}  # process whose group is to be cleared -> (when, pause)
+        self.freezing: dict[
+            tuple[int, int], tuple[float, float]
+        ] = {}  # (process, incarnation) that is to stand still -> (when to look, pause)
+        self.notify: dict[str, Notify] = {}  # main -> where it says how it is
+        self.watch_notify: Callable[[Notify], None] = lambda _notify: None  # the loop's
+        self.unwatch_notify: Callable[[Notify], None] = lambda _notify: None
         self.patience: dict[int, float] = {}  # process -> monotonic seconds: until then what is left of it is not killed
         self._leaves: list[str] = []  # of ended children, that could not be removed yet
         self._perform: dict[type[Any], Callable[[Any], None]] = {
@@ -75,6 +83,8 @@ class Hands:
             effects.Signal: self._signal,
             effects.KillGroup: self._kill_group,
             effects.SignalGroup: self._signal_group,
+            effects.Freeze: self._freeze,
+            effects.Thaw: self._thaw,
             effects.Bury: self._bury,
             effects.ClearGroup: self._clear_group,
             effects.Tell: self._tell,
@@ -220,9 +230,16 @@ class Hands:
         """Make the gate of a service or tool."""
         spec = process.spec
         user, gid, groups = _user(child.uid)
-        told = {"DADMS_PID": str(process.pid), "DADMS_INCARNATION": str(child.incarnation), "DADMS_RUNTIME_DIR": self._settings.runtime_dir}
+        argv = spec.command
+        if child.role == "probe":
+            argv = spec.ready_command if child.key == "ready" else spec.live_command
+        told = self._notify_of(child, process) | {
+            "DADMS_PID": str(process.pid),
+            "DADMS_INCARNATION": str(child.incarnation),
+            "DADMS_RUNTIME_DIR": self._settings.runtime_dir,
+        }
         return zygote.CommandGate(
-            argv=spec.command,
+            argv=argv,
             environment={**self._environment(user, child.uid, process, quiet=False), **told},
             directory=spec.directory or directory,
             umask=spec.umask,
@@ -276,6 +293,54 @@ class Hands:
         with contextlib.suppress(HostFailure):
             self.confinement.signal(effect.pid, effect.signal, child.os_pid if child is not None else 0)
 
+    def _freeze(self, effect: effects.Freeze) -> None:
+        try:
+            self.confinement.freeze(effect.pid)
+        except HostFailure as error:
+            self.found.append(events.Frozen(effect.pid, effect.incarnation, str(error)))
+            return
+        self._look_at_freeze(effect.pid, effect.incarnation, FREEZE_LOOK_SECONDS)
+
+    def _look_at_freeze(self, pid: int, incarnation: int, pause: float) -> None:
+        self.freezing.pop((pid, incarnation), None)
+        process = self._state.processes.get(pid)
+        if process is None or process.suspension != "freezing" or process.incarnation != incarnation:
+            return
+        if self.confinement.is_frozen(pid):
+            self.found.append(events.Frozen(pid, incarnation))
+        else:
+            self.freezing[(pid, incarnation)] = (time.monotonic() + pause, min(RETRY_MOST, pause * 2))
+
+    def _thaw(self, effect: effects.Thaw) -> None:
+        self.freezing.pop((effect.pid, effect.incarnation), None)
+        with contextlib.suppress(HostFailure):  # its group is gone
+            self.confinement.thaw(effect.pid)
+
+    def _notify_of(self, child: Child, process: Process) -> dict[str, str]:
+        """Make the socket over which a main says how it is, and give what it has to know of it."""
+        spec = process.spec
+        if child.role != "main" or (spec.ready != "notify" and not spec.watchdog):
+            return {}
+        if child.name not in self.notify:
+            made = Notify.make(child.name, self._settings.runtime_dir, is_open_to_all=process.uid != self._settings.uid)
+            self.notify[child.name] = made
+            self._store(f"v1/notify/{child.name}", [made.fileno()])
+            self.watch_notify(made)
+        told = {"NOTIFY_SOCKET": str(self.notify[child.name].path)}
+        if spec.watchdog:
+            told["WATCHDOG_USEC"] = str(int(spec.watchdog * 1e6))
+        return told
+
+    def is_own(self, name: str, os_pid: int) -> bool:
+        """Tell whether an OS process is the main of this name, or in the group of its process."""
+        child = self._state.children.get(name)
+        if child is None:
+            return False
+        try:
+            return os_pid == child.os_pid or os_pid in self.confinement.backend.members(str(child.pid))
+        except HostFailure:
+            return False
+
     def _bury(self, effect: effects.Bury) -> None:
         """Acknowledge an exit and let go of what was kept for it."""
         name = effect.name
@@ -283,6 +348,11 @@ class Hands:
         os_pid = self.orphans.pop(name, None)
         if os_pid is not None:
             self.tell_keeper(keeper.OrphanAcknowledged(os_pid))
+        spoken = self.notify.pop(name, None)
+        if spoken is not None:
+            self.unwatch_notify(spoken)
+            spoken.close()
+            self.tell_keeper(keeper.Drop(f"v1/notify/{name}"))
         parent = self.zygote_port(self.reported_by.pop(name, held.parent if held is not None else ""))
         if parent is not None and not parent.is_closed:
             parent.send(zygote.Reap(name))
@@ -352,10 +422,13 @@ class Hands:
 
     def next_retry(self) -> float | None:
         """Give the monotonic time at which a group is to be looked at again."""
-        return min((when for when, _ in self.retries.values()), default=None)
+        return min((when for when, _ in (*self.retries.values(), *self.freezing.values())), default=None)
 
     def retry(self, now: float) -> None:
-        """Look again at groups that were not empty."""
+        """Look again at groups that were not empty, or did not stand still."""
+        for (pid, incarnation), (when, pause) in list(self.freezing.items()):
+            if when <= now:
+                self._look_at_freeze(pid, incarnation, pause)
         for pid, (when, pause) in list(self.retries.items()):
             if when > now:
                 continue

@@ -142,6 +142,8 @@ class Port:
                 found.append(events.CancelAsked(name, body.sequence, body.tids))
             case port.ContextCall():
                 found.append(events.ContextCalled(name, body))
+            case port.Watchdog():
+                found.append(events.Beaten(name))
             case port.GateFailed():
                 found.append(events.ChildFailed(name, body.reason))
             case zygote.GateFailed():

@@ -32,6 +32,7 @@ from dadmsd.kernel.core.state import Settings
 from dadmsd.kernel.crash import CrashPoint
 from dadmsd.kernel.hands import Hands
 from dadmsd.kernel.journal import Journal
+from dadmsd.kernel.notify import Notify, remove_strays
 from dadmsd.kernel.ports import Port
 from dadmsd.kernel.reports import Reports
 from dadmsd.zygote import messages as zygote
@@ -58,6 +59,8 @@ class Loop:
         self._selector.register(to_keeper, selectors.EVENT_READ, "keeper")
         self._kernel = Kernel(settings)
         self.hands = Hands(self._kernel.state, confinement, to_keeper, self._watch, self._unwatch)
+        self.hands.watch_notify = self._watch_notify
+        self.hands.unwatch_notify = self._unwatch_notify
         self.reports = Reports(self._kernel.state, self.hands)
         self._request_decoder = msgspec.msgpack.Decoder(requests.Request)
         self._look_for_lost_at: float | None = None
@@ -75,6 +78,13 @@ class Loop:
     def _unwatch(self, port: Port) -> None:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(port)
+
+    def _watch_notify(self, spoken: Notify) -> None:
+        self._selector.register(spoken, selectors.EVENT_READ, spoken)
+
+    def _unwatch_notify(self, spoken: Notify) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(spoken)
 
     # the start
 
@@ -121,6 +131,8 @@ class Loop:
                 found.extend(self._read_bus())
             elif isinstance(key.data, Port):
                 found.extend(self._read_port(key.data, mask))
+            elif isinstance(key.data, Notify):
+                found.extend(key.data.receive(self.hands.is_own))
         now = time.monotonic()
         if self._look_for_lost_at is not None and now >= self._look_for_lost_at:
             self._look_for_lost_at = None
@@ -270,6 +282,7 @@ class Loop:
         while not self.hands.confinement.end_all() and time.monotonic() < deadline:
             time.sleep(0.01)  # nobody is left who would tell us
         self._journal.close()
+        remove_strays(self._settings.runtime_dir, set())
         if self._settings.is_private:  # whoever would have removed it is gone, or removes it as well
             shutil.rmtree(self._settings.runtime_dir, ignore_errors=True)
         return 0

@@ -70,6 +70,23 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backoff_reset: float = 10.0  # seconds of being ready after which the pause is the first one again
     start_limit: int = 10  # starts within ``start_limit_seconds``, after which it has failed; 0: no limit
     start_limit_seconds: float = 300.0
+    ready: str = ""  # of a command, what says that it is ready: "none" (that it runs), "notify" (READY=1, sd_notify(3)) or "exec" (``ready_command``); "": "none"
+    ready_command: list[str] = []  # asked every ``ready_interval`` seconds until it exits with 0
+    ready_interval: float = 0.5
+    live_command: list[
+        str
+    ] = []  # asked every ``live_interval`` seconds while it is ready; it is ended when this failed ``live_threshold`` times in a row
+    live_interval: float = 10.0
+    live_threshold: int = 3
+    probe_timeout: float = 5.0  # seconds that either command may take
+    watchdog: float | None = None  # seconds within which it must say that it lives (WATCHDOG=1); None: it need not
+    run_timeout: float | None = (
+        None  # seconds an incarnation may run; 0: for ever; None: the configuration's process_timeout_ms for a tool, else for ever
+    )
+    max_age: float | None = None  # seconds of being ready after which it is replaced by its next incarnation
+    max_age_jitter: float = 0.1  # part of that which is added by chance, at most
+    after: list[str] = []  # names of processes that are waited for if they are about to be ready
+    requires: list[str] = []  # names of processes that must be ready, or tools that must have completed
     escalate: str = ""  # what fails with it at the start limit: "group", "parent" or "daemon"; "": nothing
 
 
@@ -107,6 +124,18 @@ class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="rest
     reason: str = ""
 
 
+class Suspend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="suspend", tag_field="verb"):
+    """Have everything of a process stand still, and its time with it; wait for it with ``Wait``."""
+
+    pid: int
+
+
+class Resume(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="resume", tag_field="verb"):
+    """Have a suspended process go on."""
+
+    pid: int
+
+
 class KillThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kill-thread", tag_field="verb"):
     """Terminate a thread, whatever it is doing."""
 
@@ -121,7 +150,7 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", 
     """
 
     pid: int
-    until: str = "ended"  # "started", "ready" or "ended"
+    until: str = "ended"  # "started", "ready", "suspended" or "ended"
     timeout: float = 10.0  # seconds, at most 60: ask again; a parked request survives the kernel by being repeated
 
 
@@ -187,6 +216,8 @@ Request = (
     | Start
     | Stop
     | Restart
+    | Suspend
+    | Resume
     | Kill
     | KillThread
     | Wait
@@ -200,12 +231,14 @@ Request = (
     | Shutdown
 )
 
-MUTATING = (Spawn, Start, Stop, Restart, Kill, KillThread, ChangeContext, Shutdown)
+MUTATING = (Spawn, Start, Stop, Restart, Suspend, Resume, Kill, KillThread, ChangeContext, Shutdown)
 ROLE_NEEDED = {
     Spawn: "operate",
     Start: "operate",
     Stop: "operate",
     Restart: "operate",
+    Suspend: "operate",
+    Resume: "operate",
     Kill: "operate",
     KillThread: "operate",
     Wait: "observe",
@@ -261,6 +294,9 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     pids: int = 0  # tasks now: OS processes and their threads, as far as they are counted
     throttled_seconds: float = 0.0  # that its limit on CPU made it wait
     pressure: dict[str, float] = {}  # "cpu", "memory", "io": percent of the last ten seconds in which some task waited for it
+    suspension: str = ""  # "freezing" or "frozen"; "": it is not suspended
+    said: str = ""  # what it says about itself (STATUS= of sd_notify)
+    waits_for: list[str] = []  # a sentence for each process that it cannot start or end without
 
 
 class ThreadInfo(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What is done to processes that are there: start, stop, restart, kill, wait. All take pids, names, patterns and groups (targets.py)."""
+"""What is done to processes that are there: start, stop, restart, suspend, resume, kill, wait. All take pids, names, patterns and groups (targets.py)."""
 
 import time
 from collections.abc import Callable
@@ -85,6 +85,30 @@ def restart(door: Door, targets: tuple[str, ...], reason: str, no_wait: bool, ti
 
 @click.command()
 @targets
+@no_wait_option
+@_timeout(30.0)
+@pass_door
+def suspend(door: Door, targets: tuple[str, ...], no_wait: bool, timeout: float) -> None:
+    """Have processes stand still, with everything that they started; their time-outs stand still as well.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
+    """
+    _do(door, targets, "suspend", requests.Suspend, until="suspended", timeout=None if no_wait else timeout)
+
+
+@click.command()
+@targets
+@pass_door
+def resume(door: Door, targets: tuple[str, ...]) -> None:
+    """Have suspended processes go on where they stood.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
+    """
+    _do(door, targets, "resume", requests.Resume, until="ready", timeout=None)
+
+
+@click.command()
+@targets
 @click.option("--force", is_flag=True, help="SIGKILL at once, without the chance to end well.")
 @reason_option
 @no_wait_option
@@ -107,7 +131,7 @@ def kill(door: Door, targets: tuple[str, ...], force: bool, reason: str, no_wait
 
 @click.command()
 @targets
-@click.option("--until", type=click.Choice(["started", "ready", "ended"]), default="ended", show_default=True)
+@click.option("--until", type=click.Choice(["started", "ready", "suspended", "ended"]), default="ended", show_default=True)
 @click.option("--timeout", type=seconds, help="Seconds to wait in all. [for ever]")
 @click.option("--exit-code", "is_passed_on", is_flag=True, help="Exit as the process did: with its exit code, or 128 and its signal.")
 @as_json

@@ -35,7 +35,7 @@ def _row(process: requests.ProcessInfo) -> tuple[str, ...]:
         str(process.pid),
         process.name,
         process.orchestrator or f"{process.kind}: {process.command[0] if process.command else '-'}",
-        process.status,
+        process.suspension or process.status,
         str(process.os_pid or "-"),
         ago_text(process.created_at, process.ended_at or None),
         bytes_text(process.memory or process.memory_peak),

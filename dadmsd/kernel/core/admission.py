@@ -6,7 +6,7 @@ import math
 import msgspec
 
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import restarts
+from dadmsd.kernel.core import dependencies, restarts
 from dadmsd.kernel.core.ledger import Grant, size_text
 from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance, expectation
 from dadmsd.kernel.core.records import Process
@@ -28,6 +28,9 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
     if len(spec.group) > NAME_MOST:
         return f'cannot start "{name}": a group has at most {NAME_MOST} characters, not {len(spec.group)}'
     why = flaw_of(spec)
+    if why:
+        return f'cannot start "{name}": {why}'
+    why = dependencies.flaw(state, spec)
     if why:
         return f'cannot start "{name}": {why}'
     if spec.kind == "orchestrator" and spec.orchestrator not in ORCHESTRATORS and not _is_code(spec.orchestrator):

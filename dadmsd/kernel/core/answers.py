@@ -5,7 +5,7 @@ from itertools import islice
 import msgspec
 
 from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, ThreadInfo
-from dadmsd.kernel.core import restarts
+from dadmsd.kernel.core import dependencies, restarts
 from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import READY
@@ -52,7 +52,19 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
         starts_at=state.wall + process.clocks["backoff"] - state.now if "backoff" in process.clocks else 0.0,
         begun_at=process.begun_at,
         started_at=process.started_at,
+        suspension=process.suspension,
+        said=process.said,
+        waits_for=waits_for(state, process),
     )
+
+
+def waits_for(state: State, process: Process) -> list[str]:
+    """Say what keeps a process from its start or its end, a sentence each."""
+    if process.status == "waiting":
+        return dependencies.unmet(state, process)
+    if process.pid in state.held:
+        return [f'ends after "{each.spec.name}" ({each.pid}), which depends on it' for each in dependencies.holders(state, process)]
+    return []
 
 
 def daemon_info(state: State) -> DaemonInfo:

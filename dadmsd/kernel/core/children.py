@@ -4,7 +4,7 @@ A child is a version zygote, a main or a worker; all are forked, limited, opened
 ``processes`` (mains and zygotes) and ``threads`` (workers), which are called from here at the four moments that matter: opened, ready, failed, exited.
 """
 
-from dadmsd.kernel.core import effects, events, processes, workers
+from dadmsd.kernel.core import effects, events, processes, readiness, workers
 from dadmsd.kernel.core.moves import give, step, violate
 from dadmsd.kernel.core.records import Child
 from dadmsd.kernel.core.state import State
@@ -78,6 +78,8 @@ def on_gate_opened(state: State, event: events.GateOpened) -> None:
         give(state, child, processes.ready_timeout(state, state.processes[child.pid]))
     elif child.role == "zygote":
         give(state, child, processes.import_timeout(state, child))
+    elif child.role == "probe":
+        give(state, child, state.processes[child.pid].spec.probe_timeout)
     else:
         processes.worker_opened(state, child, event)
         give(state, child, state.settings.ready_timeout)
@@ -112,10 +114,33 @@ def on_main_ready(state: State, event: events.MainReady) -> None:
 def on_executed(state: State, event: events.Executed) -> None:
     """The main of a command has become its program: where nothing else says that it is ready, this does."""
     child = state.children.get(event.name)
-    if child is None or child.phase != "opened":
+    if child is None or child.phase != "opened" or child.role != "main":
         return
-    processes.main_executed(state, child)
-    on_main_ready(state, events.MainReady(event.name, [], []))
+    process = state.processes[child.pid]
+    if not process.started_at:  # an earlier kernel may have found its port closed as well
+        processes.main_executed(state, child)
+    if readiness.mode_of(process) == "none":
+        on_main_ready(state, events.MainReady(event.name, [], []))
+
+
+def on_notified(state: State, event: events.Notified) -> None:
+    """A process said something about itself."""
+    child = state.children.get(event.name)
+    if child is None or child.phase not in ("opened", "ready", "stopping"):
+        return
+    process = state.processes[child.pid]
+    if not process.started_at:  # its port is found closed later in this turn: who can speak runs
+        processes.main_executed(state, child)
+    if readiness.take_word(state, child, event):
+        on_main_ready(state, events.MainReady(event.name, [], []))
+
+
+def on_notify_refused(state: State, event: events.NotifyRefused) -> None:
+    """Somebody spoke in a process's name who does not belong to it: people are told, nothing else happens."""
+    child = state.children.get(event.name)
+    if child is not None:
+        text = f"process {event.os_pid} spoke to the notify socket of {child.pid} and does not belong to it"
+        state.tell_event("process.notify-refused", text, pid=child.pid, data={"os_pid": event.os_pid})
 
 
 def on_worker_ready(state: State, event: events.WorkerReady) -> None:
@@ -163,6 +188,9 @@ def _gone(state: State, child: Child, *, begun: int, oom: str) -> None:
             workers.import_failed(state, child, why)
     elif child.role == "main":
         processes.main_gone(state, child, oom)
+    elif child.role == "probe":
+        if readiness.probe_gone(state, child):
+            on_main_ready(state, events.MainReady(f"{child.pid}.{child.incarnation}", [], []))
     else:
         workers.worker_gone(state, child, begun=begun, oom=oom)
 
@@ -171,7 +199,7 @@ def on_deadline(state: State, name: str) -> None:
     """A child has used up the time of its phase."""
     child = state.children.get(name)
     if child is None or child.deadline is None:
-        return  # the timer was armed for an earlier phase
+        return  # the timer was armed for an earlier phase, or its process is suspended
     if child.deadline > state.now:
         state.arm(child.deadline, "child", name)
         return

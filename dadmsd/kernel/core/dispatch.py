@@ -28,6 +28,9 @@ def dispatch(state: State) -> None:
         if pool is None or not pool.ready:
             del state.ready_pools[pid]
             continue
+        if state.processes[pid].suspension:
+            del state.ready_pools[pid]  # its resume puts it back
+            continue
         if not pool.workers and _free(state) <= 0:
             continue  # a thousand may wait for the workers of others to come and go
         if pool.unseen > UNSEEN_MOST:
@@ -156,8 +159,8 @@ def _worker(state: State, name: str) -> tuple[Child, Pool, Worker] | None:
 def on_head_deadline(state: State, name: str) -> None:
     """The thread at the head of a worker may have used up its time."""
     known = _worker(state, name)
-    if known is None or not known[2].is_busy:
-        return
+    if known is None or not known[2].is_busy or state.processes[known[0].pid].suspension:
+        return  # time stands still for a suspended process; its resume looks again
     child, pool, worker = known
     tid = worker.head[1]
     deadline = worker.head_since + pool.chunk_of(tid).timeout
@@ -174,6 +177,8 @@ def on_idle_deadline(state: State, name: str) -> None:
         return
     child, _, worker = known
     deadline = worker.idle_since + state.settings.idle_timeout
+    if state.processes[child.pid].suspension:
+        deadline = state.now + state.settings.idle_timeout
     if deadline > state.now:
         state.arm(deadline, "idle", name)
         return

@@ -49,6 +49,20 @@ class SignalGroup(Effect, frozen=True):
     besides: str
 
 
+class Freeze(Effect, frozen=True):
+    """Stop everything of a process where it stands. Ends in Frozen."""
+
+    pid: int
+    incarnation: int
+
+
+class Thaw(Effect, frozen=True):
+    """Let a frozen process go on."""
+
+    pid: int
+    incarnation: int
+
+
 class Bury(Effect, frozen=True):
     """The exit of a child is in the journal: let it be reaped, and let its descriptors go."""
 
@@ -174,6 +188,8 @@ AnyEffect = (
     | Signal
     | KillGroup
     | SignalGroup
+    | Freeze
+    | Thaw
     | Bury
     | ClearGroup
     | Tell

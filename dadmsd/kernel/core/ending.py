@@ -4,22 +4,27 @@
    final, or the next incarnation due; what a process that has ended had reserved is free.
 2. Asked for, it is the stop signal first, for a command to its whole tree; then the grace; then SIGKILL to the whole group. What a command's main leaves behind by
    ending has what is left of the grace; where nobody asked for the end, it is killed at once.
-3. No end waits for another's.
+3. What depends on a process ends before it, where both are to end; else no end waits for another's.
+4. Who is suspended goes on, to end.
 """
 
 from dadms_ipc import port
-from dadmsd.kernel.core import effects, events, restarts, sharing
+from dadmsd.kernel.core import dependencies, effects, events, restarts, sharing
 from dadmsd.kernel.core.clocks import start_clock, stop_clock
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.moves import end, enter
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.state import State
+from dadmsd.kernel.core.suspension import resume
 
 
-def stop(state: State, process: Process, reason: str, *, force: bool, into: str = "killed", again: bool = False) -> None:
-    """Have a process ended, tree and all; ``into`` is the status that this comes to, ``again`` has it started anew."""
+def stop(
+    state: State, process: Process, reason: str, *, force: bool, into: str = "killed", again: bool = False, is_first: bool = False
+) -> None:
+    """Have a process ended, tree and all; ``into`` is the status that this comes to, ``again`` has it started anew, ``is_first`` leaves the deed to ``proceed``."""
     if process.status in ENDED:
         return
+    state.has_shifted = True
     desired = "restart" if again else "down"
     if process.desired != desired:
         process.stop_reason = reason
@@ -28,6 +33,26 @@ def stop(state: State, process: Process, reason: str, *, force: bool, into: str 
         state.changed(process)
         text = f"{process.spec.name} is {'restarted' if again else 'stopped'} by {reason}"
         state.tell_event("process.stopping", text, pid=process.pid, data={"reason": reason, "force": force})
+    if not is_first:
+        proceed(state, process, force=force)
+
+
+def stop_all(state: State, chosen: list[Process], reason: str, *, force: bool = False) -> None:
+    """Have several ended, in the order of what depends on what; those that are to run again some day are marked as such by ``resume``."""
+    for process in chosen:
+        stop(state, process, reason, force=force, into="stopped" if process.resume else "killed", is_first=True)
+    for process in chosen:
+        if process.status not in ENDED:
+            proceed(state, process, force=force)
+
+
+def proceed(state: State, process: Process, *, force: bool) -> None:
+    """Go on with an end that was asked for, unless something that depends on the process has to end first."""
+    if not force and process.status in dependencies.HAS_TREE and not process.ending_as and dependencies.holders(state, process):
+        state.held[process.pid] = None
+        return
+    state.held.pop(process.pid, None)
+    reason = process.stop_reason
     main = state.main_of(process)
     if main is not None:
         grace = 0.0 if force else process.spec.stop_timeout
@@ -37,6 +62,7 @@ def stop(state: State, process: Process, reason: str, *, force: bool, into: str 
         if main.phase not in ("stopping", "killing"):
             start_clock(state, process, "grace", grace)
         end(state, main, "stop", grace=grace)
+        _end_watch(state, process)
         if force:
             stop_clock(state, process, "grace")
             state.do(effects.KillGroup(process.pid))
@@ -56,11 +82,22 @@ def begin_end(state: State, process: Process, status: str, cause: str, reason: s
     process.cause = cause
     process.reason = reason or process.reason
     enter(state, process, "end")
+    _end_watch(state, process)
     state.changed(process)
     for child in state.owned(process.pid):
-        if child.role == "worker":
+        if child.role in ("worker", "probe"):
             end(state, child, "process ended")
     settle(state, process)
+
+
+def _end_watch(state: State, process: Process) -> None:
+    """Nothing is due for the incarnation any more but its end, and it does not stand still."""
+    for kind in ("run", "probe", "watchdog", "age"):
+        stop_clock(state, process, kind)
+    if process.suspension:
+        resume(state, process, "its end")
+        for kind in ("run", "probe", "watchdog", "age"):
+            stop_clock(state, process, kind)
 
 
 def settle(state: State, process: Process) -> None:
@@ -127,6 +164,16 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
     state.tell_event("process.ended", text, pid=process.pid, data=data)
     for other in restarts.escalate(state, process):
         stop(state, other, f"the start limit of {process.pid}", force=False)
+    if process.status != "completed":
+        stop_dependents(state, process)
+
+
+def stop_dependents(state: State, process: Process) -> None:
+    """Have what requires a process end, to wait until it is there again."""
+    for other in dependencies.dependents(state, process):
+        if other.status in dependencies.HAS_TREE and other.desired == "up" and not other.ending_as:
+            reason = f'the end of "{process.spec.name}" ({process.pid}), which it requires'
+            stop(state, other, reason, force=False, into="stopped", again=True)
 
 
 def _await_next(state: State, process: Process) -> None:

@@ -79,6 +79,38 @@ class Executed(Event, frozen=True):
     name: str
 
 
+class Notified(Event, frozen=True):
+    """A process said something about itself (sd_notify(3)); whoever said it belongs to it."""
+
+    name: str
+    is_ready: bool = False
+    is_alive: bool = False
+    is_stopping: bool = False
+    status: str | None = None
+    extension: float = 0.0  # seconds that it asks for, to become ready
+
+
+class NotifyRefused(Event, frozen=True):
+    """Somebody else spoke in a process's name."""
+
+    name: str
+    os_pid: int
+
+
+class Beaten(Event, frozen=True):
+    """An orchestrator says that it lives."""
+
+    name: str
+
+
+class Frozen(Event, frozen=True):
+    """Every task of a process stands still, or, with a reason, cannot be made to."""
+
+    pid: int
+    incarnation: int
+    reason: str = ""
+
+
 class WorkerReady(Event, frozen=True):
     """A worker waits for threads."""
 
@@ -235,6 +267,10 @@ AnyEvent = (
     | ZygoteReady
     | MainReady
     | Executed
+    | Notified
+    | NotifyRefused
+    | Beaten
+    | Frozen
     | WorkerReady
     | ChildFailed
     | Exited

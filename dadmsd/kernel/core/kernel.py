@@ -19,10 +19,13 @@ from dadmsd.kernel.core import (
     ending,
     events,
     moves,
+    order,
     processes,
+    readiness,
     requests,
     restarts,
     sharing,
+    suspension,
     threads,
     workers,
 )
@@ -79,13 +82,7 @@ def _on_stop_asked(state: State, event: events.StopAsked) -> None:
     for process in state.live_processes():
         if process.desired != "down" and restarts.policy_of(process.spec) != "never":
             process.resume = True  # an earlier kernel that was told the same may have said so before
-        ending.stop(
-            state,
-            process,
-            f"the end of the daemon ({event.reason})",
-            force=event.reason == "lease",
-            into="stopped" if process.resume else "killed",
-        )
+    ending.stop_all(state, state.live_processes(), f"the end of the daemon ({event.reason})", force=event.reason == "lease")
 
 
 def _on_time_passed(_state: State, _event: events.TimePassed) -> None:
@@ -101,6 +98,10 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.ZygoteReady: children.on_zygote_ready,
     events.MainReady: children.on_main_ready,
     events.Executed: children.on_executed,
+    events.Notified: children.on_notified,
+    events.NotifyRefused: children.on_notify_refused,
+    events.Beaten: readiness.on_beat,
+    events.Frozen: suspension.on_frozen,
     events.WorkerReady: children.on_worker_ready,
     events.ChildFailed: children.on_failed,
     events.PortViolated: children.on_violation,
@@ -132,6 +133,10 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "context": sharing.on_deadline,
     "process.backoff": restarts.on_backoff_over,
     "process.grace": ending.on_grace_over,
+    "process.run": readiness.on_run_over,
+    "process.watchdog": readiness.on_watchdog,
+    "process.age": readiness.on_age,
+    "process.probe": readiness.on_probe_due,
 }
 
 
@@ -152,6 +157,7 @@ class Kernel:
         while state.just_ended:
             workers.drop_pool(state, state.processes[state.just_ended.pop()])
         processes.start_due(state)
+        order.look(state)
         dispatch.dispatch(state)
         requests.answer_waiters(state, due)
         ending.forget_oldest(state)
@@ -235,6 +241,9 @@ class Kernel:
         for process in state.live_processes():
             processes.advance(state, process)
             ending.settle(state, process)
+            if process.suspension == "freezing":
+                state.do(effects.Freeze(process.pid, process.incarnation))
+        order.take_up(state)
         state.arm(now, "answered", "")
         return state.take_effects()
 

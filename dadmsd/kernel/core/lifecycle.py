@@ -54,6 +54,7 @@ ALIVE: Final = frozenset({"gated", "opened", "ready", "stopping", "killing"})  #
 
 PROCESS_STATUSES: Final = {
     "admitted": "in the table, and about to be forked: its zygote is not ready",
+    "waiting": "is to run, and what it depends on is not ready",
     "starting": "its main is being forked and limited, or is not ready",
     "running": "its main is ready",
     "stopping": "its end was asked for, or its main has exited; its tree is being ended",
@@ -73,6 +74,8 @@ DESIRED: Final = {
 }
 
 PROCESS_STIMULI: Final = {
+    "blocked": "something that it depends on is not ready",
+    "unblocked": "everything that it depends on is ready",
     "forked": "its zygote was asked for its main",
     "unforked": "that zygote ended before it forked",
     "ready": "its main is ready",
@@ -85,10 +88,64 @@ PROCESS_STIMULI: Final = {
 THE_END: Final = "end"  # in the table below: whichever of ENDED was settled when the end began
 
 PROCESS_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
-    "admitted": {"forked": "starting", "unforked": _, "ready": _, "end": "stopping", "again": _, "over": _, "start": _},
-    "starting": {"forked": _, "unforked": "admitted", "ready": "running", "end": "stopping", "again": _, "over": _, "start": _},
-    "running": {"forked": _, "unforked": _, "ready": _, "end": "stopping", "again": _, "over": _, "start": _},
-    "stopping": {"forked": _, "unforked": _, "ready": _, "end": _, "again": "backoff", "over": THE_END, "start": _},
-    "backoff": {"forked": _, "unforked": _, "ready": _, "end": "stopping", "again": _, "over": _, "start": "admitted"},
-    **{end: {"forked": _, "unforked": _, "ready": _, "end": _, "again": _, "over": _, "start": "admitted"} for end in sorted(ENDED)},
+    "admitted": {
+        "blocked": "waiting",
+        "unblocked": _,
+        "forked": "starting",
+        "unforked": _,
+        "ready": _,
+        "end": "stopping",
+        "again": _,
+        "over": _,
+        "start": _,
+    },
+    "waiting": {
+        "blocked": _,
+        "unblocked": "admitted",
+        "forked": _,
+        "unforked": _,
+        "ready": _,
+        "end": "stopping",
+        "again": _,
+        "over": _,
+        "start": _,
+    },
+    "starting": {
+        "blocked": _,
+        "unblocked": _,
+        "forked": _,
+        "unforked": "admitted",
+        "ready": "running",
+        "end": "stopping",
+        "again": _,
+        "over": _,
+        "start": _,
+    },
+    "running": {"blocked": _, "unblocked": _, "forked": _, "unforked": _, "ready": _, "end": "stopping", "again": _, "over": _, "start": _},
+    "stopping": {
+        "blocked": _,
+        "unblocked": _,
+        "forked": _,
+        "unforked": _,
+        "ready": _,
+        "end": _,
+        "again": "backoff",
+        "over": THE_END,
+        "start": _,
+    },
+    "backoff": {
+        "blocked": _,
+        "unblocked": _,
+        "forked": _,
+        "unforked": _,
+        "ready": _,
+        "end": "stopping",
+        "again": _,
+        "over": _,
+        "start": "admitted",
+    },
+    **{
+        end: {"blocked": _, "unblocked": _, "forked": _, "unforked": _, "ready": _, "end": _, "again": _, "over": _, "start": "admitted"}
+        for end in sorted(ENDED)
+    },
 }

@@ -16,12 +16,13 @@ def step(state: State, child: Child, stimulus: str) -> bool:
         return False
     child.phase = phase
     child.deadline = None
+    child.left = None
     state.changed(child)
     if phase == "gated" and not child.intent:  # one that is to end runs nothing
         state.do(effects.OpenGate(child.name))
     elif phase == "stopping":
         state.do(effects.Signal(child.name, child.stop_signal))
-        if child.is_command:  # it is a tree of programs, each of which may have something to put in order
+        if child.is_command and child.role == "main":  # it is a tree of programs, each of which may have something to put in order
             state.do(effects.SignalGroup(child.pid, child.stop_signal, child.name))
     elif phase == "killing":
         state.do(effects.Signal(child.name, SIGKILL))
@@ -34,6 +35,7 @@ def enter(state: State, process: Process, stimulus: str) -> bool:
     if status == IGNORE:
         return False
     process.status = process.ending_as if status == THE_END else status
+    state.has_shifted = True
     state.changed(process)
     return True
 

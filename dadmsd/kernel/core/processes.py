@@ -10,7 +10,7 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import effects, events, restarts, sharing
+from dadmsd.kernel.core import dependencies, effects, events, readiness, restarts, sharing
 from dadmsd.kernel.core.ending import begin_end, settle
 from dadmsd.kernel.core.moves import enter, give, make, violate
 from dadmsd.kernel.core.records import Child, Process
@@ -26,6 +26,12 @@ ORCHESTRATORS = {
 SIGNALS = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS"}  # fmt: skip
 CLD_EXITED = 1  # si_code of waitid(2); 2 is killed, 3 dumped
 
+OUR_CAUSES = {
+    "violation": "violation",
+    "timed out": "timed out",
+    "watchdog": "watchdog",
+    "unhealthy": "liveness",
+}  # why we ended a main -> the cause
 FORKS_LOST_MOST = 3  # zygotes in a row that may end with a fork of one process unanswered: then it is taken for the cause
 ENTRIES_MOST = 10_000  # that one process may declare
 NAME_MOST = 200  # characters of a name
@@ -177,6 +183,12 @@ def advance(state: State, process: Process) -> None:
     """Take an admitted process as far as it can go now."""
     if process.status != "admitted" or process.desired != "up":
         return
+    missing = dependencies.unmet(state, process)
+    if missing:
+        enter(state, process, "blocked")
+        state.blocked[process.pid] = None
+        state.tell_event("process.waiting", f"{process.spec.name} {'; '.join(missing)}", pid=process.pid, data={"waits_for": missing})
+        return
     is_command = process.spec.kind != "orchestrator"
     parent = "base"
     if not is_command:
@@ -252,6 +264,7 @@ def main_executed(state: State, child: Child) -> None:
     """The main of a command has become its program."""
     process = state.processes[child.pid]
     process.started_at = state.wall
+    readiness.begin_run(state, process)
     state.changed(process)
     state.tell_event(
         "process.executed", f"{process.spec.name} runs {process.spec.command[0]}", pid=process.pid, data={"os_pid": child.os_pid}
@@ -271,6 +284,8 @@ def main_ready(state: State, child: Child, event: events.MainReady) -> None:
     process.ready_at = state.wall
     process.started_at = process.started_at or state.wall
     process.ready_since = state.now
+    readiness.begin_run(state, process)
+    readiness.begin_ready(state, process)
     process.entries = event.entries
     process.limits = {**process.limits, **event.limits}
     process.warnings = process.warnings + [warning[:TEXT_MOST] for warning in event.warnings[:WARNINGS_MOST]]
@@ -348,8 +363,8 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     elif child.intent == "not ready":
         seconds = ready_timeout(state, process)
         begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s")
-    elif child.intent == "violation":
-        begin_end(state, process, "failed", "violation", child.failure)
+    elif child.intent in OUR_CAUSES:
+        begin_end(state, process, "failed", OUR_CAUSES[child.intent], child.failure)
     elif process.desired != "up":
         begin_end(state, process, process.stop_as, f"{_exit_words(child)}, by {process.stop_reason}", "")
     elif child.failure:
@@ -372,8 +387,8 @@ def _command_gone(state: State, process: Process, child: Child, oom: str) -> Non
     elif child.intent == "not ready":
         seconds = ready_timeout(state, process)
         begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s")
-    elif child.intent == "violation":
-        begin_end(state, process, "failed", "violation", child.failure)
+    elif child.intent in OUR_CAUSES:
+        begin_end(state, process, "failed", OUR_CAUSES[child.intent], child.failure)
     elif process.is_interrupted and process.desired == "up":
         begin_end(state, process, "failed", "interrupted", child.failure)
     elif process.desired != "up":

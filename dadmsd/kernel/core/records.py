@@ -58,6 +58,12 @@ class Process(Record):
     starts: list[float] = []  # monotonic seconds of the starts that the start limit counts
     ready_since: float = 0.0  # monotonic seconds; 0.0: this incarnation was never ready
     clocks: dict[str, float] = {}  # what is due when, monotonic seconds: "backoff", "grace" …
+    suspension: str = ""  # "", "freezing" or "frozen"
+    suspended_since: float = 0.0  # monotonic seconds
+    paused: dict[str, float] = {}  # of a suspended process: the seconds that its clocks have left
+    said: str = ""  # what it says about itself
+    probes_made: int = 0
+    probe_failures: int = 0  # of its live command, in a row
     is_recorded: bool = False  # this incarnation is in the history
     is_interrupted: bool = False  # a reboot or the end of the daemon ended this incarnation
     resume: bool = False  # it was up when the daemon was ended: the next daemon starts it again
@@ -92,6 +98,7 @@ class Child(Record):
     ready_at: float = 0.0
     is_command: bool = False  # the main of a service or tool
     stop_signal: int = 15  # what asks for its end
+    left: float | None = None  # of a child of a suspended process: the seconds until its deadline
 
     @property
     def wire_role(self) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from dadms_ipc import requests
-from dadmsd.kernel.core import effects, events, sharing
+from dadmsd.kernel.core import effects, events, sharing, suspension
 from dadmsd.kernel.core.admission import admit, refusal
 from dadmsd.kernel.core.answers import daemon_info, events_after, process_info, thread_infos
 from dadmsd.kernel.core.context import Refused
-from dadmsd.kernel.core.ending import stop
+from dadmsd.kernel.core.ending import stop, stop_dependents
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.processes import NAME_MOST
@@ -127,6 +127,7 @@ def _stop(state: State, event: events.RequestArrived, request: requests.Stop) ->
     process = _find(state, request.pid)
     _owned(state, event, process, "stop")
     was = process.status
+    stop_dependents(state, process)
     stop(state, process, request.reason[:NAME_MOST] or f"stop from {event.origin}", force=False, into="stopped")
     return {"pid": process.pid, "was": was}
 
@@ -137,7 +138,29 @@ def _restart(state: State, event: events.RequestArrived, request: requests.Resta
         return _start(state, event, requests.Start(request.pid))
     _owned(state, event, process, "restart")
     was = process.status
+    stop_dependents(state, process)
     stop(state, process, request.reason[:NAME_MOST] or f"restart from {event.origin}", force=False, into="stopped", again=True)
+    return {"pid": process.pid, "was": was}
+
+
+def _suspend(state: State, event: events.RequestArrived, request: requests.Suspend) -> object:
+    process = _find(state, request.pid)
+    _owned(state, event, process, "suspend")
+    was = process.suspension or process.status
+    if process.status not in suspension.SUSPENDABLE or process.desired != "up":
+        raise Refusal(f'cannot suspend {process.pid} ("{process.spec.name}"): it is {process.status}')
+    if not process.suspension:
+        suspension.suspend(state, process, event.origin)
+    return {"pid": process.pid, "was": was}
+
+
+def _resume(state: State, event: events.RequestArrived, request: requests.Resume) -> object:
+    process = _find(state, request.pid)
+    _owned(state, event, process, "resume")
+    was = process.suspension or process.status
+    if not process.suspension:
+        raise Refusal(f'cannot resume {process.pid} ("{process.spec.name}"): it is {process.status}, and not suspended')
+    suspension.resume(state, process, event.origin)
     return {"pid": process.pid, "was": was}
 
 
@@ -145,6 +168,8 @@ def _kill(state: State, event: events.RequestArrived, request: requests.Kill) ->
     process = _find(state, request.pid)
     _owned(state, event, process, "kill")
     was = process.status
+    if not request.force:
+        stop_dependents(state, process)
     stop(state, process, request.reason[:NAME_MOST] or f"kill from {event.origin}", force=request.force)
     return {"pid": process.pid, "was": was}
 
@@ -161,8 +186,8 @@ def _kill_thread(state: State, event: events.RequestArrived, request: requests.K
 
 def _wait(state: State, event: events.RequestArrived, request: requests.Wait) -> object:
     process = _find(state, request.pid)
-    if request.until not in ("started", "ready", "ended"):
-        raise Refusal(f'cannot wait until {request.until!r}: "started", "ready" or "ended"')
+    if request.until not in ("started", "ready", "suspended", "ended"):
+        raise Refusal(f'cannot wait until {request.until!r}: "started", "ready", "suspended" or "ended"')
     if _has_come(process, request.until):
         return process_info(state, process)
     _park(state, event, request.timeout, pid=request.pid, until=request.until)
@@ -174,8 +199,12 @@ def _has_come(process: Process, until: str) -> bool:
         return True
     if until == "ended" or process.status == "stopping":
         return False
+    if until == "suspended":
+        return process.suspension == "frozen"
     is_pausing = process.status == "backoff" and "backoff" in process.clocks
-    return is_pausing or process.status == "running" or (until == "started" and process.status == "starting" and bool(process.started_at))
+    if until == "started":
+        return is_pausing or process.status in ("running", "waiting") or bool(process.started_at)
+    return is_pausing or process.status == "running"
 
 
 def _list(state: State, _event: events.RequestArrived, request: requests.List) -> object:
@@ -235,6 +264,8 @@ _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] =
     requests.Start: _start,
     requests.Stop: _stop,
     requests.Restart: _restart,
+    requests.Suspend: _suspend,
+    requests.Resume: _resume,
     requests.Kill: _kill,
     requests.KillThread: _kill_thread,
     requests.Wait: _wait,

@@ -35,7 +35,7 @@ _FRESH = {
     in {
         "ready_at", "ended_at", "entries", "cause", "reason", "ending_as", "stop_reason", "stop_as", "outcome_status", "outcome", "limits", "warnings", "asked", "submitted",
         "submitted_tid", "refusal", "results", "seen", "workers_made", "workers_failed", "forks_lost", "memory_peak", "cpu_seconds", "exit_how", "exit_status", "started_at",
-        "ready_since", "is_recorded", "is_interrupted", "resume",
+        "ready_since", "suspension", "paused", "said", "probes_made", "probe_failures", "is_recorded", "is_interrupted", "resume",
     }
 }  # fmt: skip
 
@@ -140,6 +140,8 @@ def take_up(state: State, process: Process, *, is_interrupted: bool) -> None:
     """Go on with a process of an earlier kernel; with an interruption nothing of it lives, and its clocks are another boot's or another daemon's."""
     if is_interrupted:
         process.clocks.clear()
+        process.suspension = ""
+        process.paused = {}
         process.starts = []
         process.failures = 0
         process.is_interrupted = process.status not in ENDED

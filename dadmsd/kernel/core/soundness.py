@@ -6,6 +6,8 @@ import math
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core.restarts import ESCALATIONS, POLICIES
 
+READINESS = ("none", "notify", "exec")
+NAMES_MOST = 100  # that one process may depend on
 KINDS = ("orchestrator", "service", "tool")
 ARGUMENTS_MOST = 128 * 1024  # bytes of a command: what Linux takes in one argument
 SIGNALS_MOST = 64
@@ -18,6 +20,9 @@ _COMMAND_ONLY: dict[str, object] = {
     "no_new_privileges": False,
     "gid": None,
     "stop_signal": 15,
+    "ready": "",
+    "ready_command": [],
+    "live_command": [],
 }
 
 
@@ -27,6 +32,7 @@ def flaw_of(spec: Spec) -> str:
         ("kind", spec.kind, KINDS),
         ("restart", spec.restart, ("", *POLICIES)),
         ("escalate", spec.escalate, ESCALATIONS),
+        ("ready", spec.ready, ("", *READINESS)),
     ):
         if value not in known:
             return _unknown(name, value, [each for each in known if each])
@@ -48,7 +54,19 @@ def _command_flaw(spec: Spec) -> str:
         return f"a {spec.kind} needs a command"
     if spec.orchestrator or spec.handlers:
         return f"a {spec.kind} runs a command, and no orchestrator"
-    if any("\0" in word for word in (*spec.command, spec.directory or "", *spec.environment, *spec.environment.values())):
+    if (spec.ready == "exec") != bool(spec.ready_command):
+        return 'ready = "exec" needs a ready_command, and nothing else does'
+    if any(
+        "\0" in word
+        for word in (
+            *spec.command,
+            *spec.ready_command,
+            *spec.live_command,
+            spec.directory or "",
+            *spec.environment,
+            *spec.environment.values(),
+        )
+    ):
         return "a null byte is in its command, directory or environment"
     size = sum(len(word.encode(errors="surrogateescape")) for word in spec.command)
     if size > ARGUMENTS_MOST:
@@ -71,6 +89,14 @@ def _number_flaw(spec: Spec) -> str:
         ("backoff_jitter", spec.backoff_jitter, 0.0, 1.0),
         ("backoff_reset", spec.backoff_reset, 0.0, math.inf),
         ("start_limit", spec.start_limit, 0, 1000),
+        ("ready_interval", spec.ready_interval, 0.01, math.inf),
+        ("live_interval", spec.live_interval, 0.01, math.inf),
+        ("live_threshold", spec.live_threshold, 1, 1000),
+        ("probe_timeout", spec.probe_timeout, 0.01, math.inf),
+        ("watchdog", spec.watchdog, 0.01, math.inf),
+        ("run_timeout", spec.run_timeout, 0.0, math.inf),
+        ("max_age", spec.max_age, 0.1, math.inf),
+        ("max_age_jitter", spec.max_age_jitter, 0.0, 1.0),
         ("start_limit_seconds", spec.start_limit_seconds, 0.001, math.inf),
     ):
         if value is not None and not (least <= value <= most and value < math.inf):
@@ -79,6 +105,8 @@ def _number_flaw(spec: Spec) -> str:
                 if most < math.inf
                 else f"{name} is {value}, at least {least:g} is needed"
             )
+    if len(spec.after) + len(spec.requires) > NAMES_MOST:
+        return f"it depends on {len(spec.after) + len(spec.requires)} names, at most {NAMES_MOST} are possible"
     for name in ("success_codes", "restart_codes", "final_codes"):
         codes = getattr(spec, name)
         wrong = next((code for code in codes if not 0 <= code <= 255), None)

@@ -101,6 +101,9 @@ class State:
         self.stop_said = False
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
         self.just_ended: list[int] = []  # processes whose threads are to be ended as well
+        self.blocked: dict[int, None] = {}  # processes that wait for what they depend on
+        self.held: dict[int, None] = {}  # processes that are to end, after those that depend on them
+        self.has_shifted = False  # the status of a process changed since somebody looked at those
         self.starting: dict[int, None] = {}  # processes whose next incarnation begins at the end of this turn
         self.orphaned: list[str] = []  # children that were to be forked by a zygote that is gone
         self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in the order of their turns

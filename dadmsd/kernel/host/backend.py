@@ -57,6 +57,10 @@ class Backend(Protocol):
         """Send a signal to everything that is in a group now, but for the process ``besides``."""
         ...
 
+    def members(self, group: str) -> list[int]:
+        """List the processes that are in a group now, as far as they can be seen."""
+        ...
+
     def is_empty(self, group: str) -> bool:
         """Tell whether nothing lives in a group; a group that is not there is empty."""
         ...

@@ -106,6 +106,10 @@ class Rlimits:
         """Send a signal to everything in a group but one process."""
         self._signal(group, [seen for pid, seen in self._members(group).items() if pid != besides], signal.Signals(number))
 
+    def members(self, group: str) -> list[int]:
+        """List the processes of a group."""
+        return list(self._members(group))
+
     def is_empty(self, group: str) -> bool:
         """Tell whether no member is found any more."""
         return not self._members(group)

@@ -219,6 +219,10 @@ class V1:
         """Send a signal to everything in a group but one process."""
         self._ender().signal_listed(group, number, besides)
 
+    def members(self, group: str) -> list[int]:
+        """List the processes of a group."""
+        return self._ender().pids(group)
+
     def is_empty(self, group: str) -> bool:
         """Tell whether nothing lives in a group."""
         return self._unified.is_empty(group) if self._unified else not self._ender().pids(group)

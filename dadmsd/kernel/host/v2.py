@@ -231,6 +231,10 @@ class V2:
         """Send a signal to everything in a group but one process."""
         self._tree.signal_listed(group, number, besides)
 
+    def members(self, group: str) -> list[int]:
+        """List the processes of a group."""
+        return self._tree.pids(group)
+
     def is_empty(self, group: str) -> bool:
         """Tell whether nothing lives in a group."""
         return self.unified.is_empty(group)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dadms_ipc.requests import Kill, Request, Restart, Start, Stop
+from dadms_ipc.requests import Kill, Request, Restart, Resume, Start, Stop, Suspend
 from tests.property.kernel.test_crashes import CHAOS, hold, run
 from tests.property.kernel.world import World
 
@@ -104,3 +104,33 @@ def test_a_stop_of_the_daemon_remembers_what_was_to_run(seed: int) -> None:
     hold(world)
     for process in world.kernel.state.processes.values():
         assert process.resume == (process.spec.kind == "service"), process
+
+
+@pytest.mark.parametrize("seed", range(60 * CHAOS))
+def test_whatever_order_and_suspension_do_under_crashes_everything_ends_in_order(seed: int) -> None:
+    """Three services in a chain, one of them probed, suspended and resumed at any time; the kernel is killed, and then asked to end all."""
+    world = World(80_000 + seed)
+    chance = world.random
+    world.command(1, [None], kind="service", name="db", ready="exec", ready_command=["ask"])
+    world.command(2, [(1, 1), None], kind="service", name="web", requires=["db"], start_limit=0)
+    world.command(3, [None], kind="service", name="edge", after=["web"], live_command=["ask"], live_interval=0.02)
+    for sequence in range(4, 10):
+        for _ in range(chance.randrange(1, 15)):
+            world.happen()
+            world.turn(crash_at=chance.randrange(0, 5) if chance.random() < 0.15 else None)
+        pid = 1001 + chance.randrange(3)
+        words: list[Request] = [Suspend(pid), Resume(pid), Restart(pid), Stop(pid), Start(pid)]
+        if all((b"client", each) in world.replies for each in (1, 2, 3)):
+            world.ask(sequence, chance.choice(words))
+    world.stop()
+    for _ in range(3000):
+        world.happen()
+        world.turn(crash_at=chance.randrange(0, 5) if chance.random() < 0.1 else None)
+        if world.is_stopped:
+            break
+    assert world.is_stopped, [(each.pid, each.status, each.desired) for each in world.kernel.state.processes.values()]
+    assert not world.alive()
+    hold(world)
+    for process in world.kernel.state.processes.values():
+        numbers = [incarnation for incarnation, _, _ in lives(world, process.pid)]
+        assert len(set(numbers)) == len(numbers)

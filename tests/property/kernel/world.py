@@ -44,6 +44,7 @@ class World:
         self.keeper = Keeper()
         self.is_look_due = False  # a second after the keeper told of a stranger
         self.mains: dict[str, Main | Program] = {}
+        self.probe_end: tuple[int, int] | None = (1, 0)  # how probes end
         self.ends: dict[int, list[tuple[int, int] | None]] = {}  # of each command, how its incarnations end; None: not by themselves
         self.workers: dict[str, Worker] = {}
         self.begun: dict[int, int] = {}
@@ -236,6 +237,8 @@ class World:
                     self.end(effect.name, 1, 0)
             case effects.KillGroup():
                 self._kill_group(effect.pid)
+            case effects.Freeze():
+                self._say(OWN, events.Frozen(effect.pid, effect.incarnation))
             case effects.SignalGroup():
                 assert effect.besides.partition(".")[0] == str(effect.pid)
             case effects.Bury():
@@ -294,6 +297,8 @@ class World:
         if child.role == "zygote" and name not in self.zygotes:
             self.zygotes[name] = Zygote()
             self._say(name, events.ZygoteReady(name, "1", [], [], 0.1))
+        elif child.role == "probe" and name not in self.mains:
+            self.mains[name] = Program(self.probe_end, is_stubborn=False)
         elif child.is_command and name not in self.mains:
             ends = self.ends[child.pid]
             self.mains[name] = Program(ends[min(child.incarnation, len(ends)) - 1], is_stubborn=self.random.random() < 0.3)

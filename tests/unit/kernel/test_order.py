@@ -1,0 +1,200 @@
+"""Dependencies, readiness and suspension, in the pure core."""
+
+from typing import Any
+
+import pytest
+
+from dadms_ipc import requests
+from dadms_ipc.requests import Spec
+from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.dependencies import circle
+from tests.unit.kernel.driver import Driver, only
+from tests.unit.kernel.test_restarts import command, execute, leave
+
+
+def waiting(driver: Driver, **changes: Any) -> int:
+    return int(driver.answer(requests.Spawn(Spec(**{"name": "w", "kind": "service", "command": ["w"], **changes})))["pid"])
+
+
+def signalled(done: list[effects.AnyEffect]) -> list[str]:
+    return [effect.name for effect in only(done, effects.Signal)]
+
+
+def test_after_waits_for_who_is_coming_and_for_nobody_else() -> None:
+    driver = Driver()
+    first = waiting(driver, name="db", ready="notify")
+    second = waiting(driver, after=["db", "nobody"])
+    assert driver.process(second).status == "waiting"
+    execute(driver, first)
+    assert driver.process(second).status == "waiting", "its program runs, and it is not ready"
+    done = driver.give(events.Notified(f"{first}.1", is_ready=True))
+    assert [effect.name for effect in only(done, effects.Fork)] == [f"{second}.1"]
+
+
+def test_after_does_not_wait_for_one_that_failed_and_requires_does() -> None:
+    driver = Driver()
+    first = command(driver, kind="tool", name="migrate")
+    after, requires = waiting(driver, after=["migrate"]), waiting(driver, requires=["migrate"])
+    leave(driver, first, 1, 1)
+    assert (driver.process(after).status, driver.process(requires).status) == ("starting", "waiting")
+    driver.answer(requests.Start(first))
+    execute(driver, first)
+    assert driver.process(requires).status == "waiting", "it runs, and has done nothing yet"
+    leave(driver, first, 1, 0)
+    assert driver.process(requires).status == "starting"
+
+
+def test_a_tool_that_completed_is_what_requires_asked_for() -> None:
+    driver = Driver()
+    first = command(driver, kind="tool", name="migrate", ready="notify")
+    second = waiting(driver, requires=["migrate"])
+    leave(driver, first, 1, 0)
+    assert driver.process(second).status == "starting"
+
+
+def test_the_daemon_ends_dependents_first_and_all_others_at_once() -> None:
+    driver = Driver()
+    db, web, alone = command(driver, name="db"), command(driver, name="web", after=["db"]), command(driver, name="alone")
+    assert signalled(driver.give(events.StopAsked("SIGTERM"))) == [f"{web}.1", f"{alone}.1"]
+    assert driver.answer(requests.Status(db)).waits_for == [f'ends after "web" ({web}), which depends on it']
+    done = driver.give(events.Exited(f"{web}.1", 1, 0))
+    assert signalled(done) == [], "its group is not gone"
+    assert signalled(driver.give(events.GroupGone(web))) == [f"{db}.1"]
+
+
+def test_a_kernel_that_dies_in_the_middle_of_an_ordered_end_goes_on_with_it() -> None:
+    driver = Driver()
+    db, web = command(driver, name="db"), command(driver, name="web", requires=["db"])
+    driver.give(events.StopAsked("SIGTERM"))
+    driver.next_kernel()
+    driver.give(events.StopAsked("SIGTERM"))
+    driver.give(events.Exited(f"{web}.1", 1, 0))
+    assert signalled(driver.give(events.GroupGone(web))) == [f"{db}.1"]
+
+
+def test_a_kill_by_force_waits_for_nobody() -> None:
+    driver = Driver()
+    db = command(driver, name="db")
+    command(driver, name="web", requires=["db"])
+    assert signalled(driver.give(events.RequestArrived(b"c", 90, 0, "admin", "uid 0", requests.Kill(db, force=True)))) == [f"{db}.1"]
+
+
+def test_what_requires_one_that_failed_for_good_ends_and_waits() -> None:
+    driver = Driver()
+    db = command(driver, name="db", restart="never")
+    web = command(driver, name="web", requires=["db"])
+    done = leave(driver, db, 1, 1)
+    assert signalled(done) == [f"{web}.1"]
+    leave(driver, web, 2, 15)
+    driver.give(after=100.0)
+    process = driver.process(web)
+    assert (process.status, process.desired, process.incarnation) == ("waiting", "up", 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "others", "expected"),
+    [
+        (Spec("a", after=["a"]), {}, ["a", "a"]),
+        (Spec("a", after=["b"]), {"b": ["c"], "c": ["a"]}, ["a", "b", "c", "a"]),
+        (Spec("a", after=["b", "c"]), {"b": ["d"], "c": ["d"], "d": []}, []),
+        (Spec("a", after=["b"]), {"b": ["c"], "c": ["b"]}, []),
+    ],
+)
+def test_a_circle_is_found_through_the_new_one(spec: Spec, others: dict[str, list[str]], expected: list[str]) -> None:
+    assert circle(spec, others) == expected
+
+
+def test_an_extension_moves_the_deadline_of_the_ready_time_out_and_not_for_ever() -> None:
+    driver = Driver()
+    pid = waiting(driver, ready="notify", ready_timeout=10.0)
+    execute(driver, pid)
+    driver.give(events.Notified(f"{pid}.1", extension=1e9), after=9.0)
+    assert driver.child(f"{pid}.1").deadline == pytest.approx(driver.now + 3600.0)
+
+
+def test_a_probe_that_hangs_is_ended_and_counts_as_a_failure() -> None:
+    driver = Driver()
+    pid = command(driver, live_command=["ask"], live_interval=5.0, live_threshold=1, probe_timeout=2.0)
+    done = driver.give(after=5.0)
+    assert only(done, effects.Fork) == [effects.Fork(f"{pid}.1/p1", "command", "base", pid)]
+    driver.open(f"{pid}.1/p1", 300)
+    assert signalled(driver.give(after=2.1)) == [f"{pid}.1/p1"]
+    done = driver.give(events.Exited(f"{pid}.1/p1", 2, 9))
+    assert signalled(done) == [f"{pid}.1"]
+    leave(driver, pid, 2, 15)
+    assert [(life.cause, life.reason) for life in driver.state.lives] == [
+        ("liveness", "its live command failed 1 times in a row, the last time: it did not end within 2 s")
+    ]
+
+
+def test_a_probe_that_succeeds_forgets_the_failures_before_it() -> None:
+    driver = Driver()
+    pid = command(driver, live_command=["ask"], live_interval=5.0, live_threshold=2)
+    for number, status in enumerate((1, 0, 1, 0, 1), 1):
+        driver.give(after=5.0)
+        driver.open(f"{pid}.1/p{number}", 300)
+        driver.give(events.Executed(f"{pid}.1/p{number}"))
+        driver.give(events.Exited(f"{pid}.1/p{number}", 1, status))
+    assert driver.process(pid).status == "running"
+
+
+def test_the_suspended_are_not_asked_and_their_clocks_stand_still() -> None:
+    driver = Driver()
+    pid = command(driver, live_command=["ask"], live_interval=5.0, watchdog=6.0, run_timeout=20.0)
+    driver.give(after=4.0)
+    driver.answer(requests.Suspend(pid))
+    driver.give(events.Frozen(pid, 1))
+    driver.next_kernel()
+    assert driver.give(after=1000.0) == []
+    driver.answer(requests.Resume(pid))
+    clocks = {kind: at - driver.now for kind, at in driver.process(pid).clocks.items()}
+    assert clocks == pytest.approx({"probe": 1.0, "watchdog": 2.0, "run": 16.0})
+
+
+def test_a_thread_of_a_suspended_process_has_its_time_left() -> None:
+    driver = Driver()
+    pid = driver.run(workers=1)
+    driver.submit(pid, timeout=5.0)
+    driver.worker(f"{pid}.1/w1")
+    driver.answer(requests.Suspend(pid))
+    driver.give(events.Frozen(pid, 1), after=1.0)
+    driver.give(after=100.0)
+    driver.answer(requests.Resume(pid))
+    assert signalled(driver.give(after=4.5)) == []
+    assert signalled(driver.give(after=1.0)) == [f"{pid}.1/w1"]
+
+
+def test_a_stop_of_a_suspended_process_lets_it_go_on_to_end() -> None:
+    driver = Driver()
+    pid = command(driver)
+    driver.answer(requests.Suspend(pid))
+    driver.give(events.Frozen(pid, 1))
+    done = driver.give(events.RequestArrived(b"c", 90, 0, "admin", "uid 0", requests.Stop(pid)))
+    order = [type(effect) for effect in only(done, effects.Signal, effects.Thaw)]
+    assert order == [effects.Signal, effects.Thaw]
+
+
+def test_a_host_that_cannot_freeze_is_said_and_the_process_goes_on() -> None:
+    driver = Driver()
+    pid = command(driver)
+    driver.answer(requests.Suspend(pid))
+    driver.give(events.Frozen(pid, 1, "no freezer can be used"))
+    assert driver.process(pid).suspension == ""
+    assert driver.state.events[-1].text == "c goes on, by the kernel: no freezer can be used"
+
+
+def test_who_does_not_run_is_not_suspended_and_who_is_not_suspended_is_not_resumed() -> None:
+    driver = Driver()
+    pid = command(driver)
+    assert driver.refusal(requests.Resume(pid)) == f'cannot resume {pid} ("c"): it is running, and not suspended'
+    driver.answer(requests.Stop(pid))
+    assert driver.refusal(requests.Suspend(pid)) == f'cannot suspend {pid} ("c"): it is stopping'
+
+
+def test_an_age_is_replaced_with_a_part_of_chance() -> None:
+    driver = Driver()
+    pid = command(driver, max_age=100.0, max_age_jitter=0.5)
+    left = driver.process(pid).clocks["age"] - driver.now
+    assert 100.0 <= left < 150.0
+    assert signalled(driver.give(after=left)) == [f"{pid}.1"]
+    assert driver.process(pid).desired == "restart"
