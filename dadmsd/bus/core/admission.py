@@ -12,6 +12,7 @@
 from dadms_ipc.codec import encode_body
 from dadms_ipc.envelope import REFUSED, VERSION, VIOLATION, WRONG_VERSION, Door, Header, Hello, Kind, Welcome
 from dadmsd.bus.core.access import Access, Standing
+from dadmsd.bus.core.accounts import Accounts
 from dadmsd.bus.core.events import Forget, Peer, Received, Who
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.roster import Roster
@@ -25,11 +26,14 @@ GENERATED = b"\0"
 class Admission:
     """Connections and sessions."""
 
-    def __init__(self, outbox: Outbox, bounds: Bounds, roster: Roster, access: Access, bus: bytes, doors: dict[str, int]) -> None:
+    def __init__(
+        self, outbox: Outbox, bounds: Bounds, roster: Roster, access: Access, accounts: Accounts, bus: bytes, doors: dict[str, int]
+    ) -> None:
         self._outbox = outbox
         self._bounds = bounds
         self._roster = roster
         self.access = access
+        self.accounts = accounts
         self._bus = bus
         self._doors = doors  # for those who came over a network: door -> port
         self.connections: dict[Peer, Connection] = {}
@@ -100,7 +104,13 @@ class Admission:
             if len(self.sessions) >= self._bounds.sessions:
                 self._refuse(connection, header, REFUSED, f"too many sessions: {len(self.sessions)}, at most {self._bounds.sessions}")
                 return None
+            tab = self.accounts.enter(connection.who, standing.uid, hello.pid)
+            if isinstance(tab, str):
+                self._outbox.record("refused", connection.who, str(connection.who), "HELLO", tab, now)
+                self._refuse(connection, header, REFUSED, f"cannot open a session: {tab}")
+                return None
             session = self._open(connection, hello, standing)
+            session.tab = tab
         elif (session.pid, session.incarnation) != (hello.pid, hello.incarnation) or not self.is_owner(session, connection.who, standing):
             self._suspect(connection, header, "cannot speak in a session that somebody else opened", now)
             return None
@@ -176,6 +186,7 @@ class Admission:
     def remove(self, session: Session, now: float) -> None:
         """Forget a session that ended; its connections may say hello again."""
         del self.sessions[session.client]
+        self.accounts.leave(session.tab)
         others = self.by_address[session.address]
         others.remove(session)
         if not others:

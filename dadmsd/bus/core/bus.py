@@ -26,6 +26,7 @@ from dadms_ipc.envelope import (
 from dadms_ipc.errors import InternalError, PeerViolation
 from dadmsd.bus.core import inspection
 from dadmsd.bus.core.access import LEVELS, Access
+from dadmsd.bus.core.accounts import Accounts, Share
 from dadmsd.bus.core.addresses import Addresses, is_pid
 from dadmsd.bus.core.admission import Admission
 from dadmsd.bus.core.attempts import Attempts
@@ -100,7 +101,14 @@ class Bus:
         self.outbox = Outbox()
         self.roster = Roster()
         self.access = Access(roles, groups or {}, keys or {})
-        self.admission = Admission(self.outbox, self.bounds, self.roster, self.access, bus, doors or {})
+        limits = self.bounds
+        self.accounts = Accounts(
+            limits.pool_bytes,
+            Share(limits.client_sessions, limits.client_patterns, limits.client_open),
+            Share(limits.user_sessions, limits.user_patterns, limits.user_open),
+            frozenset(uid for uid, role in roles.items() if role == "admin"),
+        )
+        self.admission = Admission(self.outbox, self.bounds, self.roster, self.access, self.accounts, bus, doors or {})
         self.deliveries = Deliveries(self.outbox, self.bounds)
         self.addresses = Addresses(self.roster, self.admission)
         self.letters = Letters(self.outbox, self.bounds)

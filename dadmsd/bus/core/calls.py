@@ -44,6 +44,12 @@ class Call:
     session: Session
     request: link.Request
     deadline: float
+    size: int = 0  # bytes of its body
+
+
+def _end(call: Call) -> None:
+    call.session.calls -= 1
+    call.session.tab.end(call.size)
 
 
 class Calls:
@@ -66,12 +72,15 @@ class Calls:
             return None
         if session.calls >= self._bounds.calls:
             return f"cannot ask the kernel: {session.calls} requests of this client wait for it already"
+        if (reason := session.tab.refusal(len(body))) is not None:
+            return f"cannot ask the kernel: {reason}"
         if not is_one_value(body):
             return "cannot ask the kernel: the body is not exactly one msgpack value"
         client, sequence = split_id(header.id)
         request = link.Request(client, sequence, session.uid, session.role, session.origin, msgspec.Raw(body))
-        self.pending[header.id] = Call(session, request, deadline)
+        self.pending[header.id] = Call(session, request, deadline, len(body))
         session.calls += 1
+        session.tab.begin(len(body))
         self._outbox.counters.calls += 1
         if self.is_linked:
             self._outbox.effects.append(ToKernel(request))
@@ -91,7 +100,7 @@ class Calls:
         if call is None:
             self._outbox.counters.replies_late += 1
             return
-        call.session.calls -= 1
+        _end(call)
         self._outbox.counters.replies += 1
         self._write_down(call, message, now)
         peer = call.session.routes.get(Door.CONTROL)
@@ -110,8 +119,7 @@ class Calls:
     def abandon(self, session: Session) -> None:
         """Drop the calls of a session that ended for good, and let the kernel do the same."""
         for identifier in [one for one, call in self.pending.items() if call.session is session]:
-            del self.pending[identifier]
-        session.calls = 0
+            _end(self.pending.pop(identifier))
         if self.is_linked:
             self._outbox.effects.append(ToKernel(link.ClientGone(session.client)))
 
@@ -121,7 +129,7 @@ class Calls:
         for identifier, call in list(self.pending.items()):
             if call.deadline <= now:
                 del self.pending[identifier]
-                call.session.calls -= 1
+                _end(call)
                 self._outbox.counters.calls_expired += 1
             else:
                 soonest = call.deadline if soonest is None else min(soonest, call.deadline)

@@ -38,7 +38,12 @@ class Deliveries:
         if now - session.purged < PURGE_INTERVAL:
             return False
         session.purged = now
-        kept = [one for one in session.queue if not _is_stale(one, now)]
+        kept = []
+        for one in session.queue:
+            if not _is_stale(one, now):
+                kept.append(one)
+            elif one.is_charged:
+                _give_back(session, one)
         if len(kept) == len(session.queue):
             return False
         self._outbox.counters.expired += sum(1 for one in session.queue if one.exchange is None and _is_stale(one, now))
@@ -60,12 +65,24 @@ class Deliveries:
 
     def publish(self, session: Session, delivery: Delivery, now: float) -> None:
         """Queue a publication, or count it as lost."""
-        if not self.has_room(session, delivery.size, now):
+        must_wait = bool(session.queue) or session.credit <= 0 or Door.DATA not in session.routes
+        if not self.has_room(session, delivery.size, now) or (must_wait and session.tab.refusal_of_bytes(delivery.size) is not None):
             session.lost += 1
             self._outbox.counters.dropped += 1
             return
         self._outbox.counters.fanned_out += 1
+        if must_wait:  # one that goes out at once costs nobody anything
+            delivery.is_charged = True
+            session.tab.take(delivery.size)
         self.enqueue(session, delivery, now)
+
+    def empty(self, session: Session) -> None:
+        """Drop what waits for a session that ended; its messages have found another home."""
+        for delivery in session.queue:
+            if delivery.is_charged:
+                _give_back(session, delivery)
+        session.queue.clear()
+        session.queue_bytes = 0
 
     def grant(self, session: Session, count: int, now: float) -> None:
         """Take a receiver's credit: so many of what it was handed are off its hands."""
@@ -91,6 +108,8 @@ class Deliveries:
             if _is_stale(delivery, now):
                 queue.popleft()
                 session.queue_bytes -= delivery.size
+                if delivery.is_charged:
+                    _give_back(session, delivery)
                 counters.expired += delivery.exchange is None  # an exchange is counted when it is swept
                 continue
             if session.flight and session.flight_bytes + delivery.size > limit:
@@ -113,6 +132,8 @@ class Deliveries:
                 exchange.was_delivered = True
             queue.popleft()
             session.queue_bytes -= delivery.size
+            if delivery.is_charged:
+                _give_back(session, delivery)
             self._hand_over(session, peer, delivery, flags, now)
 
     def repeat(self, session: Session, exchange: Exchange, now: float) -> bool:
@@ -139,6 +160,11 @@ class Deliveries:
         if session.lost:
             self._outbox.transmit(peer, Header(VERSION, Kind.LOST, b"", "bus"), encode_body(session.lost))
             session.lost = 0
+
+
+def _give_back(session: Session, delivery: Delivery) -> None:
+    delivery.is_charged = False
+    session.tab.take(-delivery.size)
 
 
 def _is_stale(delivery: Delivery, now: float) -> bool:

@@ -77,6 +77,8 @@ class Exchanges:
             return f'cannot send to "{header.to}": {len(receiver.queue)} messages wait for it, at most {bounds.queue} may'
         if receiver is None and len(self.waiting.get(address, ())) >= bounds.queue:
             return f'cannot send to "{header.to}": {bounds.queue} messages wait for it to come back'
+        if (excess := sender.tab.refusal(size)) is not None:
+            return f'cannot send to "{header.to}": {excess}'
         self.enter(sender, header, body, size, address, receiver, now)
         return None
 
@@ -90,6 +92,7 @@ class Exchanges:
         self.open[header.id] = exchange
         sender.asked[header.id] = exchange
         sender.asked_bytes += size
+        sender.tab.begin(size)
         if header.kind == Kind.SEND:
             exchange.expiry = now + (min(bounds.expiry_most, header.expiry / 1000.0) if header.expiry else bounds.expiry)
             counters.sends += 1
@@ -289,6 +292,7 @@ class Exchanges:
         if sender is not None:
             del sender.asked[exchange.header.id]
             sender.asked_bytes -= exchange.size
+            sender.tab.end(exchange.size)
 
     def drop(self, exchange: Exchange, now: float) -> None:
         """End a message that is in its receiver's hands and whose sender does not wait any more."""
@@ -333,8 +337,7 @@ class Exchanges:
         held = list(receiver.holds.values())
         queued = [one.exchange for one in receiver.queue if one.exchange is not None and not one.exchange.is_over]
         receiver.holds.clear()
-        receiver.queue.clear()
-        receiver.queue_bytes = 0
+        self._deliveries.empty(receiver)
         for exchange in (*held, *queued):
             exchange.holder = None
         if is_death:

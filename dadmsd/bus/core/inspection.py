@@ -19,6 +19,8 @@ def status(bus: "Bus") -> dict[str, object]:
         "connections": len(bus.admission.connections),
         "sessions": len(sessions),
         "enrolled": len(bus.roster),
+        "accounts": len(bus.accounts),
+        "pool_used": bus.accounts.pool.used,
         "calls": len(bus.calls.pending),
         "exchanges": len(bus.exchanges.open),
         "queued": sum(len(session.queue) for session in sessions) + sum(map(len, waiting)),
@@ -36,6 +38,10 @@ def rules(bus: "Bus") -> list[tuple[str, bool]]:
     admission, exchanges, bounds = bus.admission, bus.exchanges.open, bus.bounds
     rows, letters, tallies = bus.keeping.rows, bus.letters.letters, bus.keeping.tallies
     sessions, connections = list(admission.sessions.values()), list(admission.connections.values())
+    accounts = set(bus.accounts)
+    calls: dict[int, int] = {}
+    for call in bus.calls.pending.values():
+        calls[id(call.session)] = calls.get(id(call.session), 0) + call.size
     living = sorted(map(id, sessions))
     return [
         (
@@ -81,6 +87,15 @@ def rules(bus: "Bus") -> list[tuple[str, bool]]:
         ("senders are bounded", all(len(s.asked) <= bounds.open and s.calls <= bounds.calls for s in sessions)),
         ("calls are counted", all(s.calls == sum(c.session is s for c in bus.calls.pending.values()) for s in sessions)),
         ("a call's session lives", all(id(c.session) in living for c in bus.calls.pending.values())),
+        ("a session's client and user have accounts", all(s.tab.client in accounts and s.tab.user in accounts for s in sessions)),
+        ("accounts are those of sessions", all(a.sessions for a in accounts)),
+        (
+            "what a session has is charged",
+            all(s.tab.bytes == s.asked_bytes + sum(d.size for d in s.queue if d.is_charged) + calls.get(id(s), 0) for s in sessions),
+        ),
+        ("the pool balances", bus.accounts.pool.used == sum(s.tab.bytes for s in sessions)),
+        ("open requests are charged", sum(a.open for a in accounts) == 2 * sum(len(s.asked) + s.calls for s in sessions)),
+        ("subscriptions are charged", sum(a.patterns for a in accounts) == 2 * sum(len(s.patterns) for s in sessions)),
     ]
 
 

@@ -35,6 +35,10 @@ class Publications:
         name = "/".join(parts)
         if name not in session.patterns and len(session.patterns) >= self._bounds.patterns:
             return f'cannot subscribe to "{pattern}": {len(session.patterns)} subscriptions already, at most {self._bounds.patterns}'
+        if name not in session.patterns:
+            if (reason := session.tab.refusal_of_pattern()) is not None:
+                return f'cannot subscribe to "{pattern}": {reason}'
+            session.tab.subscribe(1)
         session.patterns.add(name)
         self._subscriptions.add(parts, session)
         self._tell_kernel()
@@ -46,7 +50,9 @@ class Publications:
             parts = check_pattern(pattern)
         except ValueError as error:
             return f"cannot unsubscribe: {error}"
-        session.patterns.discard("/".join(parts))
+        if (name := "/".join(parts)) in session.patterns:
+            session.patterns.discard(name)
+            session.tab.subscribe(-1)
         self._subscriptions.remove(parts, session)
         self._tell_kernel()
         return None
@@ -55,6 +61,7 @@ class Publications:
         """Drop all subscriptions of a session that ended."""
         for name in session.patterns:
             self._subscriptions.remove(tuple(name.split("/")), session)
+        session.tab.subscribe(-len(session.patterns))
         session.patterns.clear()
         self._tell_kernel()
 

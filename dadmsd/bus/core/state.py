@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from dadms_ipc.envelope import Door, Header, Hello
+from dadmsd.bus.core.accounts import Tab
 from dadmsd.bus.core.events import NOBODY, Body, Peer, Who
 from dadmsd.bus.core.lanes import Lanes
 
@@ -46,6 +47,16 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     settled: int = 16_384  # ids of messages that were on disk, remembered for senders that ask again
     letters: int = 1000  # dead letters; the oldest make room
     letters_bytes: int = 64 * 1024 * 1024  # of their bodies
+    # Of one client (a process, an OS process, a key), and of one user who is no admin, over all their sessions:
+    client_sessions: int = 1024
+    client_patterns: int = 10_000
+    client_open: int = 20_000  # messages and requests without an answer
+    user_sessions: int = 2048
+    user_patterns: int = 50_000
+    user_open: int = 50_000
+    pool_bytes: int = (
+        384 * 1024 * 1024
+    )  # of bodies that all clients have the bus keep in memory; nobody may hold more of it than is left free
 
 
 @dataclass(slots=True)
@@ -117,6 +128,7 @@ class Session:
     is_paused: bool = False  # the kernel says that its process is suspended: time-outs stand still
     purged: float = float("-inf")  # when its queue was last searched for what had expired
     who: Who = NOBODY  # that opened it
+    tab: Tab = field(default_factory=Tab)  # what it has the bus keep
 
 
 @dataclass(slots=True, eq=False)
@@ -174,6 +186,7 @@ class Delivery:
     size: int
     deadline: float | None
     exchange: Exchange | None  # None: a publication
+    is_charged: bool = False  # a publication that waits, to its subscriber's account
 
 
 class Entry(msgspec.Struct, frozen=True):
