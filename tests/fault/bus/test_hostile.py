@@ -245,7 +245,7 @@ def test_a_slow_subscriber_loses_publications_and_is_told(daemon: Daemon) -> Non
 
 
 def test_a_sender_is_told_when_a_queue_is_full(daemon: Daemon) -> None:
-    """Back-pressure is a refusal with the numbers, not a silent drop."""
+    """Back-pressure is a refusal with the numbers, not a silent drop. (What is a SEND goes to disk before that.)"""
     identity = daemon.kernel.enroll(1001)
     with (
         RawClient(daemon.directory, "data") as receiver,
@@ -256,10 +256,10 @@ def test_a_sender_is_told_when_a_queue_is_full(daemon: Daemon) -> None:
         one.hello()
         two.hello()
         for _ in range(10_000):
-            one.say(Kind.SEND, to="1001", topic="t", deadline=60_000)
-        one.say(Kind.SEND, to="1001", topic="t", deadline=60_000)
+            one.say(Kind.REQUEST, to="1001", topic="t", deadline=60_000)
+        one.say(Kind.REQUEST, to="1001", topic="t", deadline=60_000)
         assert trouble_of(one.hear()[1]).startswith('cannot send to "1001": 10000 messages of "client/')
-        two.say(Kind.SEND, to="1001", topic="t", deadline=60_000)
+        two.say(Kind.REQUEST, to="1001", topic="t", deadline=60_000)
         assert trouble_of(two.hear()[1]) == 'cannot send to "1001": 10000 messages wait for it, at most 10000 may'
 
 
