@@ -33,6 +33,7 @@ class ProcessKernel(Table, frozen=True):
     max_processes: Count = 1000
     process_timeout_ms: Milliseconds = 300_000  # to become ready
     cleanup_interval_ms: Milliseconds = 60_000  # how often ended processes past their retention leave the table for history
+    retention_ms: Milliseconds = 3_600_000  # that a process stays in the table after its end
 
 
 class ThreadScheduler(Table, frozen=True):
@@ -124,7 +125,6 @@ class Config(Table, frozen=True):
 
 # "table.key" of what is read and obeyed by nothing yet -> what happens instead
 NOT_IN_FORCE = {
-    "process_kernel.cleanup_interval_ms": "processes that ended stay in the table",
     "thread_scheduler.scheduling_interval_ms": "a thread is dispatched by the event that makes it ready, and nothing looks at intervals",
     "thread_scheduler.policy": "processes take turns, and the threads of one start in the order in which they were submitted",
     "resource_manager.disk_limit_mb": "nothing counts what is written to disk",

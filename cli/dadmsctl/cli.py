@@ -29,6 +29,8 @@ COMMANDS = {
     "wait": "control:wait",
     "thread": "threads:thread",
     "context": "context:context",
+    "explain": "past:explain",
+    "history": "past:history",
     "logs": "watching:logs",
     "events": "watching:events",
     "keys": "keys:keys",

@@ -44,7 +44,11 @@ def main() -> int:
         return 1
     gc.collect()
     gc.freeze()  # what stands now stays: collections look at the rest
-    return loop.run()
+    try:
+        return loop.run()
+    except Exception:
+        loop.save_flight()  # our bug, or a disk that cannot be written: what led to it
+        raise
 
 
 def _start(to_keeper: Channel[Any]) -> Loop:
@@ -105,6 +109,8 @@ def _settings(welcome: keeper.Welcome, journal: Journal, backend: host.Backend) 
         max_processes=options.process_kernel.max_processes,
         slots=options.thread_scheduler.max_concurrent_threads,
         ready_timeout=options.process_kernel.process_timeout_ms / 1000,
+        retention=options.process_kernel.retention_ms / 1000,
+        cleanup_interval=options.process_kernel.cleanup_interval_ms / 1000,
         thread_timeout=options.thread_scheduler.thread_timeout_ms / 1000,
         memory_limit=options.resource_manager.memory_limit_mb * 1024 * 1024,
         logs_to=options.logger.to,

@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -141,7 +142,10 @@ class Loop:
         return found or [events.TimePassed()]
 
     def _turn(self, batch: list[events.Event]) -> None:
-        self._finish(self._kernel.handle(batch, now=time.monotonic(), wall=time.time()))
+        done = self._kernel.handle(batch, now=time.monotonic(), wall=time.time())
+        self._kernel.state.record_flight(batch)
+        self._kernel.state.record_flight(done)
+        self._finish(done)
 
     def _finish(self, effects: Sequence[Any]) -> None:
         """Commit, then perform: the one place where a decision becomes true."""
@@ -271,6 +275,12 @@ class Loop:
         if port.is_closed or port.is_unreadable:
             self._unwatch(port)
         return [self.hands.verified(event) for event in found]
+
+    def save_flight(self) -> None:
+        """Write the flight recorder beside the journal, for whoever looks for the reason of an end that should not have been."""
+        with contextlib.suppress(OSError):
+            lines = (f"{entry.at:.6f} {entry.kind} {entry.subject}\n" for entry in self._kernel.state.flight)
+            Path(self._settings.state_dir, "flight.log").write_text("".join(lines), encoding="utf-8")
 
     # the end
 

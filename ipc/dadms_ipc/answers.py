@@ -22,6 +22,8 @@ ANSWERS: dict[type, Any] = {
     requests.Status: requests.ProcessInfo,  # with a pid; see `answer_type`
     requests.Threads: list[requests.ThreadInfo],
     requests.Events: requests.EventPage,
+    requests.History: list[requests.LifeInfo],
+    requests.Explain: requests.Explanation,
     requests.ReadLog: requests.LogPiece,
     requests.ReadContext: Any,  # with an operation; see `answer_type`
     requests.ChangeContext: Any,

@@ -182,6 +182,19 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="event
     wait: float = 0.0  # seconds, at most 60
 
 
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="history", tag_field="verb"):
+    """The newest incarnations that ended, as a list of LifeInfo in the order of their ends; also of processes that have left the table."""
+
+    pid: int | None = None
+    limit: int = 100  # at most 1000
+
+
+class Explain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="explain", tag_field="verb"):
+    """Why a process is as it is and what it waits for, as an Explanation."""
+
+    pid: int
+
+
 class ReadLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="read-log", tag_field="verb"):
     """A piece of a process's log from a byte offset, as a LogPiece; a negative offset counts from the end.
 
@@ -225,6 +238,8 @@ Request = (
     | Status
     | Threads
     | Events
+    | History
+    | Explain
     | ReadLog
     | ReadContext
     | ChangeContext
@@ -246,6 +261,8 @@ ROLE_NEEDED = {
     Status: "observe",
     Threads: "observe",
     Events: "observe",
+    History: "observe",
+    Explain: "observe",
     ReadLog: "operate",  # a log may hold business data
     ReadContext: "operate",  # values may be business data
     ChangeContext: "operate",
@@ -327,12 +344,53 @@ class EventInfo(msgspec.Struct, frozen=True):
     data: object = None
 
 
+class LifeInfo(msgspec.Struct, frozen=True):
+    """An incarnation that ended, as it is shown. Times are wall clock, seconds; 0.0: it did not come so far."""
+
+    pid: int
+    incarnation: int
+    name: str
+    uid: int
+    status: str  # "completed", "failed", "killed", "stopped"
+    cause: str
+    reason: str = ""
+    begun_at: float = 0.0
+    started_at: float = 0.0
+    ready_at: float = 0.0
+    ended_at: float = 0.0
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    memory_peak: int = 0  # bytes
+    cpu_seconds: float = 0.0
+
+
+class FlightEntry(msgspec.Struct, frozen=True):
+    """What the kernel took in or had done, as its flight recorder has it."""
+
+    at: float  # wall clock, seconds
+    kind: str  # class of an event (past) or an effect (imperative)
+    subject: str  # "1001", "1001.1/w3", "zygote/1" …
+
+
 class EventPage(msgspec.Struct, frozen=True):
     """Events and where to go on; ``oldest`` tells a slow reader whether some are gone."""
 
     events: list[EventInfo]
     last: int  # number of the newest event there is
     oldest: int  # number of the oldest event that is kept
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a process is as it is."""
+
+    pid: int
+    name: str
+    status: str
+    desired: str
+    sentences: list[str]
+    lives: list[LifeInfo]  # the newest that ended
+    events: list[EventInfo]  # the newest
+    flight: list[FlightEntry]  # of the recorder, oldest first
 
 
 class LogPiece(msgspec.Struct, frozen=True):

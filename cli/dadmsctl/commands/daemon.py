@@ -2,19 +2,26 @@
 
 import os
 import select
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from dadms_ipc import requests
-from dadms_ipc.errors import DeadlinePassed
+from dadms_ipc.errors import DadmsError, DeadlinePassed
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import seconds
 from dadmsctl.siblings import ask
 from dadmsctl.terminal import printable, write_json
+
+if TYPE_CHECKING:
+    from dadms_ipc.client import Client
+
+SAY_EVERY = 1.0  # seconds between looks at whom a shutdown waits for
 
 # Asked as a program, as only the daemon's own code knows its keys: prints the configuration with its defaults, and one line for each warning or mistake.
 _CHECK = """
@@ -42,12 +49,34 @@ def shutdown(door: Door, no_wait: bool, timeout: float) -> None:
         keeper = door.keeper_pid()  # before it is told: afterwards the lock may be gone already
         watch = os.pidfd_open(keeper) if keeper else None
         client.call(requests.Shutdown())
-    if watch is None or no_wait:
-        return
-    if not select.select([watch], [], [], timeout)[0]:  # poll(2) counts milliseconds, up to 24 days of them
+        if watch is None or no_wait:
+            return
+        is_gone = _await_end(client, watch, timeout)
+    if not is_gone:
         raise DeadlinePassed(
             f"cannot wait longer for the daemon on {door.runtime_dir}: process {keeper} is still there after {timeout:g} s"
         )
+
+
+def _await_end(client: "Client", watch: int, timeout: float) -> bool:
+    """Wait for the daemon's end, and say from time to time whom it waits for; False when it is still there."""
+    deadline = time.monotonic() + timeout
+    said: set[str] = set()
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([watch], [], [], min(left, SAY_EVERY))[0]:  # poll(2) counts milliseconds, up to 24 days of them
+            return True
+        try:
+            living = client.call(requests.List(include_ended=False), timeout=SAY_EVERY)
+        except DadmsError:  # its processes have ended, and so has its bus
+            continue
+        for process in living:
+            for sentence in process.waits_for:
+                line = f'waiting for "{process.name}" ({process.pid}): {sentence}'
+                who = f"{process.pid} {sentence.partition(' was sent ')[2][:7]}"
+                if who not in said:
+                    click.echo(printable(line), err=True)
+                said.add(who)
+    return bool(select.select([watch], [], [], 0)[0])
 
 
 @click.group()

@@ -7,6 +7,7 @@ import msgspec
 from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, ThreadInfo
 from dadmsd.kernel.core import dependencies, restarts
 from dadmsd.kernel.core.deliveries import label_of
+from dadmsd.kernel.core.explaining import stopping
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import READY
 from dadmsd.kernel.core.state import State
@@ -62,9 +63,7 @@ def waits_for(state: State, process: Process) -> list[str]:
     """Say what keeps a process from its start or its end, a sentence each."""
     if process.status == "waiting":
         return dependencies.unmet(state, process)
-    if process.pid in state.held:
-        return [f'ends after "{each.spec.name}" ({each.pid}), which depends on it' for each in dependencies.holders(state, process)]
-    return []
+    return stopping(state, process) if process.status == "stopping" or process.pid in state.held else []
 
 
 def daemon_info(state: State) -> DaemonInfo:

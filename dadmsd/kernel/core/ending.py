@@ -123,8 +123,21 @@ def on_grace_over(state: State, pid: str) -> None:
 
 def forget_oldest(state: State) -> None:
     """Let those that ended first leave the table, when more have ended than are kept."""
-    while len(state.ended) > state.settings.ended_kept:
-        forget(state, next(iter(state.ended)))
+    if len(state.ended) <= state.settings.ended_kept:
+        return
+    for pid in [pid for pid in state.ended if not state.processes[pid].definition][: len(state.ended) - state.settings.ended_kept]:
+        forget(state, pid)
+
+
+def on_cleanup(state: State, _key: str) -> None:
+    """Let those that ended long enough ago leave the table, and look again in a while."""
+    for pid in list(state.ended):
+        if state.processes[pid].ended_at + state.settings.retention > state.wall:
+            break  # in the order of their ends
+        if not state.processes[pid].is_kept:
+            forget(state, pid)
+    if any(not state.processes[pid].is_kept for pid in state.ended):
+        state.arm(state.now + state.settings.cleanup_interval, "cleanup", "")
 
 
 def forget(state: State, pid: int) -> None:
@@ -156,6 +169,7 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
     for kind in list(process.clocks):
         stop_clock(state, process, kind)
     state.ended[process.pid] = None
+    state.arm(state.now + state.settings.cleanup_interval, "cleanup", "")
     process.ended_at = state.wall
     state.ledger.give_back(process.pid)
     state.changed(process)

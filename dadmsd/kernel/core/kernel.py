@@ -131,6 +131,7 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "told": deliveries.on_told_deadline,
     "answered": requests.forget_answered,
     "context": sharing.on_deadline,
+    "cleanup": ending.on_cleanup,
     "process.backoff": restarts.on_backoff_over,
     "process.grace": ending.on_grace_over,
     "process.run": readiness.on_run_over,
@@ -245,6 +246,8 @@ class Kernel:
                 state.do(effects.Freeze(process.pid, process.incarnation))
         order.take_up(state)
         state.arm(now, "answered", "")
+        if state.ended:
+            state.arm(now + state.settings.cleanup_interval, "cleanup", "")
         return state.take_effects()
 
     def _adopt_threads(self, chunks: list[Chunk], batches: list[Batch], results: list[Results]) -> None:

@@ -64,9 +64,15 @@ class Process(Record):
     said: str = ""  # what it says about itself
     probes_made: int = 0
     probe_failures: int = 0  # of its live command, in a row
+    definition: str = ""  # the file that defines it; "": none does
     is_recorded: bool = False  # this incarnation is in the history
     is_interrupted: bool = False  # a reboot or the end of the daemon ended this incarnation
     resume: bool = False  # it was up when the daemon was ended: the next daemon starts it again
+
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether it stays in the table however long ago it ended: it can be started again, and somebody means to."""
+        return bool(self.definition) or self.status == "stopped" or self.resume
 
 
 class Child(Record):

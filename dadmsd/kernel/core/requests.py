@@ -17,6 +17,7 @@ from dadmsd.kernel.core.admission import admit, refusal
 from dadmsd.kernel.core.answers import daemon_info, events_after, process_info, thread_infos
 from dadmsd.kernel.core.context import Refused
 from dadmsd.kernel.core.ending import stop, stop_dependents
+from dadmsd.kernel.core.explaining import explain, lives_of
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.processes import NAME_MOST
@@ -70,6 +71,9 @@ def on_request(state: State, event: events.RequestArrived) -> None:
 def _find(state: State, pid: int) -> Process:
     process = state.processes.get(pid)
     if process is None:
+        last = next((life for life in reversed(state.lives) if life.pid == pid), None)
+        if last is not None:
+            raise Refusal(f"process {pid} has left the table: it {last.status} ({last.cause}); its history is kept")
         near = difflib.get_close_matches(str(pid), [str(each) for each in state.processes], 1)
         hint = f"; there is {near[0]}" if near else ""
         raise Refusal(f"no process {pid}{hint}")
@@ -230,6 +234,17 @@ def _events(state: State, event: events.RequestArrived, request: requests.Events
     return None
 
 
+def _history(state: State, _event: events.RequestArrived, request: requests.History) -> object:
+    found = lives_of(state, request.pid, max(1, min(1000, request.limit)))
+    if request.pid is not None and not found:
+        _find(state, request.pid)
+    return found
+
+
+def _explain(state: State, _event: events.RequestArrived, request: requests.Explain) -> object:
+    return explain(state, request.pid) or _find(state, request.pid)
+
+
 def _read_log(state: State, event: events.RequestArrived, request: requests.ReadLog) -> object:
     process = _find(state, request.pid)
     _owned(state, event, process, "read the log of")
@@ -273,6 +288,8 @@ _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] =
     requests.Status: _status,
     requests.Threads: _threads,
     requests.Events: _events,
+    requests.History: _history,
+    requests.Explain: _explain,
     requests.ReadLog: _read_log,
     requests.ReadContext: _read_context,
     requests.ChangeContext: _change_context,

@@ -8,11 +8,12 @@ Rule 3: time comes in with ``begin``; nothing here reads a clock.
 import hashlib
 import hmac
 from collections import deque
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 import msgspec
 
-from dadms_ipc.requests import EventInfo
+from dadms_ipc.requests import EventInfo, FlightEntry
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.contexts import Contexts
 from dadmsd.kernel.core.history import History
@@ -24,6 +25,7 @@ from dadmsd.kernel.core.scheduler import Pool
 EVENTS_KEPT = 10_000  # a slow reader may be this many events behind
 THREADS_KEPT = 5_000  # ended threads that `thread ls` can show
 PROCESSES_KEPT = 500  # ended processes that stay in the table; older ones leave it first
+FLIGHT_KEPT = 4096  # events and effects that the flight recorder holds
 LIVES_KEPT = 10_000  # ended incarnations that `history` can show
 REPLY_RETENTION = 600.0  # seconds that a reply is kept for retries
 
@@ -53,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     exit_timeout: float = 10.0  # seconds a main has to exit once its outcome is recorded: exit functions of the user's code run then
     idle_timeout: float = 30.0  # seconds after which an idle worker is retired
     ended_kept: int = PROCESSES_KEPT
+    retention: float = 3600.0  # seconds that a process stays in the table after its end
+    cleanup_interval: float = 60.0  # seconds between looks for those
     logs_to: str = "files"  # or "journald": what processes print is then no file to read from
 
 
@@ -94,6 +98,7 @@ class State:
         self.events: deque[EventInfo] = deque(maxlen=EVENTS_KEPT)
         self.threads = History(THREADS_KEPT)
         self.lives: deque[Life] = deque()  # the history, oldest end first; pruned with its rows
+        self.flight: deque[FlightEntry] = deque(maxlen=FLIGHT_KEPT)  # what was taken in and done last, oldest first
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.servers: dict[str, dict[str, object]] = {}
         self.contexts = Contexts()
@@ -185,6 +190,13 @@ class State:
                 del self._armed[(kind, key)]
                 due.append((kind, key))
         return due
+
+    def record_flight(self, happened: Iterable[object]) -> None:
+        """Note events or effects in the flight recorder, those about somebody alone."""
+        for each in happened:
+            subject = getattr(each, "name", None) or getattr(each, "pid", None)
+            if subject:
+                self.flight.append(FlightEntry(self.wall, type(each).__name__, str(subject)))
 
     # lookups
 

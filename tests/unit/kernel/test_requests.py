@@ -115,7 +115,7 @@ def test_who_waits_for_a_process_hears_of_its_end_even_if_it_leaves_the_table_at
     (info,) = replies(driver.give(events.GroupGone(pid)))
     assert isinstance(info, requests.ProcessInfo)
     assert info.status == "failed"
-    assert driver.refusal(requests.Status(pid)) == f"no process {pid}"
+    assert driver.refusal(requests.Status(pid)) == f"process {pid} has left the table: it failed (exited 0); its history is kept"
 
 
 def test_those_that_ended_first_leave_the_table_first_whatever_their_number() -> None:

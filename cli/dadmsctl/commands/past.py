@@ -1,0 +1,99 @@
+"""How processes came to be as they are: history, explain."""
+
+import click
+
+from dadms_ipc import requests
+from dadms_ipc.requests import LifeInfo
+from dadmsctl.attempts import Several, attempt
+from dadmsctl.commands.watching import line_of
+from dadmsctl.door import Door
+from dadmsctl.options import as_json, pass_door
+from dadmsctl.quantities import NUMBER, ago_text, bytes_text, seconds_text
+from dadmsctl.targets import resolve, target
+from dadmsctl.terminal import printable, write_json
+
+COLUMNS = (">PID", ">INC", "NAME", "STATUS", ">RAN", ">ENDED", ">EXIT", ">MEMORY", ">CPU s", "CAUSE")
+IMPORTANCE = ("PID", "INC", "STATUS", "CAUSE", "NAME", "ENDED", "RAN", "EXIT", "MEMORY", "CPU s")
+
+
+@click.command()
+@click.argument("pid", type=NUMBER, required=False)
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Incarnations, the newest.")
+@as_json
+@pass_door
+def history(door: Door, pid: int | None, limit: int, as_json: bool) -> None:
+    """List the incarnations that have ended, oldest first, also of processes that have left the table."""
+    with door.connect() as client, attempt(f"show the history of {pid}"):
+        found = client.call(requests.History(pid, limit))
+    if as_json:
+        write_json(found)
+    else:
+        from dadmsctl.listing import show
+
+        show(COLUMNS, IMPORTANCE, map(_row, found))
+
+
+def _row(life: LifeInfo) -> tuple[str, ...]:
+    code = (
+        "-"
+        if life.exit_code is None and life.exit_signal is None
+        else str(life.exit_code)
+        if life.exit_signal is None
+        else f"sig {life.exit_signal}"
+    )
+    return (
+        str(life.pid),
+        str(life.incarnation),
+        life.name,
+        life.status,
+        ago_text(life.started_at, life.ended_at) if life.started_at else "-",
+        f"{ago_text(life.ended_at)} ago",
+        code,
+        bytes_text(life.memory_peak),
+        f"{life.cpu_seconds:.2f}",
+        f"{life.cause}: {life.reason}" if life.reason and life.reason != life.cause else life.cause,
+    )
+
+
+@click.command()
+@click.argument("targets", type=target, nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "--verbose", "-v", "is_verbose", is_flag=True, help="Also what the kernel took in and had done about it (its flight recorder)."
+)
+@as_json
+@pass_door
+def explain(door: Door, targets: tuple[str, ...], is_verbose: bool, as_json: bool) -> None:
+    """Say why processes are as they are: what they wait for, until when, and how they came to this.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
+    """
+    several, found = Several(), []
+    with door.connect() as client:
+        for pid in resolve(client, targets, "explain", several):
+            with several.attempt(f"explain {pid}"):
+                found.append(client.call(requests.Explain(pid)))
+    if as_json:
+        if found:
+            write_json(found)
+    else:
+        for each in found:
+            _show(each, is_verbose=is_verbose)
+    several.finish()
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    click.echo(printable(text.replace("\n", " ")))
+
+
+def _show(found: requests.Explanation, *, is_verbose: bool) -> None:
+    say(f'"{found.name}" ({found.pid}) is {found.status}, and is to be {found.desired}')
+    for sentence in found.sentences:
+        say(f"  {sentence}")
+    for life in found.lives:
+        ran = seconds_text(life.ended_at - life.started_at) if life.started_at else "never ran"
+        say(f"  incarnation {life.incarnation}: {life.status} {ago_text(life.ended_at)} ago ({ran}): {life.reason or life.cause}")
+    for event in found.events:
+        click.echo(line_of(event))
+    for entry in found.flight if is_verbose else ():
+        say(f"  {entry.at:.6f}  {entry.kind:<16}  {entry.subject}")

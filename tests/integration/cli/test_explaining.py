@@ -1,0 +1,88 @@
+"""history, explain, and whom a shutdown waits for: what a person sees of real processes."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Daemon
+from tests.integration.cli.conftest import Ctl
+from tests.integration.cli.test_supervision import await_file, status
+
+
+@pytest.fixture
+def at(keeper_daemon: Daemon, wait_for: Callable[[Daemon], None]) -> tuple[str, str]:
+    """Give the options that lead to a real daemon, which answers."""
+    wait_for(keeper_daemon)
+    return "--runtime-dir", str(keeper_daemon.runtime_dir)
+
+
+def test_every_way_to_die_has_its_honest_cause_in_the_history(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
+    ctl(*at, "spawn", "exits", "--", "sh", "-c", "exit 7")
+    ctl(*at, "spawn", "burns", "--", "sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; kill -SEGV $$")
+    ctl(*at, "spawn", "late", "--run-timeout", "0.1", "--", "sleep", "1000")
+    ctl(*at, "spawn", "stopped", "--", "sleep", "1000")
+    ctl(*at, "spawn", "shot", "--", "sleep", "1000")
+    by_name = {each["name"]: each for each in json.loads(ctl(*at, "ps", "--json").stdout)}
+    os.kill(by_name["shot"]["os_pid"], signal.SIGKILL)
+    ctl(*at, "stop", "stopped", "--reason", "the operator")
+    ctl(*at, "wait", "exits", "burns", "late", "shot")
+    lives = {each["name"]: each for each in json.loads(ctl(*at, "history", "--json").stdout)}
+    assert {name: (life["status"], life["cause"]) for name, life in lives.items()} == {
+        "exits": ("failed", "exited 7"),
+        "burns": ("failed", "signal 11 (SIGSEGV)"),
+        "late": ("failed", "timed out"),
+        "stopped": ("stopped", "signal 15 (SIGTERM), by the operator"),
+        "shot": ("failed", "signal 9 (SIGKILL)"),
+    }
+    assert lives["shot"]["reason"] == "signal 9 (SIGKILL), not by us"
+    assert lives["burns"]["cpu_seconds"] > 0.02
+    assert lives["exits"]["memory_peak"] > 0
+    table = ctl(*at, "history").stdout
+    assert "not by us" in table
+    assert len(table.splitlines()) == 6
+
+
+def test_one_that_grew_beyond_its_own_limit_is_told_from_one_that_was_shot(ctl: Ctl, at: tuple[str, str]) -> None:
+    if (
+        "memory" not in json.dumps(json.loads(ctl(*at, "status", "--json").stdout)["limits_backend"])
+        and "rlimits" in ctl(*at, "status").stdout
+    ):
+        pytest.skip("no memory cgroup here: nobody counts victims")
+    import sys
+
+    pid = ctl(*at, "spawn", "grows", "--memory", "64M", "--", sys.executable, "-c", "x = bytearray(1 << 30)").stdout.strip()
+    ctl(*at, "wait", pid)
+    found = status(ctl, at, pid)
+    assert found["cause"] == "oom"
+    assert "64" in str(found["limits"])
+    assert "memory limit" in str(found["reason"])
+
+
+def test_explain_says_what_is_waited_for(ctl: Ctl, at: tuple[str, str]) -> None:
+    ctl(*at, "spawn", "flap", "--service", "--backoff", "20", "--", "sh", "-c", "exit 1")
+    while status(ctl, at, "1001")["status"] != "backoff":
+        time.sleep(0.01)
+    shown = ctl(*at, "explain", "flap", "-v").stdout
+    assert shown.startswith('"flap" (1001) is backoff, and is to be up\n  its incarnation 1 ended: exited 1\n  the next one is started in ')
+    assert "1 of 10 starts within 300 s are used up" in shown
+    assert "process.backoff" in shown
+    assert "GroupGone" in shown
+    done = ctl(*at, "explain", "4711")
+    assert (done.returncode, done.stderr) == (4, "dadmsctl: cannot explain 4711: no process 4711\n")
+
+
+def test_a_shutdown_says_whom_it_waits_for(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
+    up = short_path / "up"
+    ctl(*at, "spawn", "quick", "--service", "--", "sleep", "1000")
+    ctl(*at, "spawn", "deaf", "--stop-timeout", "3", "--", "sh", "-c", f"trap '' TERM; echo up > {up}; while :; do sleep 0.1; done")
+    await_file(up)
+    done = ctl(*at, "shutdown")
+    assert done.returncode == 0
+    assert done.stderr.startswith('waiting for "deaf" (1002): OS process ')
+    assert "was sent SIGTERM, and has " in done.stderr
+    assert "quick" not in done.stderr
