@@ -13,11 +13,23 @@ from typing import Any, Self
 import msgspec
 import zmq
 
-from dadms_ipc import requests, targets
-from dadms_ipc.answers import decode_answer, patience, raise_for
-from dadms_ipc.client import CLOSE_TIMEOUT, HANDLED, START_TIMEOUT, bounded, priority_flags
-from dadms_ipc.codec import encode_body, trouble, trouble_of
-from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, REFUSED, STORED, Door, Identity, Kind
+from dadms_ipc import targets
+from dadms_ipc.answers import Request, decode_answer, patience, raise_for, service_of
+from dadms_ipc.client import CLOSE_TIMEOUT, HANDLED, NO_TOPIC, START_TIMEOUT, bounded, priority_flags
+from dadms_ipc.codec import decode_body, encode_body, trouble, trouble_of
+from dadms_ipc.envelope import (
+    BODY_LIMIT,
+    CONTROL_BODY_LIMIT,
+    COORDINATION_SIGNAL,
+    EXPIRED,
+    OK,
+    REFUSED,
+    STORED,
+    Door,
+    Identity,
+    Kind,
+    Reached,
+)
 from dadms_ipc.errors import DeadlinePassed, RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
@@ -77,10 +89,10 @@ class Client:
 
     # requests to the kernel
 
-    async def call(self, request: requests.Request, *, timeout: float | None = None) -> Any:
-        """Ask the kernel, and give its answer, of the type that dadms_ipc.answers names; errors as of the synchronous client."""
+    async def call(self, request: Request, *, timeout: float | None = None) -> Any:
+        """Ask the kernel, or the bus about its dead letters, and give the answer, of the type that dadms_ipc.answers names; errors as of the synchronous client."""
         seconds = (self.timeout if timeout is None else timeout) + patience(request)
-        answer = await self._ask(Kind.CALL, encode_body(request), to="kernel", timeout=seconds)
+        answer = await self._ask(Kind.CALL, encode_body(request), to=service_of(request), timeout=seconds)
         return decode_answer(request, answer.status, answer.body)
 
     async def bus_status(self, *, timeout: float | None = None) -> dict[str, Any]:
@@ -110,6 +122,22 @@ class Client:
         raise_for(answer.status, answer.body)
         return STORED if answer.status == STORED else HANDLED
 
+    async def broadcast(
+        self,
+        scope: str,  # "all", "children", "children/PID", "type/TYPE", "group/NAME"
+        topic: str = COORDINATION_SIGNAL,
+        body: bytes = b"",
+        *,
+        timeout: float | None = None,
+        expiry: float | None = None,
+        priority: str = "normal",
+    ) -> Reached:
+        """Send a message to every process of a scope; says how many have handled it, and for how many it waits on disk, once that is known of each."""
+        flags = priority_flags(priority)
+        answer = await self._ask(Kind.BROADCAST, body, to=scope, topic=topic, timeout=timeout, flags=flags, expiry=expiry)
+        raise_for(answer.status, answer.body)
+        return decode_body(answer.body, Reached)
+
     async def request(
         self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None, priority: str = "normal"
     ) -> bytes:
@@ -130,6 +158,13 @@ class Client:
         if not await self._until(lambda: self._is_over or (session.is_welcomed(Door.DATA) and session.waiting(Door.DATA) == 0), seconds):
             raise self.target.unreachable(seconds)
         self._raise_if_over()
+
+    async def confirm(self, *, timeout: float | None = None) -> None:
+        """Return when the bus has taken everything that was published; raises RequestRefused with the reason when it would not have the last of it."""
+        await self.unsubscribe(NO_TOPIC, timeout=timeout)  # what comes after it is answered after it
+        complaint, self._session.complaint = self._session.complaint, None
+        if complaint is not None:
+            raise_for(complaint.status, complaint.body)
 
     async def subscribe(self, pattern: str, *, timeout: float | None = None) -> None:
         """Ask for publications; the subscription survives lost connections."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from dadms_ipc import context, envelope, requests
+from dadms_ipc import context, dead_letters, envelope, requests
 from dadms_ipc.codec import trouble_of
 from dadms_ipc.errors import DadmsError, DeadlinePassed, HostFailure, InternalError, PeerViolation, RequestRefused
 
@@ -28,7 +28,19 @@ ANSWERS: dict[type, Any] = {
     requests.ReadContext: Any,  # with an operation; see `answer_type`
     requests.ChangeContext: Any,
     requests.Shutdown: Any,
+    dead_letters.DeadLetters: list[dead_letters.DeadLetter],
+    dead_letters.ShowDeadLetter: dead_letters.DeadLetter,
+    dead_letters.ReplayDeadLetter: dict[str, int],
+    dead_letters.DropDeadLetters: dict[str, int],
 }
+
+Request = requests.Request | dead_letters.Request
+
+
+def service_of(request: Request) -> str:
+    """Give the name of the service that a request is for."""
+    return "bus" if isinstance(request, dead_letters.Request) else "kernel"
+
 
 ERRORS: dict[str, type[DadmsError]] = {
     envelope.REFUSED: RequestRefused,
@@ -40,7 +52,7 @@ ERRORS: dict[str, type[DadmsError]] = {
 }
 
 
-def answer_type(request: requests.Request) -> Any:
+def answer_type(request: Request) -> Any:
     """Give the type that the answer to this request is decoded into."""
     if isinstance(request, requests.Status) and request.pid is None:
         return requests.DaemonInfo
@@ -49,7 +61,7 @@ def answer_type(request: requests.Request) -> Any:
     return ANSWERS[type(request)]
 
 
-def patience(request: requests.Request) -> float:
+def patience(request: Request) -> float:
     """Give the seconds that the kernel may wait on purpose before it answers."""
     if isinstance(request, requests.Wait):
         return request.timeout
@@ -58,7 +70,7 @@ def patience(request: requests.Request) -> float:
     return request.wait if isinstance(request, requests.Events) else 0.0
 
 
-def decode_answer(request: requests.Request, status: str, body: bytes) -> Any:
+def decode_answer(request: Request, status: str, body: bytes) -> Any:
     """Give the answer, or raise what its status stands for."""
     raise_for(status, body)
     try:

@@ -14,10 +14,23 @@ from typing import Any, Self
 import msgspec
 import zmq
 
-from dadms_ipc import requests, targets
-from dadms_ipc.answers import decode_answer, patience, raise_for
-from dadms_ipc.codec import encode_body, trouble, trouble_of
-from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, PRIORITIES, REFUSED, STORED, Door, Identity, Kind
+from dadms_ipc import targets
+from dadms_ipc.answers import Request, decode_answer, patience, raise_for, service_of
+from dadms_ipc.codec import decode_body, encode_body, trouble, trouble_of
+from dadms_ipc.envelope import (
+    BODY_LIMIT,
+    CONTROL_BODY_LIMIT,
+    COORDINATION_SIGNAL,
+    EXPIRED,
+    OK,
+    PRIORITIES,
+    REFUSED,
+    STORED,
+    Door,
+    Identity,
+    Kind,
+    Reached,
+)
 from dadms_ipc.errors import DeadlinePassed, RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
@@ -29,6 +42,7 @@ __all__ = ["Client", "Identity", "Message"]
 
 START_TIMEOUT = 0.1  # seconds that a missing socket may take to appear: a restarted bus binds it anew
 CLOSE_TIMEOUT = 0.2  # seconds that close may take to hand over what waits
+NO_TOPIC = "dadms/none"  # that nobody subscribes to
 HANDLED = "handled"  # what `send` gives when its receiver has said so
 SLICE = 1000  # milliseconds of one poll. Signal handlers of Python run between polls only, and libzmq may poll again by itself after a wake-up for nothing, or another
 # thread may take the signal: neither is seen in here, and SIGINT or SIGCHLD would wait for the request's own deadline
@@ -67,14 +81,14 @@ class Client:
 
     # requests to the kernel
 
-    def call(self, request: requests.Request, *, timeout: float | None = None) -> Any:
-        """Ask the kernel, and give its answer, of the type that dadms_ipc.answers names.
+    def call(self, request: Request, *, timeout: float | None = None) -> Any:
+        """Ask the kernel, or the bus about its dead letters, and give the answer, of the type that dadms_ipc.answers names.
 
         The deadline is ``timeout`` seconds, and whatever the request lets the kernel wait on top. Raises RequestRefused, HostFailure, InternalError,
         DeadlinePassed or Unreachable.
         """
         seconds = (self.timeout if timeout is None else timeout) + patience(request)
-        answer = self._ask(Kind.CALL, encode_body(request), to="kernel", timeout=seconds)
+        answer = self._ask(Kind.CALL, encode_body(request), to=service_of(request), timeout=seconds)
         return decode_answer(request, answer.status, answer.body)
 
     def call_raw(self, body: bytes, *, to: str = "kernel", timeout: float | None = None) -> Answer:
@@ -108,6 +122,22 @@ class Client:
         raise_for(answer.status, answer.body)
         return STORED if answer.status == STORED else HANDLED
 
+    def broadcast(
+        self,
+        scope: str,  # "all", "children", "children/PID", "type/TYPE", "group/NAME"
+        topic: str = COORDINATION_SIGNAL,
+        body: bytes = b"",
+        *,
+        timeout: float | None = None,
+        expiry: float | None = None,
+        priority: str = "normal",
+    ) -> Reached:
+        """Send a message to every process of a scope; says how many have handled it, and for how many it waits on disk, once that is known of each."""
+        flags = priority_flags(priority)
+        answer = self._ask(Kind.BROADCAST, body, to=scope, topic=topic, timeout=timeout, flags=flags, expiry=expiry)
+        raise_for(answer.status, answer.body)
+        return decode_body(answer.body, Reached)
+
     def request(
         self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None, priority: str = "normal"
     ) -> bytes:
@@ -128,6 +158,13 @@ class Client:
         self._raise_if_over()
         if self._session.waiting(Door.DATA) > WAITING_LIMIT or not self._session.is_welcomed(Door.DATA):
             raise self.target.unreachable(seconds)
+
+    def confirm(self, *, timeout: float | None = None) -> None:
+        """Return when the bus has taken everything that was published; raises RequestRefused with the reason when it would not have the last of it."""
+        self.unsubscribe(NO_TOPIC, timeout=timeout)  # what comes after it is answered after it
+        complaint, self._session.complaint = self._session.complaint, None
+        if complaint is not None:
+            raise_for(complaint.status, complaint.body)
 
     def subscribe(self, pattern: str, *, timeout: float | None = None) -> None:
         """Ask for publications; returns when the bus has the subscription, which then survives lost connections."""

@@ -37,6 +37,7 @@ class Kind(enum.IntEnum):
     ACK = 21  # the receiver's word on a SEND; the bus's on SUBSCRIBE and UNSUBSCRIBE
     REQUEST = 22  # a message that is answered
     RESPONSE = 23  # the answer
+    BROADCAST = 24  # a SEND to each process of a scope, answered once
     PUBLISH = 30  # to whoever subscribes, at most once
     SUBSCRIBE = 31
     UNSUBSCRIBE = 32
@@ -73,6 +74,7 @@ DOORS: dict[int, tuple[Door, ...]] = {
     Kind.ACK: (Door.DATA,),
     Kind.REQUEST: (Door.DATA,),
     Kind.RESPONSE: (Door.DATA,),
+    Kind.BROADCAST: (Door.DATA,),
     Kind.PUBLISH: (Door.DATA,),
     Kind.SUBSCRIBE: (Door.DATA,),
     Kind.UNSUBSCRIBE: (Door.DATA,),
@@ -147,6 +149,15 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
     address: str  # under which others reach this session
     role: str
     doors: dict[str, int] = {}  # to who came over a network: door -> its port on the same host
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """Body of the ACK of a BROADCAST: what became of its copies."""
+
+    handled: int  # processes that handled it
+    stored: int  # that it waits for on disk
+    failures: int  # that it could not be given to
+    failed: dict[str, str] = {}  # some of those: address and reason
 
 
 class Trouble(msgspec.Struct, frozen=True):

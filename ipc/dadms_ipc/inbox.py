@@ -32,6 +32,12 @@ class Message(msgspec.Struct, frozen=True):
     is_retry: bool  # somebody may have seen it before
 
     @property
+    def thread(self) -> int:
+        """Number of the thread that it is for; 0: for the process itself."""
+        tail = self.to.rpartition("/")[2] if "/" in self.to else ""
+        return int(tail) if tail.isascii() and tail.isdecimal() else 0
+
+    @property
     def number(self) -> int:
         """Sequence of the message at its sender; of ``events/…``: the event's number."""
         return split_id(self.id)[1]

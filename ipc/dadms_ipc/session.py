@@ -116,6 +116,7 @@ class Session:
         self.welcomes = 0
         self.violations = 0  # frames of the bus that could not be read
         self.lost = 0  # publications that the bus dropped as this client did not keep up
+        self.complaint: Answer | None = None  # why the bus refused a publication, the last one that it did
         self.refusal: Answer | None = None  # of HELLO: this session will never be
         self.ended: str | None = None  # why the bus ended the session
         self._lines: dict[Door, _Line] = {}
@@ -274,6 +275,8 @@ class Session:
             if client == self.client and sequence in self._asked and header.topic != NO_SESSION:
                 self._finish(sequence, Answer(header.topic, body, header.sender))
                 answered.append(sequence)
+            elif client == self.client and kind == Kind.REFUSE and header.topic != NO_SESSION:  # a publication, which is not waited for
+                self.complaint = Answer(header.topic, body, header.sender)
         elif kind == Kind.LOST:
             self.lost += decode_body(body, int)
         elif kind == Kind.BYE:

@@ -57,6 +57,10 @@ class Addresses:
             return bool(address) and not address.startswith(CLIENT)
         return is_pid(address) and self._roster.get(int(address)) is not None
 
+    def lives(self, address: str) -> bool:
+        """Tell whether this is a process on the roster, or may be one while that is unknown."""
+        return is_pid(address) and (not self._roster.is_known or self._roster.get(int(address)) is not None)
+
     def is_expected_at_once(self, address: str) -> bool:
         """Tell whether an absent receiver lives, and may connect within a moment."""
         if not self._roster.is_known or not is_pid(address):

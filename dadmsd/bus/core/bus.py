@@ -30,6 +30,7 @@ from dadmsd.bus.core.accounts import Accounts, Share
 from dadmsd.bus.core.addresses import Addresses, is_pid
 from dadmsd.bus.core.admission import Admission
 from dadmsd.bus.core.attempts import Attempts
+from dadmsd.bus.core.broadcasts import Broadcasts
 from dadmsd.bus.core.calls import Calls
 from dadmsd.bus.core.deliveries import CREDIT_LIMIT, Deliveries
 from dadmsd.bus.core.disk import Kept, NotKept, Restored
@@ -51,6 +52,7 @@ from dadmsd.bus.core.events import (
     content,
 )
 from dadmsd.bus.core.exchanges import Exchanges
+from dadmsd.bus.core.inquiries import Inquiries
 from dadmsd.bus.core.keeping import Keeping
 from dadmsd.bus.core.letters import Letters
 from dadmsd.bus.core.outbox import Outbox
@@ -71,10 +73,11 @@ ROLES = {
     Kind.REQUEST: "operate",
     Kind.ACK: "observe",
     Kind.RESPONSE: "observe",
+    Kind.BROADCAST: "operate",
     Kind.PUBLISH: "operate",
 }
 NAMED = frozenset(
-    {Kind.HELLO, Kind.CALL, Kind.SEND, Kind.REQUEST, Kind.PUBLISH, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE}
+    {Kind.HELLO, Kind.CALL, Kind.SEND, Kind.REQUEST, Kind.BROADCAST, Kind.PUBLISH, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE}
 )  # whose id is the sender's own
 KERNEL_SERVICES = frozenset({"", "kernel", "process-manager", "thread-manager", "resource-manager", "orchestrator-registry"})
 
@@ -115,6 +118,8 @@ class Bus:
         self.keeping = Keeping(self.outbox, self.bounds, self.letters, wall)
         self.exchanges = Exchanges(self.outbox, self.bounds, self.deliveries, self.addresses, self.keeping, self.letters)
         self.attempts = Attempts(self.outbox, self.bounds, self.deliveries, self.exchanges, self.keeping)
+        self.broadcasts = Broadcasts(self.outbox, self.bounds, self.roster, self.addresses, self.deliveries, self.exchanges, self.keeping)
+        self.inquiries = Inquiries(self.outbox, self.bounds, self.addresses, self.letters, self.keeping, self.status)
         self.publications = Publications(self.outbox, self.bounds, self.deliveries)
         self.calls = Calls(self.outbox, self.bounds)
         self._swept = float("-inf")
@@ -275,8 +280,10 @@ class Bus:
             reason = None
         elif kind == Kind.PUBLISH:
             reason = self.publications.publish(header, header.sender or session.address, body, now)
+        elif kind == Kind.BROADCAST:
+            reason = self.broadcasts.begin(session, header, header.sender or session.address, body, now)
         elif kind == Kind.CALL:
-            reason = self._call(session, peer, header, content(body), now)
+            reason = self._call(session, header, content(body), now)
         else:
             action = self.publications.subscribe if kind == Kind.SUBSCRIBE else self.publications.unsubscribe
             reason = action(session, header.topic)
@@ -289,14 +296,13 @@ class Bus:
     def _refused(self, session: Session, kind: int, reason: str, now: float) -> None:
         self.outbox.record("refused", session.who, session.origin, Kind(kind).name, reason, now)
 
-    def _call(self, session: Session, peer: Peer, header: Header, body: bytes, now: float) -> str | None:
+    def _call(self, session: Session, header: Header, body: bytes, now: float) -> str | None:
         if header.to in KERNEL_SERVICES:
             self._note(now + (header.deadline / 1000.0 if header.deadline else self.bounds.longest))
             return self.calls.begin(session, header, body, now)
         if header.to != "bus":
             return f'cannot call "{header.to}": there is no such service'
-        self.outbox.answer(peer, Kind.REPLY, OK, header.id, encode_body(self.status()), to=session.address)
-        return None
+        return self.inquiries.answer(session, header.id, body, now)
 
     def _hello_from(self, connection: Connection, header: Header, hello: Hello, now: float, *, is_last: bool = False) -> None:
         session = self.admission.hello(connection, header, hello, now, is_last=is_last)

@@ -10,9 +10,9 @@
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from dadms_ipc.codec import trouble_of
+from dadms_ipc.codec import encode_body, trouble_of
 from dadms_ipc.envelope import HOST, OK, REFUSED, STORED, VERSION, Door, Header, Kind
 from dadmsd.bus.core import keeping
 from dadmsd.bus.core.addresses import Addresses, is_pid
@@ -22,7 +22,7 @@ from dadmsd.bus.core.events import Body, ToKernel, content
 from dadmsd.bus.core.keeping import Keeping
 from dadmsd.bus.core.letters import Letters
 from dadmsd.bus.core.outbox import Outbox
-from dadmsd.bus.core.state import Bounds, Delivery, Exchange, Place, Session
+from dadmsd.bus.core.state import FAILURES_SHOWN, Bounds, Broadcast, Delivery, Exchange, Place, Session
 from dadmsd.kernel import link
 
 REMEMBERED_BODY = 1024  # bytes of an acknowledgement that are worth remembering
@@ -46,7 +46,6 @@ class Exchanges:
         self.waiting: dict[str, deque[Exchange]] = {}  # for receivers that have no session just now
         self.remembered: dict[str, OrderedDict[bytes, tuple[str, Body]]] = {}  # receiver -> acknowledged id -> how
         self.patience: dict[str, float] = {}  # receiver -> when what waits for it goes to disk
-        self.answered: Callable[[Exchange, str, Body], bool] = lambda _exchange, _status, _body: False  # whether another tells the sender
 
     def begin(self, sender: Session, header: Header, body: Body, now: float) -> str | None:
         """Take a SEND or REQUEST; gives the reason when it is refused."""
@@ -82,13 +81,23 @@ class Exchanges:
         self.enter(sender, header, body, size, address, receiver, now)
         return None
 
-    def enter(self, sender: Session, header: Header, body: Body, size: int, address: str, receiver: Session | None, now: float) -> Exchange:
+    def enter(
+        self,
+        sender: Session,
+        header: Header,
+        body: Body,
+        size: int,
+        address: str,
+        receiver: Session | None,
+        now: float,
+        group: Broadcast | None = None,
+    ) -> None:
         """Open an exchange that was let in."""
         bounds, counters = self._bounds, self._outbox.counters
         longest = now + bounds.longest
         deadline = min(longest, now + header.deadline / 1000.0) if header.deadline else longest
         self._outbox.note(deadline)
-        exchange = Exchange(header, body, size, sender, address, deadline, self._keeping.number())
+        exchange = Exchange(header, body, size, sender, address, deadline, self._keeping.number(), group=group)
         self.open[header.id] = exchange
         sender.asked[header.id] = exchange
         sender.asked_bytes += size
@@ -101,7 +110,6 @@ class Exchanges:
         self._place(exchange, receiver, now)
         if receiver is not None and receiver.queue and header.kind == Kind.SEND:
             self._consider_spilling(receiver, exchange, now)
-        return exchange
 
     def _place(self, exchange: Exchange, receiver: Session | None, now: float) -> None:
         exchange.is_delivered = False
@@ -175,7 +183,9 @@ class Exchanges:
             self._detach(exchange)
             if exchange.holder is None:
                 self.open.pop(exchange.header.id, None)
-            if not self.answered(exchange, STORED, b""):
+            if exchange.group is not None:
+                self.tally(exchange.group, exchange.address, STORED)
+            else:
                 self._reply(sender, Kind.ACK, STORED, exchange.header.id, b"", "bus")
 
     def not_kept(self, event: NotKept, now: float) -> None:
@@ -230,7 +240,9 @@ class Exchanges:
         if exchange.place is not Place.MEMORY:
             self._conclude(exchange, header, body, now)
         self._close(exchange, now)
-        if sender is not None and not self.answered(exchange, header.topic, body):
+        if exchange.group is not None and sender is not None:
+            self.tally(exchange.group, exchange.address, header.topic, "" if header.topic == OK else trouble_of(content(body)))
+        elif sender is not None:
             self._reply(sender, kind, header.topic, header.correlation, body, header.sender or receiver.address)
         return None
 
@@ -265,11 +277,39 @@ class Exchanges:
             self._keeping.settle(exchange, keeping.DECLINED)
         self._close(exchange, now)
         self._outbox.counters.abandoned += 1
-        if sender is None or self.answered(exchange, status, reason.encode()):
+        if sender is None:
+            return
+        if exchange.group is not None:
+            self.tally(exchange.group, exchange.address, status, reason)
             return
         peer = sender.routes.get(Door.DATA)
         if peer is not None:
             self._outbox.refuse(peer, exchange.header.id, status, f'cannot send to "{exchange.header.to}": {reason}')
+
+    def tally(self, group: Broadcast, address: str, status: str, reason: str = "") -> None:
+        """Count what became of a copy of a broadcast; after the last one its sender is answered."""
+        group.pending -= 1
+        if status == OK:
+            group.handled += 1
+        elif status == STORED:
+            group.stored += 1
+        else:
+            group.failures += 1
+            if len(group.failed) < FAILURES_SHOWN:
+                group.failed[address] = reason
+        if group.pending == 0:
+            self.reply_all(group)
+
+    def reply_all(self, group: Broadcast) -> None:
+        """Answer a broadcast."""
+        body = encode_body({"handled": group.handled, "stored": group.stored, "failures": group.failures, "failed": group.failed})
+        self._reply(group.sender, Kind.ACK, OK, group.identifier, body, "bus")
+
+    def remembered_status(self, address: str, identifier: bytes) -> str:
+        """Give how a receiver answered a message, "" when that is not remembered."""
+        remembered = self.remembered.get(address)
+        answer = remembered.get(identifier) if remembered is not None else None
+        return answer[0] if answer is not None else ""
 
     def give_up(self, exchange: Exchange, reason: str, now: float) -> None:
         """End a message that cannot be delivered: a dead letter when its sender was told that it is safe, else a refusal."""

@@ -28,6 +28,7 @@ class Letters:
         self.letters: OrderedDict[int, Letter] = OrderedDict()  # by number, in the order in which they died
         self.by_id: dict[bytes, int] = {}
         self.size = 0  # bytes of their bodies
+        self._replaying: set[int] = set()
         self.tallies = dict.fromkeys(ENDS, 0)
 
     def restore(self, letters: Iterable[Letter]) -> None:
@@ -40,13 +41,32 @@ class Letters:
         head = exchange.header
         ahead = Header(head.version, head.kind, head.id, head.sender, head.to, head.topic, b"", 0, head.flags)
         self._enter(Letter(exchange.number, ahead, exchange.address, exchange.size, exchange.stored_at, died_at, exchange.attempts, reason))
-        while len(self.letters) > 1 and (len(self.letters) > self._bounds.letters or self.size > self._bounds.letters_bytes):
-            self.remove(next(iter(self.letters)), EVICTED)
+        for number in [one for one in self.letters if one not in self._replaying]:
+            if len(self.letters) <= 1 or (len(self.letters) <= self._bounds.letters and self.size <= self._bounds.letters_bytes):
+                break
+            self.remove(number, EVICTED)
 
     def _enter(self, letter: Letter) -> None:
         self.letters[letter.number] = letter
         self.by_id[letter.header.id] = letter.number
         self.size += letter.size
+
+    def refusal(self, number: int) -> str:
+        """Say why nothing can be done with a letter; "" when it can."""
+        if number not in self.letters:
+            return "there is none"
+        return "it is being replayed" if number in self._replaying else ""
+
+    def begin_replay(self, number: int) -> None:
+        """Keep others off a letter until its new message is on disk."""
+        self._replaying.add(number)
+
+    def end_replay(self, number: int, *, is_done: bool) -> None:
+        """Take the store's word: the letter is a message again, or still dead."""
+        self._replaying.discard(number)
+        if is_done:
+            self.take(number)
+            self.tallies[REPLAYED] += 1
 
     def take(self, number: int) -> Letter:
         """Take a letter out; what becomes of its row is the caller's to say."""

@@ -85,6 +85,7 @@ class Counters:
     repeated: int = 0  # ids that had been seen
     redelivered: int = 0
     answers_late: int = 0  # to what was not open any more
+    broadcasts: int = 0
     published: int = 0
     fanned_out: int = 0  # publications handed to subscribers
     dropped: int = 0  # publications that a subscriber had no room for
@@ -154,6 +155,22 @@ class Place(enum.Enum):
 
 
 @dataclass(slots=True, eq=False)
+class Broadcast:
+    """What became of the copies of a BROADCAST so far."""
+
+    sender: Session
+    identifier: bytes
+    pending: int
+    handled: int = 0
+    stored: int = 0
+    failures: int = 0
+    failed: dict[str, str] = field(default_factory=dict)  # receiver -> why, of the first FAILURES_SHOWN
+
+
+FAILURES_SHOWN = 100
+
+
+@dataclass(slots=True, eq=False)
 class Exchange:
     """A SEND or REQUEST from its sender's first word to the receiver's last."""
 
@@ -175,6 +192,7 @@ class Exchange:
     until: float = 0.0  # when the delivery fails, or when the next one begins
     is_resting: bool = False  # a delivery failed, and the next has not begun
     stored_at: float = 0.0  # when it was put on disk
+    group: Broadcast | None = None  # of which it is a copy
 
 
 @dataclass(slots=True, eq=False)

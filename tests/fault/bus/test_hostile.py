@@ -245,7 +245,7 @@ def test_a_slow_subscriber_loses_publications_and_is_told(daemon: Daemon) -> Non
 
 
 def test_a_sender_is_told_when_a_queue_is_full(daemon: Daemon) -> None:
-    """Back-pressure is a refusal with the numbers, not a silent drop. (What is a SEND goes to disk before that.)"""
+    """Back-pressure is a refusal with the numbers, not a silent drop; a SEND goes to disk before that."""
     identity = daemon.kernel.enroll(1001)
     with (
         RawClient(daemon.directory, "data") as receiver,

@@ -2,7 +2,7 @@
 
 from dadms_ipc import requests
 from dadms_ipc.codec import BATCH_HEADER, encode_batch, encode_body, encode_header, trouble
-from dadms_ipc.envelope import OK, REFUSED, STORED, VERSION, Header, Hello, Invite, Kind, Welcome, message_id
+from dadms_ipc.envelope import OK, REFUSED, STORED, VERSION, Header, Hello, Invite, Kind, Reached, Welcome, message_id
 
 BUS = bytes.fromhex("b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0")
 CLIENT = bytes.fromhex("c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1")
@@ -37,6 +37,10 @@ EXAMPLES: dict[str, list[bytes]] = {
     "ack-stored": _message(Kind.ACK, topic=STORED, correlation=message_id(CLIENT, 3), sender="bus", to=ADDRESS),
     "request": _message(Kind.REQUEST, 4, b"body", to="1001/17", topic="TASK_REQUEST", deadline=5000, flags=1),
     "response": _message(Kind.RESPONSE, body=b"answer", topic=OK, correlation=message_id(CLIENT, 4), to=ADDRESS),
+    "broadcast": _message(Kind.BROADCAST, 10, b"body", to="group/etl", topic="COORDINATION_SIGNAL", deadline=5000, flags=2),
+    "broadcast-ack": _message(
+        Kind.ACK, body=encode_body(Reached(2, 1, 0)), topic=OK, correlation=message_id(CLIENT, 10), sender="bus", to=ADDRESS
+    ),
     "subscribe": _message(Kind.SUBSCRIBE, 5, topic="process/1001/#", deadline=5000),
     "publish": _message(Kind.PUBLISH, 6, b"body", topic="process/1001/task"),
     "event": [

@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from dadms_ipc import requests
-from dadms_ipc.answers import ANSWERS, ERRORS, answer_type, decode_answer, patience, raise_for
+from dadms_ipc.answers import ANSWERS, ERRORS, Request, answer_type, decode_answer, patience, raise_for
 from dadms_ipc.codec import encode_body, trouble
 from dadms_ipc.errors import DadmsError, InternalError, PeerViolation, RequestRefused
 
 
 def test_every_request_has_an_answer() -> None:
     """A new request without one is found here."""
-    assert set(ANSWERS) == set(get_args(requests.Request))
+    assert set(ANSWERS) == set(get_args(Request))
 
 
 def test_a_status_depends_on_its_pid() -> None:

@@ -1,0 +1,146 @@
+"""Messages and dead letters as a person and a script use them, against a real daemon and a process that answers."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc import requests
+from dadms_ipc.client import Client
+from tests.conftest import Daemon
+from tests.integration.cli.conftest import Ctl, Start
+
+MAILBOX = """
+from dadms_ipc.envelope import Kind
+from dadms_orchestrators.contract import Orchestrator
+from dadms_orchestrators.sdk.process import MessageArrived
+from dadms_orchestrators.sdk.session import StopRequested
+import dadms_orchestrators.sdk.line
+import msgspec
+
+
+def run(process):
+    process.ready([])
+    while True:
+        event = process.next_event()
+        if isinstance(event, StopRequested):
+            return
+        if not isinstance(event, MessageArrived):
+            continue
+        message, said = event.message, msgspec.msgpack.decode(event.message.body)
+        if said == "refuse":
+            process.refuse(message, "not today")
+        elif message.kind == Kind.REQUEST:
+            process.reply(message, {"said": said, "thread": message.thread})
+        else:
+            process.acknowledge(message)
+
+
+ORCHESTRATOR = Orchestrator(name="mailbox", version="1", run=run, entries={})
+"""
+
+
+@pytest.fixture
+def at(keeper_daemon: Daemon, wait_for: Callable[[Daemon], None]) -> tuple[str, str]:
+    """Give the options that lead to a real daemon, which answers."""
+    wait_for(keeper_daemon)
+    return "--runtime-dir", str(keeper_daemon.runtime_dir)
+
+
+def _spawn(client: Client, folder: Path) -> int:
+    """Start a mailbox that is started again long after it died; gives its pid."""
+    (folder / "mailbox.py").write_text(MAILBOX)
+    spec = requests.Spec(
+        "mailbox", "mailbox:ORCHESTRATOR", environment={"PYTHONPATH": str(folder)}, restart="always", backoff=600.0, backoff_most=600.0
+    )
+    pid: int = client.call(requests.Spawn(spec))["pid"]
+    assert client.call(requests.Wait(pid, until="ready", timeout=30.0), timeout=40.0).status == "running"
+    return pid
+
+
+def test_messages_and_dead_letters(ctl: Ctl, start: Start, at: tuple[str, str], keeper_daemon: Daemon, tmp_path: Path) -> None:
+    """From the first message to a process, over its death, to the replay of what it could not be given."""
+    with Client(keeper_daemon.runtime_dir, timeout=20) as client:
+        pid = str(_spawn(client, tmp_path))
+        for to in (pid, "mailbox"):
+            done = ctl(*at, "send", to, '{"n": 1}', "--type", "STATUS_UPDATE", "--timeout", "20")
+            assert (done.stdout, done.stderr) == ("handled\n", "")
+        done = ctl(*at, "request", f"{pid}/17", "hello", "--json")
+        assert json.loads(done.stdout) == {"body": {"said": "hello", "thread": 17}}
+        refused = ctl(*at, "send", pid, "refuse")
+        assert (refused.returncode, refused.stderr) == (4, f'dadmsctl: cannot send to "{pid}": not today\n')
+        done = ctl(*at, "broadcast", "all", "pause", "--json")
+        assert json.loads(done.stdout) == {"handled": 1, "stored": 0, "failures": 0, "failed": {}}
+
+        os.kill(client.call(requests.Status(int(pid))).os_pid, signal.SIGKILL)
+        assert json.loads(ctl(*at, "send", pid, "late", "--expiry", "600", "--json").stdout) == {"outcome": "stored"}
+        assert ctl(*at, "dlq", "ls", "--json").stdout == "[]\n"
+        assert ctl(*at, "kill", pid).returncode == 0
+        letters = json.loads(ctl(*at, "dlq", "ls", "--json").stdout)
+        assert [(one["to"], one["type"], one["reason"]) for one in letters] == [(pid, "TASK_REQUEST", f"process {pid} ended")]
+        number = str(letters[0]["number"])
+        assert json.loads(ctl(*at, "dlq", "show", number, "--json").stdout)["body"] == "late"
+        assert "late" in ctl(*at, "dlq", "show", number).stdout
+        assert f"process {pid} ended" in ctl(*at, "dlq", "ls").stdout
+
+        failed = ctl(*at, "dlq", "replay", number)
+        assert (failed.returncode, failed.stderr) == (
+            4,
+            f'dadmsctl: cannot replay dead letter {number}: there is no process "{pid}"\n',
+        )
+        other = str(_spawn(client, tmp_path))
+        replayed = ctl(*at, "dlq", "replay", number, "--to", other)
+        assert replayed.stdout.startswith(f"{number} is message ")
+        end = time.monotonic() + 20
+        while (outcomes := client.bus_status()["outcomes"])["handled"] < 1:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert (outcomes["kept"], outcomes["dead"], outcomes["replayed"]) == (2, 1, 1)
+        gone = ctl(*at, "dlq", "drop", number)
+        assert (gone.returncode, gone.stderr) == (4, f"dadmsctl: cannot drop dead letter {number}: there is none\n")
+        assert ctl(*at, "dlq", "drop", "--all").stdout == "0 dropped\n"
+        assert ctl(*at, "dlq", "drop").returncode == 2
+
+
+def test_publications_reach_a_subscriber_at_the_terminal(ctl: Ctl, start: Start, at: tuple[str, str], tmp_path: Path) -> None:
+    """In the order of publishing; JSON, texts and bytes."""
+    listener = start(*at, "subscribe", "news.#", "--count", "3", "--json")
+    assert listener.stderr is not None
+    assert listener.stderr.readline() == "dadmsctl: listening to news.#\n"
+    (tmp_path / "body").write_bytes(b"\xff\x00")
+    for arguments in (["news/today", '{"a": [1]}'], ["news.tomorrow", "rain"], ["news", "--file", str(tmp_path / "body")]):
+        assert ctl(*at, "publish", *arguments).returncode == 0
+    out, _ = listener.communicate(timeout=60)
+    heard = [json.loads(line) for line in out.splitlines()]
+    assert [(one["topic"], one.get("body"), one.get("base64")) for one in heard] == [
+        ("news/today", {"a": [1]}, None),
+        ("news.tomorrow", "rain", None),
+        ("news", None, "/wA="),
+    ]
+    assert listener.returncode == 0
+
+
+def test_what_cannot_be_said_is_refused_with_the_exit_code_of_its_reason(ctl: Ctl, at: tuple[str, str], tmp_path: Path) -> None:
+    """2 usage, 4 refused, 5 too late."""
+    for arguments, code, reason in (
+        (["send", "nobody", "x"], 4, 'cannot reach "nobody": nobody of that address is connected'),
+        (["publish", "a/*", "x"], 4, 'cannot publish: "a/*" is a pattern, not a topic'),
+        (["publish", "kernel/x", "x"], 4, 'cannot publish to "kernel/x": "kernel" is the daemon\'s own'),
+        (["subscribe", "#/a"], 4, 'cannot subscribe: "#/a" goes on after "#"'),
+        (["subscribe", "a", "--count", "1", "--for", "0.2"], 5, "cannot wait longer: 0 of 1 messages came in 0.2 s"),
+        (
+            ["broadcast", "some"],
+            4,
+            'cannot broadcast to "some": no such scope; there are all, children, children/PID, type/TYPE, group/NAME',
+        ),
+        (["send", "1001", "x", "--file", str(tmp_path / "none")], 2, "a BODY and --file are two bodies: give one of them"),
+        (["send", "1001", "--file", str(tmp_path / "none")], 2, "No such file or directory"),
+        (["dlq", "show", "9"], 4, "cannot show dead letter 9: there is none"),
+    ):
+        done = ctl(*at, *arguments)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert reason in done.stderr
