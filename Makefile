@@ -18,7 +18,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
 endif
 
-.PHONY: help run test test-systemd test-vm lint bench conformance clean environment environment-dev
+.PHONY: help run test test-systemd test-vm chaos lint bench conformance clean environment environment-dev
 
 help: ## what there is to call
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ test-systemd: environment-dev ## the service under a real systemd, booted in nam
 
 test-vm: environment-dev ## limits in a virtual machine with a pure cgroup v2; as root, three minutes at first
 	@$(BIN)/python -m tests.system.machine $(ARGS)
+
+chaos: environment-dev ## a minute of kill, stop and starve under load, then every invariant; SEED=N does one again
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS_OF_CHAOS),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: environment-dev ## ruff and mypy --strict
 	@$(BIN)/ruff check --quiet .

@@ -30,7 +30,8 @@ IMAGE_SIZE = "1500M"
 BOOT_LIMIT = 1500  # seconds for boot, tests and end; emulation is ten times slower than the machine
 BUILD_LIMIT = 900  # seconds a step of the build
 TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100")
-INSIDE = "tests/system/guest"
+INSIDE = ("tests/integration/host", "tests/system/guest", "tests/system/booted")
+PATHS = "/payload/dadms:/payload/dadms/ipc:/payload/dadms/cli:/payload/dadms/orchestrators:/opt/dadms"
 
 
 def lacks() -> str:
@@ -111,10 +112,16 @@ def payload(out: Path, tests: list[str]) -> None:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=CHECKOUT, capture_output=True, check=True, timeout=60
     ).stdout.split(b"\0")
     script = f"""#!/bin/bash
-export PYTHONDONTWRITEBYTECODE=1 HOME=/root TERM=dumb
-export PYTHONPATH=/payload/dadms:/payload/dadms/ipc:/payload/dadms/cli:/payload/dadms/orchestrators:/opt/dadms
+mkdir /payload/bin
+for program in "python " "dadmsd -m dadmsd" "dadmsctl -m dadmsctl"; do
+  set -- $program; name=$1; shift
+  printf '#!/bin/sh\\nexport PYTHONPATH={PATHS} PYTHONDONTWRITEBYTECODE=1\\nexec /usr/bin/python3 %s "$@"\\n' "$*" > /payload/bin/$name
+done
+chmod +x /payload/bin/*
 cd /payload/dadms
-exec timeout {BOOT_LIMIT - 60} python3 -m pytest -p no:cacheprovider -o timeout=600 -o faulthandler_timeout=590 {shlex.join(tests)}
+exec systemd-run --quiet --wait --pipe -p Delegate=yes -p WorkingDirectory=/payload/dadms -p RuntimeMaxSec={BOOT_LIMIT - 60} \\
+  -E HOME=/root -E TERM=dumb -E PATH=/payload/bin:/usr/sbin:/usr/bin:/sbin:/bin -E DADMS_GUEST=1 -E DADMS_BOOTED=vm \\
+  /payload/bin/python -m pytest -p no:cacheprovider -o timeout=600 -o faulthandler_timeout=590 {shlex.join(tests)}
 """
     with tarfile.open(out, "w") as archive:
         for name in filter(None, (os.fsdecode(file) for file in files)):
@@ -143,7 +150,7 @@ def main() -> int:
     if reason := lacks():
         print(f"skipped: no virtual machine: {reason}")  # noqa: T201 - as above
         return 0
-    return boot(sys.argv[1:] or ["-v", INSIDE])
+    return boot(sys.argv[1:] or ["-v", *INSIDE])
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class V2:
             raise
 
     def change(self, group: str, caps: Caps) -> Caps:
-        """Set every cap of a group anew; a memory cap under what is in use ends processes of the group."""
+        """Set every cap of a group anew; a memory cap under what is in use is refused."""
         return self._set(group, caps, lift=True)
 
     def _set(self, group: str, caps: Caps, *, lift: bool) -> Caps:
@@ -135,6 +135,8 @@ class V2:
                 self._tree.set(group, _CAP_FILES[name], f"max {CPU_PERIOD}" if name == "cpu" else "max")
         memory, cpu, pids = caps.memory, caps.cpu, caps.pids
         if memory is not None:
+            if lift:
+                self._make_room(group, page_rounded(memory))
             memory = self._number(group, "memory.max", page_rounded(memory))
         self._set_swap(group, caps, lift=lift)
         if cpu is not None:
@@ -146,6 +148,21 @@ class V2:
             pids = self._number(group, "pids.max", pids)
         steered = self._steer(group, caps) if lift or caps[3:] != NOTHING_STEERED else NOTHING_STEERED
         return Caps(memory, cpu, pids, *steered)
+
+    def _make_room(self, group: str, size: int) -> None:
+        """See to it that a group holds no more than its new cap, under which the host would kill it at once; raises HostFailure with the numbers."""
+        held = self._tree.number(group, "memory.current") or 0
+        if held <= size:
+            return
+        cached = 0  # bytes that the host takes back by itself
+        try:
+            self._tree.write(group, "memory.reclaim", str(held - size))  # Linux 5.19
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EINTR):  # there is no such file; else it took back what it could
+                cached = sum(self._tree.field(group, "memory.stat", f"{age}_file") or 0 for age in ("active", "inactive"))
+        held = (self._tree.number(group, "memory.current") or 0) - cached
+        if held > size:
+            raise HostFailure(f'cannot set memory.max of "{group}" to {size}: too little can be given back ({held} bytes are in use)')
 
     def _set_swap(self, group: str, caps: Caps, *, lift: bool) -> None:
         """Bound swap: to what was asked, and to none where memory is capped and nothing was."""

@@ -11,12 +11,14 @@ from tests.integration.host.place import Place, on_this_host
 KINDS: dict[str, Callable[[Found], Found]] = {
     "v1": lambda found: found,
     "v1 without v2": lambda found: Found(None, found.v1),
+    "v2": lambda found: Found(found.v2, {}),
     "v2 without controllers": lambda found: Found(found.v2, {}),
     "rlimits": lambda found: Found(None, {}),
 }
 EXPECTED = {
     "v1": "cgroup v1",
     "v1 without v2": "cgroup v1",
+    "v2": "cgroup v2",
     "v2 without controllers": "cgroup v2 (no memory, no cpu, no pids)",
     "rlimits": "rlimits only (no delegated cgroup)",
 }
@@ -34,7 +36,7 @@ def _place(kind: str) -> Iterator[Place]:
         place.close()
 
 
-@pytest.fixture(params=["v1", "v1 without v2"])
+@pytest.fixture(params=["v1", "v1 without v2", "v2"])
 def capped(request: pytest.FixtureRequest) -> Iterator[Place]:
     """Give each backend that holds caps here."""
     yield from _place(request.param)
