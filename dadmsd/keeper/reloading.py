@@ -19,6 +19,7 @@ READERS = {
     "message_bus": (BUS,),
     "resource_manager": (KERNEL,),
     "access": (BUS,),
+    "network": (BUS,),
     "logger": (LOGGER, KERNEL),  # the kernel reads logs
 }
 DEFAULT_READERS = (KERNEL, BUS)  # of a table that is not above; the keeper's own, [daemon], is read by itself
