@@ -127,7 +127,6 @@ class Config(Table, frozen=True):
 NOT_IN_FORCE = {
     "thread_scheduler.scheduling_interval_ms": "a thread is dispatched by the event that makes it ready, and nothing looks at intervals",
     "thread_scheduler.policy": "processes take turns, and the threads of one start in the order in which they were submitted",
-    "resource_manager.disk_limit_mb": "nothing counts what is written to disk",
 }
 
 

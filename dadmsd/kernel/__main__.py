@@ -112,6 +112,7 @@ def _settings(welcome: keeper.Welcome, journal: Journal, backend: host.Backend) 
         retention=options.process_kernel.retention_ms / 1000,
         cleanup_interval=options.process_kernel.cleanup_interval_ms / 1000,
         thread_timeout=options.thread_scheduler.thread_timeout_ms / 1000,
+        disk_limit=options.resource_manager.disk_limit_mb * 1024 * 1024,
         memory_limit=options.resource_manager.memory_limit_mb * 1024 * 1024,
         logs_to=options.logger.to,
         cpu_limit=cores * options.resource_manager.cpu_limit_percent / 100,

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from dadms_ipc import channel, port
+from dadms_ipc.artifacts import FOLDER
 from dadms_ipc.channel import Channel
 from dadms_ipc.errors import ChannelClosed, DadmsError, HostFailure
 from dadmsd.keeper import messages as keeper
@@ -29,6 +30,7 @@ from dadmsd.kernel.core.state import State
 from dadmsd.kernel.host import limits
 from dadmsd.kernel.notify import Notify
 from dadmsd.kernel.ports import Port
+from dadmsd.kernel.survey import Surveyor
 from dadmsd.worker import messages as worker
 from dadmsd.worker.page import Page
 from dadmsd.zygote import messages as zygote
@@ -77,6 +79,8 @@ class Hands:
         self.unwatch_notify: Callable[[Notify], None] = lambda _notify: None
         self.patience: dict[int, float] = {}  # process -> monotonic seconds: until then what is left of it is not killed
         self._leaves: list[str] = []  # of ended children, that could not be removed yet
+        state_dir = Path(self._settings.state_dir)
+        self.surveyor = Surveyor([state_dir / "work", state_dir / "logs"])
         self._perform: dict[type[Any], Callable[[Any], None]] = {
             effects.Fork: self._fork,
             effects.OpenGate: self._open_gate,
@@ -89,6 +93,8 @@ class Hands:
             effects.ClearGroup: self._clear_group,
             effects.Tell: self._tell,
             effects.AnswerCall: self._tell,
+            effects.MeasureDisk: lambda _effect: self.surveyor.measure(),
+            effects.DropArtifacts: lambda effect: self.drop_artifacts(effect.pid),
             effects.SendBatch: self._send_batch,
             effects.Consume: self._consume,
             effects.Retire: self._retire,
@@ -441,6 +447,21 @@ class Hands:
             else:  # what lives on there is its process's: it goes with the whole group
                 self._leaves.clear()
                 del self.retries[0]
+
+    # artifacts
+
+    def drop_artifacts(self, pid: int) -> None:
+        """Remove the artifacts of a process that is not in the table."""
+        folder = Path(self._settings.state_dir, "work", str(pid), FOLDER)
+        if folder.exists():
+            self.surveyor.remove(folder)
+
+    def drop_strange_artifacts(self) -> None:
+        """Remove the artifacts of processes that are not in the table: the kernel before may have died before it did."""
+        for folder in Path(self._settings.state_dir, "work").glob(f"*/{FOLDER}"):
+            pid = folder.parent.name
+            if not pid.isdigit() or int(pid) not in self._state.processes:
+                self.surveyor.remove(folder)
 
     # words
 

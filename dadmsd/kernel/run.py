@@ -62,6 +62,7 @@ class Loop:
         self.hands = Hands(self._kernel.state, confinement, to_keeper, self._watch, self._unwatch)
         self.hands.watch_notify = self._watch_notify
         self.hands.unwatch_notify = self._unwatch_notify
+        self._selector.register(self.hands.surveyor, selectors.EVENT_READ, "disk")
         self.reports = Reports(self._kernel.state, self.hands)
         self._request_decoder = msgspec.msgpack.Decoder(requests.Request)
         self._look_for_lost_at: float | None = None
@@ -99,6 +100,7 @@ class Loop:
         for frame in self.early:
             self.hands.found.extend(self._take_from_keeper(frame))
         self.early = []
+        self.hands.drop_strange_artifacts()
         self._look_for_lost_at = now + LOST_LOOK_SECONDS
         self.hands.tell_keeper(keeper.Ready())
 
@@ -130,6 +132,8 @@ class Loop:
                 found.extend(self._read_keeper())
             elif key.data == "bus":
                 found.extend(self._read_bus())
+            elif key.data == "disk":
+                found.extend(events.DiskMeasured(size) for size in self.hands.surveyor.sizes())
             elif isinstance(key.data, Port):
                 found.extend(self._read_port(key.data, mask))
             elif isinstance(key.data, Notify):

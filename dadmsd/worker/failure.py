@@ -92,7 +92,7 @@ def record_of_size(sequence: int, tid: int, size: int, timing: Timing) -> bytes:
     """Encode the outcome of a thread whose result is above the limit."""
     message = (
         f"the result takes {size} bytes, and at most {RESULT_LIMIT} travel between processes: "
-        "write it to a file in the working directory, an artifact, and return its name"
+        "return an artifact instead, thread.artifact(value), whose reference is small"
     )
     return _record_of_failure(_failed(sequence, tid, "result-too-large", message, timing))
 

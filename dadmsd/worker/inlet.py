@@ -17,9 +17,8 @@ import msgspec
 
 from dadms_ipc.calls import Calls
 from dadms_ipc.channel import Channel
-from dadms_ipc.context import AnyOperation
 from dadms_ipc.errors import ChannelClosed, DeadlinePassed, PeerViolation
-from dadms_ipc.port import ContextAnswer
+from dadms_ipc.port import Asked, ContextAnswer
 from dadmsd.worker.messages import Hello
 
 
@@ -43,7 +42,7 @@ class Inlet:
                 self._step(None)
             return self._orders.popleft()
 
-    def call(self, tid: int, operation: AnyOperation, pid: int, seconds: float) -> ContextAnswer:
+    def call(self, tid: int, operation: Asked, pid: int, seconds: float) -> ContextAnswer:
         """Ask the kernel for a thread and wait for the answer. Raises DeadlinePassed when none came, ChannelClosed."""
         deadline = time.monotonic() + seconds
         with self._turn:
@@ -52,7 +51,7 @@ class Inlet:
                 self._send(call)
                 while (answer := self._calls.take(call.sequence)) is None:
                     if time.monotonic() >= deadline:
-                        raise DeadlinePassed(f"cannot {operation.__struct_config__.tag} in a context: no kernel answered in {seconds:g} s")
+                        raise DeadlinePassed(f"cannot {operation.__struct_config__.tag}: no kernel answered in {seconds:g} s")
                     self._step(deadline)
             finally:
                 self._calls.abandon(call.sequence)  # if it has no answer: an exception came instead

@@ -22,9 +22,8 @@ from typing import Any
 import msgspec
 
 from dadms_ipc.channel import Channel
-from dadms_ipc.context import AnyOperation
 from dadms_ipc.errors import ChannelClosed
-from dadms_ipc.port import ContextAnswer
+from dadms_ipc.port import Asked, ContextAnswer
 from dadmsd.worker import failure
 from dadmsd.worker.failure import Record, Timing
 from dadmsd.worker.inlet import Inlet
@@ -266,7 +265,7 @@ class Worker:
         with self._sending:
             self._port.send(message)
 
-    def _call(self, tid: int, operation: AnyOperation, pid: int, seconds: float) -> ContextAnswer:
+    def _call(self, tid: int, operation: Asked, pid: int, seconds: float) -> ContextAnswer:
         """Ask the kernel something about shared context, for a thread."""
         return self._inlet.call(tid, operation, pid, seconds)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from dadms_ipc.context import AnyOperation
-from dadms_ipc.port import ContextAnswer
-from dadms_ipc.shared import Context
+from dadms_ipc.artifacts import Artifact, Store
+from dadms_ipc.port import Asked, ContextAnswer
+from dadms_ipc.shared import Context, reserve
 
 
 class Thread:
@@ -45,6 +45,19 @@ class Thread:
         """Give the shared context of the process, as this thread may use it."""
         return Context(partial(self._place.call, self.tid))
 
+    @property
+    def artifacts(self) -> Store:
+        """Give the artifacts of the process."""
+        return Store(self.directory, self.pid, partial(reserve, partial(self._place.call, self.tid)))
+
+    def artifact(self, value: object) -> Artifact:
+        """Keep bytes, a NumPy array or an Arrow table; the reference travels in results, arguments and contexts."""
+        return self.artifacts.put(value)
+
+    def open(self, value: object) -> Any:
+        """Give what a reference stands for, mapped into memory and read-only."""
+        return self.artifacts.open(value)
+
     def progress(self, text: str, fraction: float | None = None) -> None:
         """Say how far the work is; ``fraction`` is 0..1. Costs one small message at most, lost without harm."""
         self._place.report(self.tid, text, fraction)
@@ -58,4 +71,4 @@ class Place(msgspec.Struct, frozen=True):
     directory: str
     config: msgspec.Raw  # msgpack
     report: Callable[[int, str, float | None], None]
-    call: Callable[[int, AnyOperation, int, float], ContextAnswer]  # (tid, operation, whose context, seconds)
+    call: Callable[[int, Asked, int, float], ContextAnswer]  # (tid, operation, whose context, seconds)

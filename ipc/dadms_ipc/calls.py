@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from dadms_ipc import context
-from dadms_ipc.port import ContextAnswer, ContextCall
+from dadms_ipc.port import Asked, ContextAnswer, ContextCall
 
 
 class Calls:
@@ -28,7 +28,7 @@ class Calls:
         """Give the sequence up to which every call was answered, or is waited for by nobody."""
         return min(self._pending) - 1 if self._pending else self._sequence
 
-    def ask(self, operation: context.AnyOperation, *, tid: int = 0, pid: int = 0) -> ContextCall:
+    def ask(self, operation: Asked, *, tid: int = 0, pid: int = 0) -> ContextCall:
         """Make a call, which is to be sent."""
         seen = self.seen
         self._sequence += 1

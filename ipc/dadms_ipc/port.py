@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from dadms_ipc.context import AnyOperation
+from dadms_ipc.context import AnyOperation, Operation
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -209,12 +209,28 @@ class GateFailed(Message, tag="gate-failed", frozen=True):
     reason: str
 
 
+class Reserve(Operation, tag="reserve", frozen=True):
+    """Room on the disk for an artifact; answered with Room, or refused with the numbers."""
+
+    size: int  # bytes
+
+
+class Room(msgspec.Struct, frozen=True):
+    """Room was granted; what was granted and not used is found out when the disk is measured next."""
+
+    used: int  # bytes, of all processes together, with what was granted
+    limit: int  # bytes
+
+
+Asked = AnyOperation | Reserve
+
+
 class ContextCall(Message, tag="context", frozen=True):
-    """Something is asked about shared context, by a main or a thread in a worker. Answered with ``ContextAnswer``; repeated after each ``Hello`` until then."""
+    """Something is asked about shared context, or for room for an artifact, by a main or a thread in a worker. Answered with ``ContextAnswer``; repeated after each ``Hello`` until then."""
 
     sequence: int  # of the port's calls, from 1
     seen: int  # answers to all calls up to this one were had
-    operation: AnyOperation
+    operation: Asked
     tid: int = 0  # of the thread that asks; 0: the main
     pid: int = 0  # whose context; 0: that of the own process
 

@@ -12,14 +12,13 @@ import msgspec
 
 from dadms_ipc import context
 from dadms_ipc.errors import DadmsError, DeadlinePassed, PeerViolation, RequestRefused
-from dadms_ipc.port import ContextAnswer
+from dadms_ipc.port import Asked, ContextAnswer, Reserve, Room
 
 TIMEOUT = 10.0  # seconds that a lock or a newer version is waited for, unless the caller says otherwise
 PATIENCE = 10.0  # seconds for the kernel to answer, on top of what it is let wait: its successor is there within one
 
-Ask = Callable[
-    [context.AnyOperation, int, float], ContextAnswer
-]  # (operation, whose context, seconds): raises DeadlinePassed without an answer
+# (operation, whose context, seconds): raises DeadlinePassed without an answer
+Ask = Callable[[Asked, int, float], ContextAnswer]
 Answer = TypeVar("Answer")
 Seen = TypeVar("Seen", context.Cell, context.RegionView)
 _encode = msgspec.msgpack.Encoder().encode
@@ -122,10 +121,18 @@ class Context:
         return answer
 
     def _call(self, operation: context.AnyOperation, kind: type[Answer]) -> Answer:
-        answer = self._ask(operation, self._pid, context.patience(operation) + PATIENCE)
-        if answer.status != "ok":
-            raise _ERRORS.get(answer.status, PeerViolation)(msgspec.msgpack.decode(answer.body)["message"])
-        return msgspec.msgpack.decode(answer.body, type=kind)
+        return _decoded(self._ask(operation, self._pid, context.patience(operation) + PATIENCE), kind)
+
+
+def reserve(ask: Ask, size: int) -> Room:
+    """Ask for room on the disk for an artifact. Raises RequestRefused with the numbers."""
+    return _decoded(ask(Reserve(size), 0, PATIENCE), Room)
+
+
+def _decoded(answer: ContextAnswer, kind: type[Answer]) -> Answer:
+    if answer.status != "ok":
+        raise _ERRORS.get(answer.status, PeerViolation)(msgspec.msgpack.decode(answer.body)["message"])
+    return msgspec.msgpack.decode(answer.body, type=kind)
 
 
 _ERRORS: dict[str, type[DadmsError]] = {"refused": RequestRefused, "expired": DeadlinePassed}

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dadms_ipc.artifacts import Artifact, Store
 from dadms_ipc.errors import ChannelClosed, DadmsError, RequestRefused
 from dadms_ipc.port import Gate
 from dadms_ipc.shared import Context
@@ -41,6 +42,10 @@ class Thread(Protocol):
     def directory(self) -> str: ...
     @property
     def context(self) -> Context: ...  # shared with the process and its other threads
+    @property
+    def artifacts(self) -> Store: ...  # of the process
+    def artifact(self, value: object) -> Artifact: ...  # keeps what is too large for a message
+    def open(self, value: object) -> Any: ...  # what a reference stands for, mapped and read-only
     def progress(self, text: str, fraction: float | None = None) -> None: ...
 
 

@@ -8,11 +8,16 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from dadms_ipc.artifacts import as_map
 from dadms_ipc.errors import RequestRefused
+from dadms_ipc.shared import Context
+
+if TYPE_CHECKING:
+    from dadms_orchestrators.contract import Thread
 
 ANY_TOPIC = "*"
 
@@ -32,6 +37,7 @@ class Task:
 
     __slots__ = (
         "_progress",
+        "_thread",
         "connector",
         "directory",
         "documentation",
@@ -60,6 +66,7 @@ class Task:
         tid: int,
         directory: str,
         progress: Callable[[str, float | None], None],
+        thread: "Thread | None" = None,
     ) -> None:
         self.topic = topic
         self.name = name  # as the diagram shows it
@@ -73,10 +80,29 @@ class Task:
         self.tid = tid
         self.directory = directory  # the process's own working directory
         self._progress = progress
+        self._thread = thread
 
     def progress(self, text: str, fraction: float | None = None) -> None:
         """Say how far the work is; ``fraction`` is 0..1. Costs one small message, lost without harm."""
         self._progress(text, fraction)
+
+    @property
+    def context(self) -> Context:
+        """Give the shared context of the process."""
+        return self._of_thread().context
+
+    def artifact(self, value: object) -> dict[str, Any]:
+        """Keep bytes, a NumPy array or an Arrow table; the reference can be a variable."""
+        return dict(as_map(self._of_thread().artifact(value)))
+
+    def open(self, value: object) -> Any:
+        """Give what a reference stands for, mapped into memory and read-only."""
+        return self._of_thread().open(value)
+
+    def _of_thread(self) -> "Thread":
+        if self._thread is None:
+            raise RequestRefused(f'cannot share anything in task "{self.name}": it runs in no thread')
+        return self._thread
 
     def __repr__(self) -> str:
         return f"Task(topic={self.topic!r}, name={self.name!r}, element={self.element!r}, tid={self.tid})"

@@ -37,7 +37,7 @@ ONLY_IN = {
 # A core decides and does nothing: no clock, socket, process, file or random number. A list of what is allowed, so that nothing slips in by being new.
 CORES = ("dadmsd.kernel.core", "dadmsd.bus.core")
 CORE_MAY_IMPORT = {
-    "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "difflib", "enum", "functools", "graphlib", "hashlib", "heapq", "hmac",
+    "__future__", "abc", "array", "bisect", "collections", "contextlib", "copy", "dataclasses", "difflib", "enum", "functools", "graphlib", "hashlib", "heapq", "hmac",
     "itertools", "math",
     "msgspec", "operator", "re", "types", "typing",
     "dadms_ipc.codec", "dadms_ipc.context", "dadms_ipc.envelope", "dadms_ipc.errors", "dadms_ipc.port", "dadms_ipc.requests",

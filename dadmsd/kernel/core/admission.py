@@ -6,7 +6,7 @@ import math
 import msgspec
 
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import dependencies, restarts
+from dadmsd.kernel.core import dependencies, disk, restarts
 from dadmsd.kernel.core.ledger import Grant, size_text
 from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance, expectation
 from dadmsd.kernel.core.records import Process
@@ -80,7 +80,7 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
         return f'cannot start "{name}": {limits.workers} workers asked, at most {MOST_WORKERS} a process'
     if uid != state.settings.uid and state.settings.uid != 0:
         return f'cannot start "{name}" as user {uid}: the daemon runs as user {state.settings.uid} and cannot change it'
-    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request))
+    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request)) or disk.refusal(state, f'start "{name}"')
 
 
 def _is_code(orchestrator: str) -> bool:

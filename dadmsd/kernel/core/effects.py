@@ -84,6 +84,16 @@ class Tell(Effect, frozen=True):
     message: port.Accepted | port.Refused | port.Finished | port.Stop | port.Recorded | port.Listen
 
 
+class MeasureDisk(Effect, frozen=True):
+    """Look at what artifacts, logs and working directories take. Ends in DiskMeasured."""
+
+
+class DropArtifacts(Effect, frozen=True):
+    """Remove the artifacts of a process that has left the table."""
+
+    pid: int
+
+
 class AnswerCall(Effect, frozen=True):
     """Answer a main or a worker that asked something of shared context."""
 
@@ -194,6 +204,8 @@ AnyEffect = (
     | ClearGroup
     | Tell
     | AnswerCall
+    | MeasureDisk
+    | DropArtifacts
     | SendBatch
     | Consume
     | Retire

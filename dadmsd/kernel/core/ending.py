@@ -147,6 +147,7 @@ def forget(state: State, pid: int) -> None:
     for results in state.results.pop(pid, []):
         state.deleted(results)
     sharing.forget(state, pid)
+    state.do(effects.DropArtifacts(pid))
 
 
 def on_group_gone(state: State, event: events.GroupGone) -> None:

@@ -185,6 +185,12 @@ class ContextCalled(Event, frozen=True):
     call: port.ContextCall
 
 
+class DiskMeasured(Event, frozen=True):
+    """The artifacts, logs and working directories of all processes were looked at."""
+
+    size: int  # bytes
+
+
 class PortViolated(Event, frozen=True):
     """A child broke the protocol of its port."""
 
@@ -281,6 +287,7 @@ AnyEvent = (
     | NoteGiven
     | LineWanted
     | ContextCalled
+    | DiskMeasured
     | PortViolated
     | ResultsRead
     | ProgressMade

@@ -14,6 +14,7 @@ from dadms_ipc.requests import ThreadInfo
 from dadmsd.kernel.core import (
     children,
     deliveries,
+    disk,
     dispatch,
     effects,
     ending,
@@ -114,6 +115,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.OutcomeGiven: processes.on_outcome,
     events.NoteGiven: processes.on_note,
     events.ContextCalled: sharing.on_called,
+    events.DiskMeasured: disk.on_measured,
     events.LineWanted: processes.on_line_wanted,
     events.GroupGone: ending.on_group_gone,
     events.RequestArrived: requests.on_request,
@@ -248,6 +250,7 @@ class Kernel:
         state.arm(now, "answered", "")
         if state.ended:
             state.arm(now + state.settings.cleanup_interval, "cleanup", "")
+        disk.look(state)
         return state.take_effects()
 
     def _adopt_threads(self, chunks: list[Chunk], batches: list[Batch], results: list[Results]) -> None:

@@ -10,8 +10,8 @@
 import msgspec
 
 from dadms_ipc import context, requests
-from dadms_ipc.port import ContextAnswer, ContextCall
-from dadmsd.kernel.core import effects, events
+from dadms_ipc.port import Asked, ContextAnswer, ContextCall, Reserve
+from dadmsd.kernel.core import disk, effects, events
 from dadmsd.kernel.core.context import Asker, Refused, Space
 from dadmsd.kernel.core.contexts import Parked
 from dadmsd.kernel.core.ledger import size_text
@@ -25,6 +25,7 @@ PARKED_MOST = 1_000  # calls of one process, or requests of one client, that may
 PARKED_IN_ALL = 10_000
 WAIT_MOST = 60.0  # seconds that a client's request may be parked, as any other: it asks again
 CALL_WAIT_MOST = 3600.0  # seconds that a thread or a main may wait: nobody asks for it in between
+UNKEPT = (*context.READS, Reserve)  # may be done again as often as they are asked
 ANSWERS_KEPT = 256  # of one child, that it has not said it had: more calls than that are not under way at once
 
 
@@ -70,7 +71,7 @@ def _asker(state: State, child: Child, call: ContextCall) -> Asker:
     return Asker(f"{child.pid}/{call.tid}", child.pid, call.tid)
 
 
-def _verb(operation: context.AnyOperation) -> str:
+def _verb(operation: Asked) -> str:
     return str(operation.__struct_config__.tag)
 
 
@@ -78,6 +79,8 @@ def _perform(state: State, child: Child, asker: Asker, call: ContextCall) -> obj
     """Do what a child asks; None when it waits."""
     pid = call.pid or child.pid
     operation = call.operation
+    if isinstance(operation, Reserve):
+        return disk.reserve(state, operation.size)
     if isinstance(operation, context.READS):
         return _read(state, asker, pid, operation, child.name, call.sequence)
     if isinstance(operation, context.Lock):
@@ -91,10 +94,10 @@ def _answer(state: State, name: str, sequence: int, status: str, answer: object)
     state.do(effects.AnswerCall(name, ContextAnswer(sequence, status, msgspec.Raw(msgspec.msgpack.encode(answer)))))
 
 
-def _answer_ok(state: State, name: str, sequence: int, operation: context.AnyOperation, answer: object) -> None:
+def _answer_ok(state: State, name: str, sequence: int, operation: Asked, answer: object) -> None:
     """Answer a call; what it changed is in the transaction that keeps the answer."""
     body = msgspec.msgpack.encode(answer)
-    if not isinstance(operation, context.READS):
+    if not isinstance(operation, UNKEPT):
         caller = state.contexts.callers.setdefault(name, Caller(name=name))
         caller.answered[sequence] = body
         if len(caller.answered) > ANSWERS_KEPT:

@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     thread_timeout: float  # seconds
     memory_limit: int  # bytes, all processes together
     cpu_limit: float  # cores, all processes together
+    disk_limit: int = 10_240 * MEBIBYTE  # bytes, all processes together
     import_timeout: float = 30.0  # seconds: reading code takes seconds, not minutes; `ready_timeout` of a spec lowers it
     gate_timeout: float = 60.0  # seconds a child waits at its gate: longer than a kernel needs to come back
     exit_timeout: float = 10.0  # seconds a main has to exit once its outcome is recorded: exit functions of the user's code run then
@@ -74,6 +75,18 @@ class Waiter(msgspec.Struct):
     until: str = ""  # Wait: "ready" or "ended"; "" for Events
     after: int = 0
     limit: int = 0
+
+
+class Disk:
+    """What is known of the disk; ``core.disk`` decides by it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit  # bytes
+        self.measured = 0  # bytes, when it was looked at last
+        self.granted = 0  # bytes, since that look began
+        self.granted_since = 0  # bytes, since the look that is under way began
+        self.looked_at: float | None = None  # monotonic
+        self.is_looking = False
 
 
 class State:
@@ -102,6 +115,7 @@ class State:
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.servers: dict[str, dict[str, object]] = {}
         self.contexts = Contexts()
+        self.disk = Disk(settings.disk_limit)
         self.is_stopping = False
         self.stop_said = False
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for

@@ -95,9 +95,7 @@ def _refusal(state: State, process: Process, request: port.Submit) -> str:
     if pool.size + size > QUEUE_BYTES:
         return f"cannot submit {size_text(size)} of arguments: {size_text(pool.size)} wait already, at most {size_text(QUEUE_BYTES)} may"
     if size > ARGUMENT_BYTES and max(map(len, request.arguments)) > ARGUMENT_BYTES:
-        return (
-            f"cannot submit arguments of {size_text(max(map(len, request.arguments)))} for one thread: at most {size_text(ARGUMENT_BYTES)}"
-        )
+        return f"cannot submit arguments of {size_text(max(map(len, request.arguments)))} for one thread: at most {size_text(ARGUMENT_BYTES)}; give it an artifact instead, process.artifact(value), whose reference is small"
     if pool.ready + pool.sent + len(request.arguments) > QUEUE_MOST:
         return f"cannot submit {len(request.arguments)} threads: {pool.ready + pool.sent} wait already, at most {QUEUE_MOST} may"
     return ""

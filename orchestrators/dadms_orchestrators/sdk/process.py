@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dadms_ipc import port as wire
+from dadms_ipc.artifacts import Artifact, Store
 from dadms_ipc.channel import FRAME_LIMIT, Channel
-from dadms_ipc.context import AnyOperation
 from dadms_ipc.errors import DeadlinePassed, PeerViolation, RequestRefused
-from dadms_ipc.shared import Context
+from dadms_ipc.shared import Context, reserve
 from dadms_orchestrators.sdk.handles import TRAVEL_BYTES, TRAVEL_MOST, Handle
 from dadms_orchestrators.sdk.session import Event, LineWanted, Session, StopRequested
 
@@ -87,7 +87,20 @@ class Process:
         """Give the shared context of this process; a call waits for its answer, and what comes meanwhile waits for ``next_event``."""
         return Context(self._call)
 
-    def _call(self, operation: AnyOperation, pid: int, seconds: float) -> wire.ContextAnswer:
+    @cached_property
+    def artifacts(self) -> Store:
+        """Give the artifacts of this process."""
+        return Store(self.directory, self.pid, lambda size: reserve(self._call, size))
+
+    def artifact(self, value: object) -> Artifact:
+        """Keep bytes, a NumPy array or an Arrow table; the reference travels in arguments, results and contexts."""
+        return self.artifacts.put(value)
+
+    def open(self, value: object) -> Any:
+        """Give what a reference stands for, mapped into memory and read-only."""
+        return self.artifacts.open(value)
+
+    def _call(self, operation: wire.Asked, pid: int, seconds: float) -> wire.ContextAnswer:
         calls = self._session.calls
         deadline = time.monotonic() + seconds
         call = calls.ask(operation, pid=pid)
@@ -97,7 +110,7 @@ class Process:
             while (answer := calls.take(call.sequence)) is None:
                 left = deadline - time.monotonic()
                 if left <= 0.0:
-                    raise DeadlinePassed(f"cannot {operation.__struct_config__.tag} in a context: no kernel answered in {seconds:g} s")
+                    raise DeadlinePassed(f"cannot {operation.__struct_config__.tag}: no kernel answered in {seconds:g} s")
                 self._pump()
                 poll.register(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._channel.waits_to_write else 0))
                 if poll.poll(left * 1000.0):
@@ -138,7 +151,9 @@ class Process:
             raise RequestRefused(f'cannot submit "{entry}": its arguments do not encode as msgpack: {error}') from error
         size = sum(map(len, encoded))
         if size > SUBMIT_LIMIT:
-            raise RequestRefused(f'cannot submit "{entry}": {size} bytes of arguments, at most {SUBMIT_LIMIT} travel at once')
+            raise RequestRefused(
+                f'cannot submit "{entry}": {size} bytes of arguments, at most {SUBMIT_LIMIT} travel at once; give it artifacts instead, process.artifact(value)'
+            )
         ticket, messages = self._session.submit(entry, [msgspec.Raw(argument) for argument in encoded], labels, timeout)
         self._send(messages)
         return ticket

@@ -36,6 +36,7 @@ def call_handler(arguments: Mapping[str, Any], thread: Thread) -> dict[str, Any]
         tid=thread.tid,
         directory=thread.directory,
         progress=thread.progress,
+        thread=thread,
     )
     return _variables(declaration.function(task), f'handler "{declaration.function.__name__}" ({declaration.place})')
 

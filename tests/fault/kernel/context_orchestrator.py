@@ -8,6 +8,7 @@ from dadms_ipc import context
 from dadms_ipc.errors import DadmsError
 from dadms_ipc.shared import Context
 from dadms_orchestrators.contract import Orchestrator, Thread
+from dadms_orchestrators.sdk.handles import ThreadFailed
 from dadms_orchestrators.sdk.process import Process
 from dadms_orchestrators.sdk.session import StopRequested, ThreadEnded
 
@@ -102,8 +103,41 @@ def use(arguments: Any, thread: Thread) -> list[object]:
     ]
 
 
+def make(arguments: Any, thread: Thread) -> object:
+    """Keep so many bytes, and give the reference."""
+    return {"data": thread.artifact(bytes(range(256)) * (int(arguments) // 256))}
+
+
+def read(arguments: Any, thread: Thread) -> Row:
+    """Open what others kept."""
+    view = thread.open(arguments["data"])
+    return [len(view), view[-1], sorted(region.name for region in thread.context.regions())]
+
+
+def chain(process: Process, size: int) -> None:
+    """Have a thread keep something, look at it, and have another thread look at it, too."""
+    process.ready(ORCHESTRATOR.entries)
+    made = process.create("make", size)
+    process.wait([made])
+    try:
+        reference = made.value()
+    except ThreadFailed as error:
+        process.outcome("failed", {}, error.result.message)
+        return
+    read_by_other = process.create("read", reference)
+    read_own = process.create("read", {"data": process.artifact(b"of the main")})
+    process.wait([read_by_other, read_own])
+    seen = process.open(reference["data"])
+    process.outcome(
+        "completed", {"main": [len(seen), seen[-1]], "threads": [read_by_other.value(), read_own.value()], "reference": reference}
+    )
+
+
 def run(process: Process) -> None:
     """Run every thread of the configuration at once; with "main", take part in the hammering."""
+    if "chain" in process.config:
+        chain(process, process.config["chain"])
+        return
     process.ready(ORCHESTRATOR.entries)
     tickets = [process.submit(entry, [argument]) for entry, argument in process.config["threads"]]
     clients = process.config.get("clients", 0)
@@ -125,5 +159,8 @@ def run(process: Process) -> None:
 
 
 ORCHESTRATOR = Orchestrator(
-    name="context-test", version="1", run=run, entries={"hammer": hammer, "hold": hold, "take": take, "write_late": write_late, "use": use}
+    name="context-test",
+    version="1",
+    run=run,
+    entries={"hammer": hammer, "hold": hold, "take": take, "write_late": write_late, "use": use, "make": make, "read": read},
 )

@@ -55,6 +55,13 @@ class WorkerThread:
     pid: int = PID
     worker: int = 1
     context: Any = None
+    artifacts: Any = None
+
+    def artifact(self, value: object) -> Any:
+        raise NotImplementedError
+
+    def open(self, value: object) -> Any:
+        raise NotImplementedError
 
     def progress(self, text: str, fraction: float | None = None) -> None:
         assert isinstance(text, str)

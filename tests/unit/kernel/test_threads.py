@@ -75,7 +75,7 @@ def test_what_waits_is_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPat
         submit(driver, port.Submit(4, "work", [NIL] * 3)),
     ]
     assert [answer.reason for answer in answers if isinstance(answer, port.Refused)] == [
-        "cannot submit arguments of 2.444 KiB for one thread: at most 1.953 KiB",
+        "cannot submit arguments of 2.444 KiB for one thread: at most 1.953 KiB; give it an artifact instead, process.artifact(value), whose reference is small",
         "cannot submit 1.468 KiB of arguments: 1.469 KiB wait already, at most 2.93 KiB may",
         "cannot submit 3 threads: 2 wait already, at most 4 may",
     ]

@@ -24,9 +24,16 @@ class ThreadStub:
     config: Any = None
     directory: str = "/nowhere"
     context: Any = None
+    artifacts: Any = None
 
     def __post_init__(self) -> None:
         self.said: list[tuple[str, float | None]] = []
+
+    def artifact(self, value: object) -> Any:
+        raise NotImplementedError
+
+    def open(self, value: object) -> Any:
+        raise NotImplementedError
 
     def progress(self, text: str, fraction: float | None = None) -> None:
         self.said.append((text, fraction))
