@@ -44,7 +44,8 @@ class Way(NamedTuple):
 
 ACKNOWLEDGED = "acknowledged end to end"
 WAYS = {
-    "dadms": Way("dadms, coalesced", "dadms", BATCH, {SMALL: 20_000, LARGE: 500}, ACKNOWLEDGED),
+    "dadms": Way("dadms, coalesced", "dadms", BATCH, {SMALL: 100_000, LARGE: 500}, ACKNOWLEDGED),
+    "dadms-alone": Way("dadms, one by one", "dadms", 1, {SMALL: 20_000, LARGE: 500}, ACKNOWLEDGED),
     "router": Way("bare ROUTER, one by one", "router", 1, {SMALL: 30_000, LARGE: 500}, "not acknowledged"),
     "router-batched": Way("bare ROUTER, batched", "router", BATCH, {SMALL: 300_000, LARGE: 500}, "not acknowledged"),
     "redis": Way("Redis lists, batched", "redis", BATCH, {SMALL: 60_000, LARGE: 500}, "kept by the server, not acknowledged"),
@@ -177,6 +178,7 @@ def _oneway_figures(rates: dict[str, float]) -> dict[str, float]:
     mine = rates["dadms"]
     figures = {"oneway_per_second": mine, "oneway_ratio_vs_router": mine / rates["router-batched"]}
     figures["oneway_ratio_vs_router_unbatched"] = mine / rates["router"]
+    figures["oneway_uncoalesced_ratio_vs_router_unbatched"] = rates["dadms-alone"] / rates["router"]
     for name in ("redis", "nats"):
         if name in rates:
             figures[f"oneway_ratio_vs_{name}"] = mine / rates[name]

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable
 from time import monotonic
 
-from benchmarks.bus_peers.role import Order, latencies, say, serve, shares
+from benchmarks.bus_peers.role import Order, latencies, say, serve
 from dadms_ipc import aio
 from dadms_ipc.client import Client
 
 FOREVER = 3600.0  # seconds
 TOPIC = "bench/everybody"
+UNDER_WAY = 256  # messages that wait for their acknowledgements when each leaves in a frame of its own
 
 
 def respond(directory: str, _name: str) -> None:
@@ -43,30 +44,45 @@ def receive(directory: str, _name: str) -> None:
         client.subscribe("bench/nobody")
 
         def run(order: Order) -> float:
-            for _ in range(order["count"]):
-                client.receive(timeout=60.0)
+            missing = order["count"]
+            while missing > 0:
+                missing -= len(client.receive_many(timeout=60.0))
             return monotonic()
 
         serve(client.address, {"receive": run})
 
 
-def send(directory: str, _name: str) -> None:
-    """Send, with so many under way as are batched together elsewhere; returns when all are acknowledged."""
+def send(directory: str, name: str) -> None:
+    """Send, many at once or one by one with some under way; returns when all are acknowledged."""
+    with Client(directory, timeout=60.0) as client, asyncio.Runner() as runner:
 
-    async def run(order: Order) -> list[float]:
-        body = bytes(order["size"])
-        async with aio.Client(directory, timeout=60.0) as client:
-            began = monotonic()
-            slots = asyncio.Semaphore(4)
-
-            async def some(to: str, share: int) -> None:
-                async with slots:
-                    await asyncio.gather(*(client.send(to, "bench", body) for _ in range(share)))
-
-            await asyncio.gather(*(some(to, share) for to, share in shares(order)))
+        def together(order: Order) -> list[float]:
+            body, began = bytes(order["size"]), monotonic()
+            names, rounds = order["to"], order["count"] // (order["batch"] * len(order["to"]))
+            if len(names) == 1:
+                client.send_many(names[0], "bench", [body] * order["count"])
+            else:
+                for _ in range(rounds):
+                    for to in names:
+                        client.send_many(to, "bench", [body] * order["batch"])
             return [began, monotonic()]
 
-    serve("sender", {"send": lambda order: asyncio.run(run(order))})
+        async def alone(order: Order) -> list[float]:
+            body = bytes(order["size"])
+            async with aio.Client(directory, timeout=60.0, coalesce=False) as single:
+                began = monotonic()
+                left = [order["count"]]
+
+                async def some(to: str) -> None:
+                    while left[0] > 0:
+                        left[0] -= 1
+                        await single.send(to, "bench", body)
+
+                names = order["to"]
+                await asyncio.gather(*(some(names[number % len(names)]) for number in range(UNDER_WAY)))
+                return [began, monotonic()]
+
+        serve(name, {"send": lambda order: together(order) if order["batch"] > 1 else runner.run(alone(order))})
 
 
 def subscribe(directory: str, name: str, count: str) -> None:

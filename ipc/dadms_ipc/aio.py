@@ -1,46 +1,43 @@
 """The asyncio client: the same session, moved by the event loop.
 
-What is asked in one turn of the loop leaves in one batch. A client belongs to the loop and the process in which it was opened.
+What is asked in one turn of the loop leaves together. A client belongs to the loop and the process in which it was opened.
 """
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 import zmq
 
-from dadms_ipc import targets
-from dadms_ipc.answers import Request, decode_answer, patience, raise_for, service_of
-from dadms_ipc.client import CLOSE_TIMEOUT, HANDLED, NO_TOPIC, START_TIMEOUT, bounded, priority_flags
-from dadms_ipc.codec import decode_body, encode_body, trouble, trouble_of
-from dadms_ipc.envelope import (
-    BODY_LIMIT,
-    CONTROL_BODY_LIMIT,
-    COORDINATION_SIGNAL,
-    EXPIRED,
-    OK,
-    REFUSED,
-    STORED,
-    Door,
-    Identity,
-    Kind,
-    Reached,
+from dadms_ipc.answers import Request, decode_answer, raise_for
+from dadms_ipc.codec import decode_body, encode_body
+from dadms_ipc.dialogue import (
+    CHUNKS_OPEN,
+    CLOSE_TIMEOUT,
+    NO_TOPIC,
+    START_TIMEOUT,
+    TAKEN,
+    Dialogue,
+    check_size,
+    chunks,
+    decode_map,
+    outcome,
+    raise_refused,
 )
-from dadms_ipc.errors import DeadlinePassed, RequestRefused
+from dadms_ipc.envelope import BODY_LIMIT, COORDINATION_SIGNAL, Door, Identity, Kind, Reached
+from dadms_ipc.errors import DeadlinePassed
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
-from dadms_ipc.session import Answer, Session
-from dadms_ipc.sockets import Denials, connect
-from dadms_ipc.targets import Remote
+from dadms_ipc.session import Answer
 
 __all__ = ["Client", "Identity", "Message"]
 
 
-class Client:
+class Client(Dialogue):
     """A session with the daemon, for asyncio programs: ``async with Client() as client``."""
 
     def __init__(
@@ -51,19 +48,14 @@ class Client:
         identity: Identity | None = None,  # of a process that speaks as itself
         start_timeout: float = START_TIMEOUT,  # seconds; more for a daemon that was just started
         key: str | Path | Key | None = None,  # for tcp://: the file that `dadmsctl keys new` wrote
+        coalesce: bool = True,  # False: each message leaves in a frame of its own
     ) -> None:
-        self.target = targets.find(runtime_dir, key)
-        self.timeout = timeout
+        super().__init__(runtime_dir, key, timeout=timeout, identity=identity, software="dadms_ipc (python, asyncio)", coalesce=coalesce)
         self._start_timeout = start_timeout
-        self._pid = os.getpid()
-        self._session = Session(os.urandom(16), identity=identity, software="dadms_ipc (python, asyncio)")
-        self._sockets: dict[Door, zmq.Socket[bytes]] = {}
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
-        self._denials: Denials | None = None
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
 
     async def __aenter__(self) -> Self:
         """Connect; raises Unreachable when nobody answers in time, RequestRefused when the bus does not let this client in."""
@@ -91,15 +83,13 @@ class Client:
 
     async def call(self, request: Request, *, timeout: float | None = None) -> Any:
         """Ask the kernel, or the bus about its dead letters, and give the answer, of the type that dadms_ipc.answers names; errors as of the synchronous client."""
-        seconds = (self.timeout if timeout is None else timeout) + patience(request)
-        answer = await self._ask(Kind.CALL, encode_body(request), to=service_of(request), timeout=seconds)
+        sequence, seconds = self._ask_service(request, timeout)
+        answer = await self._wait_for(sequence, seconds)
         return decode_answer(request, answer.status, answer.body)
 
     async def bus_status(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Give the counters of the bus."""
-        answer = await self._ask(Kind.CALL, encode_body({"verb": "status"}), to="bus", timeout=timeout)
-        raise_for(answer.status, answer.body)
-        return msgspec.msgpack.decode(answer.body, type=dict[str, Any])
+        return decode_map(await self._answer_to(Kind.CALL, encode_body({"verb": "status"}), "bus", "", timeout))
 
     # messages
 
@@ -117,10 +107,36 @@ class Client:
 
         Raises RequestRefused with the receiver's reason, or the bus's, and DeadlinePassed when neither happened in time: then it may still be handled.
         """
-        flags = priority_flags(priority)
-        answer = await self._ask(Kind.SEND, body, to=to, topic=topic, timeout=timeout, flags=flags, expiry=expiry)
-        raise_for(answer.status, answer.body)
-        return STORED if answer.status == STORED else HANDLED
+        return outcome(await self._answer_to(Kind.SEND, body, to, topic, timeout, priority, expiry))
+
+    async def send_many(
+        self,
+        to: str,
+        topic: str,
+        bodies: Sequence[bytes],
+        *,
+        timeout: float | None = None,
+        expiry: float | None = None,
+        priority: str = "normal",
+    ) -> None:
+        """Send messages to one receiver, in their order; returns when each is handled, or stored. See the synchronous client."""
+        seconds, refused = self._seconds(timeout), dict[int, str]()
+        under_way: deque[tuple[int, int, int]] = deque()
+        pieces = chunks(bodies)
+        try:
+            while (piece := next(pieces, None)) is not None or under_way:
+                if piece is not None:
+                    under_way.append((self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), piece[0], len(piece[1])))
+                    self._pump()
+                if piece is None or len(under_way) >= CHUNKS_OPEN:
+                    first, start, size = under_way[0]
+                    bad = self._conclude_chunk(await self._answer(first), seconds, first, size)
+                    under_way.popleft()
+                    refused.update((start + place, reason) for place, reason in bad.items())
+        finally:
+            for first, _, _ in under_way:
+                self._session.forget(first)
+        raise_refused(refused, len(bodies))
 
     async def broadcast(
         self,
@@ -133,8 +149,7 @@ class Client:
         priority: str = "normal",
     ) -> Reached:
         """Send a message to every process of a scope; says how many have handled it, and for how many it waits on disk, once that is known of each."""
-        flags = priority_flags(priority)
-        answer = await self._ask(Kind.BROADCAST, body, to=scope, topic=topic, timeout=timeout, flags=flags, expiry=expiry)
+        answer = await self._answer_to(Kind.BROADCAST, body, scope, topic, timeout, priority, expiry)
         raise_for(answer.status, answer.body)
         return decode_body(answer.body, Reached)
 
@@ -142,102 +157,58 @@ class Client:
         self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None, priority: str = "normal"
     ) -> bytes:
         """Send a request and give the body of its answer."""
-        flags = priority_flags(priority)
-        answer = await self._ask(Kind.REQUEST, body, to=to, topic=topic, timeout=timeout, flags=flags)
+        answer = await self._answer_to(Kind.REQUEST, body, to, topic, timeout, priority)
         raise_for(answer.status, answer.body)
         return answer.body
 
     async def publish(self, topic: str, body: bytes = b"", *, timeout: float | None = None) -> None:
         """Tell whoever subscribes, at most once; returns when the message is on its way."""
-        seconds = self.timeout if timeout is None else timeout
-        bounded(body, BODY_LIMIT)
+        seconds = self._seconds(timeout)
+        check_size(body, BODY_LIMIT)
         self._open(Door.DATA)
         self._session.publish(topic, body, deadline=self._loop.time() + seconds)
-        self._flush_soon()
-        session = self._session
-        if not await self._until(lambda: self._is_over or (session.is_welcomed(Door.DATA) and session.waiting(Door.DATA) == 0), seconds):
+        self._hand_over()
+        if not await self._until(self._is_published, seconds):
             raise self.target.unreachable(seconds)
         self._raise_if_over()
 
     async def confirm(self, *, timeout: float | None = None) -> None:
         """Return when the bus has taken everything that was published; raises RequestRefused with the reason when it would not have the last of it."""
         await self.unsubscribe(NO_TOPIC, timeout=timeout)  # what comes after it is answered after it
-        complaint, self._session.complaint = self._session.complaint, None
-        if complaint is not None:
-            raise_for(complaint.status, complaint.body)
+        self._complain()
 
     async def subscribe(self, pattern: str, *, timeout: float | None = None) -> None:
         """Ask for publications; the subscription survives lost connections."""
-        raise_for(*(await self._ask(Kind.SUBSCRIBE, topic=pattern, timeout=timeout))[:2])
+        raise_for(*(await self._answer_to(Kind.SUBSCRIBE, b"", "", pattern, timeout))[:2])
 
     async def unsubscribe(self, pattern: str, *, timeout: float | None = None) -> None:
         """Ask for no more publications of a pattern."""
         self._open(Door.DATA)
-        seconds = self.timeout if timeout is None else timeout
+        seconds = self._seconds(timeout)
         raise_for(*(await self._wait_for(self._session.unsubscribe(pattern, deadline=self._loop.time() + seconds), seconds))[:2])
 
     async def receive(self, *, timeout: float | None = None, acknowledge: bool = True) -> Message:
         """Give the next message; raises DeadlinePassed when none comes in ``timeout`` seconds. See the synchronous client about ``acknowledge``."""
-        self._open(Door.DATA)
-        seconds = self.timeout if timeout is None else timeout
-        end = self._loop.time() + seconds
-        while (message := self._session.receive(self._loop.time())) is None:
-            self._raise_if_over()
-            if not await self._until(lambda: len(self._session.inbox) > 0 or self._is_over, end - self._loop.time()):
-                raise DeadlinePassed(f"no message came in {seconds:g} s")
-        if acknowledge and message.kind == Kind.SEND:
-            self._session.respond(message, OK)
-        self._flush_soon()
-        return message
+        return (await self._receive(1, timeout, acknowledge))[0]
 
-    def acknowledge(self, message: Message) -> None:
-        """Tell the sender that its message was handled."""
-        self._respond(message, Kind.SEND, OK, b"")
-
-    def reply(self, message: Message, body: bytes = b"") -> None:
-        """Answer a request."""
-        self._respond(message, Kind.REQUEST, OK, body)
-
-    def refuse(self, message: Message, reason: str) -> None:
-        """Tell the sender that its message or request was not handled, and why."""
-        self._respond(message, message.kind, REFUSED, trouble(reason))
-
-    @property
-    def address(self) -> str:
-        """Under which others reach this client."""
-        return self._session.address
-
-    @property
-    def role(self) -> str:
-        """What the bus lets this client do: "observe", "operate" or "admin"."""
-        return self._session.role
-
-    @property
-    def lost(self) -> int:
-        """Publications that the bus dropped as this client did not keep up."""
-        return self._session.lost
+    async def receive_many(self, limit: int = TAKEN, *, timeout: float | None = None, acknowledge: bool = True) -> list[Message]:
+        """Give the messages that are here, at least one and at most ``limit``; what is handed over together is acknowledged together."""
+        return await self._receive(limit, timeout, acknowledge)
 
     async def close(self) -> None:
         """End the session; what was asked and has no answer is cancelled."""
         if self._pid != os.getpid() or self._context is None:
             return
-        if self._sockets:
-            session = self._session
-            session.close()
+        if self._wires:
+            self._session.close()
             self._flush()
-            await self._until(lambda: not any(session.waiting(door) and session.is_welcomed(door) for door in self._sockets), CLOSE_TIMEOUT)
+            await self._until(self._is_said, CLOSE_TIMEOUT)
         for handle in (self._timer, self._soon):
             if handle is not None:
                 handle.cancel()
-        if self._denials is not None:
-            self._loop.remove_reader(self._denials.socket.fileno())
-            self._sockets[Door.CONTROL].disable_monitor()
-            self._denials.socket.close(0)
-            self._denials = None
-        for socket in self._sockets.values():
-            self._loop.remove_reader(socket.fileno())
-            socket.close()
-        self._sockets.clear()
+        for wire in self._wires.values():
+            self._disconnect(wire)
+        self._wires.clear()
         for future in self._answers.values():
             future.cancel()
         self._answers.clear()
@@ -246,65 +217,49 @@ class Client:
 
     # within
 
-    async def _ask(
+    def _clock(self) -> float:
+        return self._loop.time()
+
+    async def _answer_to(
         self,
         kind: Kind,
-        body: bytes = b"",
-        *,
-        to: str = "",
-        topic: str = "",
+        body: bytes,
+        to: str,
+        topic: str,
         timeout: float | None,
-        flags: int = 0,
+        priority: str = "normal",
         expiry: float | None = None,
     ) -> Answer:
         seconds = self.timeout if timeout is None else timeout
-        bounded(body, CONTROL_BODY_LIMIT if kind == Kind.CALL else BODY_LIMIT)
-        self._open(Door.CONTROL if kind == Kind.CALL else Door.DATA)
-        now = self._loop.time()
-        expires = 0.0 if expiry is None else now + expiry
-        sequence = self._session.ask(kind, body, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
-        return await self._wait_for(sequence, seconds)
+        return await self._wait_for(self._ask(kind, body, to, topic, seconds, priority, expiry), seconds)
 
     async def _wait_for(self, sequence: int, seconds: float) -> Answer:
+        return self._conclude(await self._answer(sequence), seconds)
+
+    async def _answer(self, sequence: int) -> Answer:
         answer = self._session.take(sequence)  # a session that is over answers at once
         if answer is None:
             future: asyncio.Future[Answer] = self._loop.create_future()
             self._answers[sequence] = future
-            self._flush_soon()
+            self._hand_over()
             try:
                 answer = await future
             finally:
                 self._answers.pop(sequence, None)
-                self._session.forget(sequence)
-        if answer.status == EXPIRED and not all(self.target.is_bound(door) for door in self._sockets):
-            raise self.target.unreachable(seconds)
-        if answer.status == EXPIRED:
-            raise DeadlinePassed(f"no answer in {seconds:g} s: {trouble_of(answer.body)}")
+                if answer is None:
+                    self._session.forget(sequence)
         return answer
 
-    def _respond(self, message: Message, expected: Kind, status: str, body: bytes) -> None:
-        if message.kind != expected or message.kind == Kind.PUBLISH:
-            raise RequestRefused(f'cannot answer message {message.number} of "{message.sender}" so: it is a {message.kind.name}')
-        bounded(body, BODY_LIMIT)
+    async def _receive(self, limit: int, timeout: float | None, acknowledge: bool) -> list[Message]:
         self._open(Door.DATA)
-        self._session.respond(message, status, body)
-        self._flush_soon()
-
-    def _open(self, door: Door) -> None:
-        if self._pid != os.getpid():
-            raise RequestRefused(
-                f"cannot use this client in process {os.getpid()}: it belongs to process {self._pid}; open another after the fork"
-            )
-        if self._context is None:
-            raise RequestRefused("cannot use this client: it is not open")
-        if door not in self._sockets:
-            socket = self._sockets[door] = connect(self._context, self.target, door, self._session.doors)
-            self._session.open(door)
-            if door == Door.CONTROL and isinstance(self.target, Remote):
-                self._denials = Denials(socket)
-                self._loop.add_reader(self._denials.socket.fileno(), self._pump)
-            self._loop.add_reader(socket.fileno(), self._pump)
-            self._flush_soon()
+        seconds = self._seconds(timeout)
+        end = self._loop.time() + seconds
+        while not (messages := self._take(limit, acknowledge=acknowledge)):
+            self._raise_if_over()
+            if not await self._until(lambda: len(self._session.inbox) > 0 or self._is_over, end - self._loop.time()):
+                raise DeadlinePassed(f"no message came in {seconds:g} s")
+        self._hand_over()
+        return messages
 
     async def _until(self, is_done: Callable[[], bool], seconds: float) -> bool:
         """Wait until something holds; False when it does not in time."""
@@ -322,47 +277,44 @@ class Client:
                 self._waiters.remove(waiter)
         return True
 
-    def _flush_soon(self) -> None:
+    def _hand_over(self) -> None:
         """Send at the end of this turn of the loop, with whatever else is asked in it."""
         if self._soon is None:
             self._soon = self._loop.call_soon(self._pump)
 
+    def _joined(self, fd: int) -> None:
+        self._loop.add_reader(fd, self._pump)
+
+    def _left(self, fd: int) -> None:
+        self._loop.remove_reader(fd)
+
     def _pump(self) -> None:
-        """Read all there is, send all that may go. libzmq's descriptor tells of changes only, so every look must be a thorough one."""
-        self._soon = None
+        """Read all there is, send all that may go. A socket's descriptor tells of changes only, so every look must be a thorough one."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         session = self._session
-        for door, socket in self._sockets.items():
-            while _events(socket) & zmq.POLLIN:
-                for sequence in session.handle(door, socket.recv_multipart(zmq.NOBLOCK), self._loop.time()):
+        for door, wire in self._wires.items():
+            while (frames := wire.receive()) is not None:
+                for sequence in session.handle(door, frames, self._loop.time()):
                     self._resolve(sequence)
-        if self._denials is not None and self._denials.hear():
-            for sequence in session.deny(str(self.target.denied())):
-                self._resolve(sequence)
+        for sequence in self._hear_denials():
+            self._resolve(sequence)
         self._flush()
-        for door, socket in self._sockets.items():
-            # Sending may have taken the signal that tells of something to read.
-            wanted = zmq.POLLIN | (zmq.POLLOUT if session.frames_to_send(door, self._loop.time()) is not None else 0)
-            if _events(socket) & wanted:
-                self._flush_soon()
+        if any(not wire.is_quiet and wire.has_more() for wire in self._wires.values()):
+            self._hand_over()  # sending took the signal that tells of something to read
         for is_done, future in list(self._waiters):
             if not future.done() and is_done():
                 future.set_result(None)
         self._arm()
 
-    def _flush(self) -> None:
-        for door, socket in self._sockets.items():
-            while (frames := self._session.frames_to_send(door, self._loop.time())) is not None:
-                try:
-                    socket.send_multipart(frames, zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                self._session.sent(door)
-
     def _arm(self) -> None:
+        deadline = self._session.next_deadline()
         if self._timer is not None:
+            if deadline is not None and self._timer.when() <= deadline and not self._timer.cancelled():
+                return  # it rings early, and is set anew then
             self._timer.cancel()
             self._timer = None
-        deadline = self._session.next_deadline()
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._on_deadline)
 
@@ -377,18 +329,3 @@ class Client:
         future = self._answers.get(sequence)
         if future is not None and not future.done() and (answer := self._session.take(sequence)) is not None:
             future.set_result(answer)
-
-    @property
-    def _is_over(self) -> bool:
-        return self._session.refusal is not None or self._session.ended is not None
-
-    def _raise_if_over(self) -> None:
-        if self._session.refusal is not None:
-            raise_for(self._session.refusal.status, self._session.refusal.body)
-        if self._session.ended is not None:
-            raise RequestRefused(f"the bus ended this session: {self._session.ended}")
-
-
-def _events(socket: "zmq.Socket[bytes]") -> int:
-    """Give what a socket is ready for."""
-    return int(socket.getsockopt(zmq.EVENTS))

@@ -1,56 +1,51 @@
 """The synchronous client: a thin shell that moves frames between ZeroMQ sockets and the session, on the caller's own thread.
 
 There is no thread of ours: what arrives while the program does something else waits in the socket, and the session's work is done whenever the program
-calls. A client belongs to one thread of one process: after a fork the child opens its own (ZeroMQ contexts do not survive a fork).
+calls. A client belongs to one thread of one process: after a fork the child opens its own.
 """
 
 import os
-from collections.abc import Callable
+import select
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 import zmq
 
-from dadms_ipc import targets
-from dadms_ipc.answers import Request, decode_answer, patience, raise_for, service_of
-from dadms_ipc.codec import decode_body, encode_body, trouble, trouble_of
-from dadms_ipc.envelope import (
-    BODY_LIMIT,
-    CONTROL_BODY_LIMIT,
-    COORDINATION_SIGNAL,
-    EXPIRED,
-    OK,
-    PRIORITIES,
-    REFUSED,
-    STORED,
-    Door,
-    Identity,
-    Kind,
-    Reached,
+from dadms_ipc.answers import Request, decode_answer, raise_for
+from dadms_ipc.codec import decode_body, encode_body
+from dadms_ipc.dialogue import (
+    CHUNKS_OPEN,
+    CLOSE_TIMEOUT,
+    NO_TOPIC,
+    START_TIMEOUT,
+    TAKEN,
+    Dialogue,
+    check_size,
+    chunks,
+    decode_map,
+    outcome,
+    raise_refused,
 )
-from dadms_ipc.errors import DeadlinePassed, RequestRefused
+from dadms_ipc.envelope import BODY_LIMIT, COORDINATION_SIGNAL, OK, Door, Identity, Kind, Reached
+from dadms_ipc.errors import DeadlinePassed
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
-from dadms_ipc.session import Answer, Session
-from dadms_ipc.sockets import Denials, connect
-from dadms_ipc.targets import Remote
+from dadms_ipc.session import Answer
+from dadms_ipc.sockets import Wire
 
 __all__ = ["Client", "Identity", "Message"]
 
-START_TIMEOUT = 0.1  # seconds that a missing socket may take to appear: a restarted bus binds it anew
-CLOSE_TIMEOUT = 0.2  # seconds that close may take to hand over what waits
-NO_TOPIC = "dadms/none"  # that nobody subscribes to
-HANDLED = "handled"  # what `send` gives when its receiver has said so
-SLICE = 1000  # milliseconds of one poll. Signal handlers of Python run between polls only, and libzmq may poll again by itself after a wake-up for nothing, or another
-# thread may take the signal: neither is seen in here, and SIGINT or SIGCHLD would wait for the request's own deadline
+SLICE = 1.0  # seconds of one wait. Signal handlers of Python run between waits only, and another thread may take the signal: SIGINT or SIGCHLD would wait for
+# the request's own deadline
 WAITING_LIMIT = 1024  # publications that may wait for the socket before `publish` waits too
 
 
-class Client:
-    """A session with the daemon, for programs that block."""
+class Client(Dialogue):
+    """A session with the daemon, for programs that block: ``with Client() as client``."""
 
     def __init__(
         self,
@@ -60,18 +55,16 @@ class Client:
         identity: Identity | None = None,  # of a process that speaks as itself
         start_timeout: float = START_TIMEOUT,  # seconds; more for a daemon that was just started
         key: str | Path | Key | None = None,  # for tcp://: the file that `dadmsctl keys new` wrote
+        coalesce: bool = True,  # False: each message leaves in a frame of its own
     ) -> None:
-        self.target = targets.find(runtime_dir, key)
-        self.timeout = timeout
-        self._pid = os.getpid()
-        self._session = Session(os.urandom(16), identity=identity, software="dadms_ipc (python)")
-        self._sockets: dict[Door, zmq.Socket[bytes]] = {}
-        self._denials: Denials | None = None
+        super().__init__(runtime_dir, key, timeout=timeout, identity=identity, software="dadms_ipc (python)", coalesce=coalesce)
+        self._poll = select.poll()
+        self._by_fd: dict[int, Wire | None] = {}  # None: of denials
         self._await_path(start_timeout)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context = zmq.Context()
         try:
             self._open(Door.CONTROL)
-            self._pump_until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, monotonic() + timeout)
+            self._until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, monotonic() + timeout)
             self._raise_if_over()
             if not self._session.is_welcomed(Door.CONTROL):
                 raise self.target.unreachable(timeout)
@@ -87,19 +80,17 @@ class Client:
         The deadline is ``timeout`` seconds, and whatever the request lets the kernel wait on top. Raises RequestRefused, HostFailure, InternalError,
         DeadlinePassed or Unreachable.
         """
-        seconds = (self.timeout if timeout is None else timeout) + patience(request)
-        answer = self._ask(Kind.CALL, encode_body(request), to=service_of(request), timeout=seconds)
+        sequence, seconds = self._ask_service(request, timeout)
+        answer = self._wait_for(sequence, seconds)
         return decode_answer(request, answer.status, answer.body)
 
     def call_raw(self, body: bytes, *, to: str = "kernel", timeout: float | None = None) -> Answer:
         """Ask a service with a body of the caller's own making; gives the status and the body of the answer."""
-        return self._ask(Kind.CALL, body, to=to, timeout=timeout)
+        return self._answer_to(Kind.CALL, body, to, "", timeout)
 
     def bus_status(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Give the counters of the bus."""
-        answer = self._ask(Kind.CALL, encode_body({"verb": "status"}), to="bus", timeout=timeout)
-        raise_for(answer.status, answer.body)
-        return msgspec.msgpack.decode(answer.body, type=dict[str, Any])
+        return decode_map(self._answer_to(Kind.CALL, encode_body({"verb": "status"}), "bus", "", timeout))
 
     # messages
 
@@ -117,10 +108,40 @@ class Client:
 
         Raises RequestRefused with the receiver's reason, or the bus's, and DeadlinePassed when neither happened in time: then it may still be handled.
         """
-        flags = priority_flags(priority)
-        answer = self._ask(Kind.SEND, body, to=to, topic=topic, timeout=timeout, flags=flags, expiry=expiry)
-        raise_for(answer.status, answer.body)
-        return STORED if answer.status == STORED else HANDLED
+        return outcome(self._answer_to(Kind.SEND, body, to, topic, timeout, priority, expiry))
+
+    def send_many(
+        self,
+        to: str,
+        topic: str,
+        bodies: Sequence[bytes],
+        *,
+        timeout: float | None = None,
+        expiry: float | None = None,
+        priority: str = "normal",
+    ) -> None:
+        """Send messages to one receiver, in their order; returns when each is handled, or stored.
+
+        Many times faster than one after the other: what travels together costs once. The time-out is of each message, from when it is sent. Raises
+        PartlyRefused, which tells the refused ones, when the others have been handled.
+        """
+        seconds, refused = self._seconds(timeout), dict[int, str]()
+        under_way: deque[tuple[int, int, int]] = deque()
+        pieces = chunks(bodies)
+        try:
+            while (piece := next(pieces, None)) is not None or under_way:
+                if piece is not None:
+                    under_way.append((self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), piece[0], len(piece[1])))
+                    self._flush()
+                if piece is None or len(under_way) >= CHUNKS_OPEN:
+                    first, start, size = under_way[0]
+                    bad = self._conclude_chunk(self._answer(first), seconds, first, size)
+                    under_way.popleft()
+                    refused.update((start + place, reason) for place, reason in bad.items())
+        finally:
+            for first, _, _ in under_way:
+                self._session.forget(first)
+        raise_refused(refused, len(bodies))
 
     def broadcast(
         self,
@@ -133,8 +154,7 @@ class Client:
         priority: str = "normal",
     ) -> Reached:
         """Send a message to every process of a scope; says how many have handled it, and for how many it waits on disk, once that is known of each."""
-        flags = priority_flags(priority)
-        answer = self._ask(Kind.BROADCAST, body, to=scope, topic=topic, timeout=timeout, flags=flags, expiry=expiry)
+        answer = self._answer_to(Kind.BROADCAST, body, scope, topic, timeout, priority, expiry)
         raise_for(answer.status, answer.body)
         return decode_body(answer.body, Reached)
 
@@ -142,19 +162,19 @@ class Client:
         self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None, priority: str = "normal"
     ) -> bytes:
         """Send a request and give the body of its answer."""
-        flags = priority_flags(priority)
-        answer = self._ask(Kind.REQUEST, body, to=to, topic=topic, timeout=timeout, flags=flags)
-        raise_for(answer.status, answer.body)
+        answer = self._answer_to(Kind.REQUEST, body, to, topic, timeout, priority)
+        if answer.status != OK:
+            raise_for(answer.status, answer.body)
         return answer.body
 
     def publish(self, topic: str, body: bytes = b"", *, timeout: float | None = None) -> None:
         """Tell whoever subscribes, at most once; returns when the message is on its way."""
-        seconds = self.timeout if timeout is None else timeout
+        seconds = self._seconds(timeout)
         deadline = monotonic() + seconds
-        bounded(body, BODY_LIMIT)
+        check_size(body, BODY_LIMIT)
         self._open(Door.DATA)
         self._session.publish(topic, body, deadline=deadline)
-        self._pump_until(lambda: self._session.is_welcomed(Door.DATA) and self._session.waiting(Door.DATA) == 0, deadline)
+        self._until(self._is_published, deadline)
         self._raise_if_over()
         if self._session.waiting(Door.DATA) > WAITING_LIMIT or not self._session.is_welcomed(Door.DATA):
             raise self.target.unreachable(seconds)
@@ -162,18 +182,16 @@ class Client:
     def confirm(self, *, timeout: float | None = None) -> None:
         """Return when the bus has taken everything that was published; raises RequestRefused with the reason when it would not have the last of it."""
         self.unsubscribe(NO_TOPIC, timeout=timeout)  # what comes after it is answered after it
-        complaint, self._session.complaint = self._session.complaint, None
-        if complaint is not None:
-            raise_for(complaint.status, complaint.body)
+        self._complain()
 
     def subscribe(self, pattern: str, *, timeout: float | None = None) -> None:
         """Ask for publications; returns when the bus has the subscription, which then survives lost connections."""
-        raise_for(*self._ask(Kind.SUBSCRIBE, topic=pattern, timeout=timeout)[:2])
+        raise_for(*self._answer_to(Kind.SUBSCRIBE, b"", "", pattern, timeout)[:2])
 
     def unsubscribe(self, pattern: str, *, timeout: float | None = None) -> None:
         """Ask for no more publications of a pattern."""
         self._open(Door.DATA)
-        seconds = self.timeout if timeout is None else timeout
+        seconds = self._seconds(timeout)
         raise_for(*self._wait_for(self._session.unsubscribe(pattern, deadline=monotonic() + seconds), seconds)[:2])
 
     def receive(self, *, timeout: float | None = None, acknowledge: bool = True) -> Message:
@@ -181,44 +199,11 @@ class Client:
 
         A SEND is acknowledged as it is handed over. With ``acknowledge=False`` the program says ``acknowledge`` or ``refuse`` itself, once it has handled it.
         """
-        self._open(Door.DATA)
-        seconds = self.timeout if timeout is None else timeout
-        deadline = monotonic() + seconds
-        while (message := self._session.receive(monotonic())) is None:
-            self._raise_if_over()
-            if not self._pump_once(deadline):
-                raise DeadlinePassed(f"no message came in {seconds:g} s")
-        if acknowledge and message.kind == Kind.SEND:
-            self._session.respond(message, OK)
-        self._flush()
-        return message
+        return self._receive(1, timeout, acknowledge)[0]
 
-    def acknowledge(self, message: Message) -> None:
-        """Tell the sender that its message was handled."""
-        self._respond(message, Kind.SEND, OK, b"")
-
-    def reply(self, message: Message, body: bytes = b"") -> None:
-        """Answer a request."""
-        self._respond(message, Kind.REQUEST, OK, body)
-
-    def refuse(self, message: Message, reason: str) -> None:
-        """Tell the sender that its message or request was not handled, and why."""
-        self._respond(message, message.kind, REFUSED, trouble(reason))
-
-    @property
-    def address(self) -> str:
-        """Under which others reach this client."""
-        return self._session.address
-
-    @property
-    def role(self) -> str:
-        """What the bus lets this client do: "observe", "operate" or "admin"."""
-        return self._session.role
-
-    @property
-    def lost(self) -> int:
-        """Publications that the bus dropped as this client did not keep up."""
-        return self._session.lost
+    def receive_many(self, limit: int = TAKEN, *, timeout: float | None = None, acknowledge: bool = True) -> list[Message]:
+        """Give the messages that are here, at least one and at most ``limit``; what is handed over together is acknowledged together."""
+        return self._receive(limit, timeout, acknowledge)
 
     # the life of it
 
@@ -226,21 +211,15 @@ class Client:
         """End the session; takes CLOSE_TIMEOUT and the sockets' linger at most."""
         if self._pid != os.getpid():  # the parent's: pyzmq leaves it alone in a child
             return
-        if self._sockets:
+        if self._wires:
             self._session.close()
-            deadline = monotonic() + CLOSE_TIMEOUT
-            self._pump_until(
-                lambda: not any(self._session.waiting(door) and self._session.is_welcomed(door) for door in self._sockets), deadline
-            )
-        if self._denials is not None:
-            self._sockets[Door.CONTROL].disable_monitor()
-            self._denials.socket.close(0)
-            self._denials = None
-        for socket in self._sockets.values():
-            socket.close()
-        self._sockets.clear()
-        if hasattr(self, "_context"):
-            self._context.term()
+            self._until(self._is_said, monotonic() + CLOSE_TIMEOUT)
+        for wire in self._wires.values():
+            self._disconnect(wire)
+        self._wires.clear()
+        context, self._context = self._context, None
+        if context is not None:
+            context.term()
 
     def __enter__(self) -> Self:
         return self
@@ -250,141 +229,121 @@ class Client:
 
     # within
 
-    def _ask(
+    def _clock(self) -> float:
+        return monotonic()
+
+    def _answer_to(
         self,
         kind: Kind,
-        body: bytes = b"",
-        *,
-        to: str = "",
-        topic: str = "",
+        body: bytes,
+        to: str,
+        topic: str,
         timeout: float | None,
-        flags: int = 0,
+        priority: str = "normal",
         expiry: float | None = None,
     ) -> Answer:
         seconds = self.timeout if timeout is None else timeout
-        bounded(body, CONTROL_BODY_LIMIT if kind == Kind.CALL else BODY_LIMIT)
-        self._open(Door.CONTROL if kind == Kind.CALL else Door.DATA)
-        now = monotonic()
-        expires = 0.0 if expiry is None else now + expiry
-        sequence = self._session.ask(kind, body, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
-        return self._wait_for(sequence, seconds)
+        return self._wait_for(self._ask(kind, body, to, topic, seconds, priority, expiry), seconds)
 
     def _wait_for(self, sequence: int, seconds: float) -> Answer:
-        answer: Answer | None = None
+        return self._conclude(self._answer(sequence), seconds)
+
+    def _answer(self, sequence: int) -> Answer:
+        session, answer = self._session, None
         try:
-            while (answer := self._session.take(sequence)) is None:
-                self._pump_once(None)  # the session's own deadline ends it
+            self._flush_safely()
+            while (answer := session.take(sequence)) is None:
+                self._step(None)  # the session's own deadline ends it
         finally:
             if answer is None:
-                self._session.forget(sequence)  # an interrupt: nobody waits any more
-        if answer.status == EXPIRED and not all(self.target.is_bound(door) for door in self._sockets):
-            raise self.target.unreachable(seconds)
-        if answer.status == EXPIRED:
-            raise DeadlinePassed(f"no answer in {seconds:g} s: {trouble_of(answer.body)}")
+                session.forget(sequence)  # an interrupt: nobody waits any more
         return answer
 
-    def _respond(self, message: Message, expected: Kind, status: str, body: bytes) -> None:
-        if message.kind != expected or message.kind == Kind.PUBLISH:
-            raise RequestRefused(f'cannot answer message {message.number} of "{message.sender}" so: it is a {message.kind.name}')
-        bounded(body, BODY_LIMIT)
+    def _receive(self, limit: int, timeout: float | None, acknowledge: bool) -> list[Message]:
         self._open(Door.DATA)
-        self._session.respond(message, status, body)
-        self._flush()
+        seconds = self._seconds(timeout)
+        deadline = monotonic() + seconds
+        self._flush_safely()
+        while not (messages := self._take(limit, acknowledge=acknowledge)):
+            self._raise_if_over()
+            if not self._step(deadline):
+                raise DeadlinePassed(f"no message came in {seconds:g} s")
+        self._hand_over()
+        return messages
 
-    def _open(self, door: Door) -> None:
-        if self._pid != os.getpid():
-            raise RequestRefused(
-                f"cannot use this client in process {os.getpid()}: it belongs to process {self._pid}; open another after the fork"
-            )
-        if door not in self._sockets:
-            if self._context.closed:
-                raise RequestRefused("cannot use this client: it is closed")
-            self._connect(door)
-            self._session.open(door)
+    def _hand_over(self) -> None:
+        """Give answers to the socket, and wait for room there: nobody else will when the program does not call again."""
+        self._flush_safely()
+        session = self._session
+        if session.waiting(Door.DATA) and session.is_welcomed(Door.DATA):
+            self._until(lambda: not session.waiting(Door.DATA) or not session.is_welcomed(Door.DATA), monotonic() + self.timeout)
 
-    def _connect(self, door: Door) -> None:
-        self._sockets[door] = connect(self._context, self.target, door, self._session.doors)
-        if door == Door.CONTROL and isinstance(self.target, Remote):
-            if self._denials is not None:
-                self._denials.socket.close(0)
-            self._denials = Denials(self._sockets[door])
-
-    def _pump_until(self, is_done: Callable[[], bool], deadline: float) -> None:
-        self._flush()
-        while not is_done() and self._pump_once(deadline):
+    def _until(self, is_done: Callable[[], bool], deadline: float) -> None:
+        self._flush_safely()
+        while not is_done() and self._step(deadline):
             pass
 
-    def _pump_once(self, deadline: float | None) -> bool:
-        """Do what can be done now, or else wait for something to do; False when the deadline passed.
-
-        Sending is doing something: the caller looks at what it waits for before this waits.
-        """
+    def _step(self, deadline: float | None) -> bool:
+        """Take what came, or else wait for something to come; False when the deadline passed. Ends with nothing left that a socket would take."""
         now = monotonic()
         if deadline is not None and now >= deadline:
             return False
-        if self._flush():
-            return True
         session = self._session
-        own = session.next_deadline()
-        ends = [moment for moment in (deadline, own) if moment is not None]
-        wait = max(0.0, min(ends) - now) * 1000.0 if ends else None
-        events = []
-        for door, socket in self._sockets.items():
-            is_stuck = session.frames_to_send(door, now) is not None  # what waits for WELCOME is not the socket's concern
-            events.append((socket, zmq.POLLIN | (zmq.POLLOUT if is_stuck else 0)))
         if self._denials is not None:
-            events.append((self._denials.socket, zmq.POLLIN))
-        happened = dict(zmq.zmq_poll(events, SLICE if wait is None else min(int(wait) + 1, SLICE)))
-        for door, socket in list(self._sockets.items()):
-            if happened.get(socket, 0) & zmq.POLLIN:
-                self._read(door, socket)
-        if self._denials is not None and self._denials.hear():
-            session.deny(str(self.target.denied()))
-        session.tick(monotonic())
-        self._flush()
+            self._hear_denials()
+            if self._is_over:
+                return True
+        wires = [wire for wire in self._wires.values() if not wire.is_quiet and wire.has_more()]
+        if not wires:
+            own = session.next_deadline()
+            end = now + SLICE
+            if deadline is not None and deadline < end:
+                end = deadline
+            if own is not None and own < end:
+                end = own
+            for fd, _ in self._poll.poll(max(0.0, end - now) * 1000.0):
+                wire = self._by_fd[fd]
+                if wire is not None:
+                    wires.append(wire)
+        for wire in wires:
+            self._read(wire)
+        due = session.next_deadline()
+        if due is not None and (now := monotonic()) >= due:
+            session.tick(now)
+        if session.has_outgoing:
+            self._flush_safely()
         return True
 
-    def _read(self, door: Door, socket: zmq.Socket[bytes]) -> None:
-        """Take one message: it is most often the one that was waited for, and looking for a second costs more than the next poll."""
+    def _read(self, wire: Wire) -> None:
+        """Take one message: it is most often the one that was waited for, and whoever waited looks at it before there is another."""
         try:
-            frames = socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return
+            frames = wire.receive()
         except BaseException:
-            self._reconnect(door)
+            self._reconnect(wire)
             raise
-        self._session.handle(door, frames, monotonic())
+        if frames is not None:
+            self._session.handle(wire.door, frames, monotonic())
 
-    def _flush(self) -> bool:
-        """Send all that the sockets take; tell whether that was anything."""
-        has_sent = False
-        for door, socket in list(self._sockets.items()):
-            while (frames := self._session.frames_to_send(door, monotonic())) is not None:
-                try:
-                    socket.send_multipart(frames, zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                except BaseException:
-                    self._reconnect(door)
-                    raise
-                self._session.sent(door)
-                has_sent = True
-        return has_sent
+    def _flush_safely(self) -> None:
+        try:
+            self._flush()
+        except BaseException:
+            for wire in list(self._wires.values()):
+                self._reconnect(wire)
+            raise
 
-    def _reconnect(self, door: Door) -> None:
+    def _reconnect(self, wire: Wire) -> None:
         """Replace a socket that an interrupt (Ctrl-C) may have left between two frames of a message."""
-        self._sockets[door].close(0)
-        self._connect(door)
+        self._disconnect(wire, 0)
+        self._connect(wire.door)
 
-    @property
-    def _is_over(self) -> bool:
-        return self._session.refusal is not None or self._session.ended is not None
+    def _joined(self, fd: int) -> None:
+        self._by_fd[fd] = next((wire for wire in self._wires.values() if wire.fd == fd), None)
+        self._poll.register(fd, select.POLLIN)
 
-    def _raise_if_over(self) -> None:
-        if self._session.refusal is not None:
-            raise_for(self._session.refusal.status, self._session.refusal.body)
-        if self._session.ended is not None:
-            raise RequestRefused(f"the bus ended this session: {self._session.ended}")
+    def _left(self, fd: int) -> None:
+        del self._by_fd[fd]
+        self._poll.unregister(fd)
 
     def _await_path(self, start_timeout: float) -> None:
         """Wait until the control door exists; only a daemon that is just starting makes this wait."""
@@ -392,18 +351,4 @@ class Client:
         while not self.target.is_bound(Door.CONTROL):
             if monotonic() >= end:
                 raise self.target.unreachable(start_timeout)
-            zmq.zmq_poll([], 5)
-
-
-def priority_flags(priority: str) -> int:
-    """Give the flags of a priority; raises RequestRefused for a word that is none."""
-    flags = PRIORITIES.get(priority)
-    if flags is None:
-        raise RequestRefused(f'cannot send with priority "{priority}": there are {", ".join(PRIORITIES)}')
-    return flags
-
-
-def bounded(body: bytes, limit: int) -> None:
-    """Raise RequestRefused for a body that no door takes."""
-    if len(body) > limit:
-        raise RequestRefused(f"cannot send {len(body)} bytes: a body has at most {limit}")
+            self._poll.poll(5)

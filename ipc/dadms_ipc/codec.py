@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from dadms_ipc.envelope import BATCH_LIMIT, HEADER_LIMIT, VERSION, Header, Kind, Trouble
+from dadms_ipc.envelope import BATCH_LIMIT, HEADER_LIMIT, RUN_LIMIT, VERSION, Header, Kind, Trouble
 from dadms_ipc.errors import PeerViolation
 
 BATCHED_BODY = 16 * 1024  # bytes: a larger body travels on its own
@@ -20,6 +20,7 @@ Body = TypeVar("Body")
 _encoder = msgspec.msgpack.Encoder()
 _header = msgspec.msgpack.Decoder(Header)
 _batch = msgspec.msgpack.Decoder(Annotated[list[tuple[Header, bytes]], msgspec.Meta(max_length=BATCH_LIMIT)])
+_run = msgspec.msgpack.Decoder(Annotated[list[bytes], msgspec.Meta(min_length=1, max_length=RUN_LIMIT)])
 _any_version = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _integer = msgspec.msgpack.Decoder(int)
 _raw = msgspec.msgpack.Decoder(msgspec.Raw)
@@ -69,6 +70,15 @@ def decode_batch(body: bytes | memoryview) -> list[tuple[Header, bytes]]:
     except _BROKEN as error:
         raise PeerViolation(f"cannot read a batch: {error}") from error
     return envelopes
+
+
+def decode_run(body: bytes | memoryview) -> list[bytes]:
+    """Read the body of a run."""
+    try:
+        bodies: list[bytes] = _run.decode(body)
+    except _BROKEN as error:
+        raise PeerViolation(f"cannot read a run: {error}") from error
+    return bodies
 
 
 def decode_body(body: bytes | memoryview, form: type[Body]) -> Body:

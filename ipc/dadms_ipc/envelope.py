@@ -17,6 +17,7 @@ HEADER_LIMIT = 4096  # bytes of a header frame
 BODY_LIMIT = 64 * 1024 * 1024  # bytes of a body at the data door
 CONTROL_BODY_LIMIT = 16 * 1024 * 1024  # bytes of a body at the control door: requests are small, a configuration may carry a model
 BATCH_LIMIT = 1024  # envelopes of a batch
+RUN_LIMIT = 128  # messages of a run
 ADDRESS_LIMIT = 128  # characters of an address
 TOPIC_LIMIT = 256  # characters of a topic or a pattern
 SEGMENTS_LIMIT = 32  # segments of a topic or a pattern
@@ -38,6 +39,8 @@ class Kind(enum.IntEnum):
     REQUEST = 22  # a message that is answered
     RESPONSE = 23  # the answer
     BROADCAST = 24  # a SEND to each process of a scope, answered once
+    RUN = 25  # consecutive SENDs to one receiver in one message
+    ACKS = 26  # the receiver's word on some of a RUN
     PUBLISH = 30  # to whoever subscribes, at most once
     SUBSCRIBE = 31
     UNSUBSCRIBE = 32
@@ -75,6 +78,8 @@ DOORS: dict[int, tuple[Door, ...]] = {
     Kind.REQUEST: (Door.DATA,),
     Kind.RESPONSE: (Door.DATA,),
     Kind.BROADCAST: (Door.DATA,),
+    Kind.RUN: (Door.DATA,),
+    Kind.ACKS: (Door.DATA,),
     Kind.PUBLISH: (Door.DATA,),
     Kind.SUBSCRIBE: (Door.DATA,),
     Kind.UNSUBSCRIBE: (Door.DATA,),
@@ -139,6 +144,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: Count = 0
     incarnation: Count = 0
     secret: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
+    runs: bool = False  # RUN may come, and is answered with ACKS
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -158,6 +164,14 @@ class Reached(msgspec.Struct, frozen=True):
     stored: int  # that it waits for on disk
     failures: int  # that it could not be given to
     failed: dict[str, str] = {}  # some of those: address and reason
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """Body of ACKS: which messages of the run, and unless they came out well the reason."""
+
+    place: Annotated[int, msgspec.Meta(ge=0, lt=RUN_LIMIT)]  # of the first one, from 0
+    count: Annotated[int, msgspec.Meta(ge=1, le=RUN_LIMIT)]
+    reason: str = ""
 
 
 class Trouble(msgspec.Struct, frozen=True):

@@ -31,3 +31,11 @@ class Unreachable(DadmsError):
 
 class DeadlinePassed(DadmsError):
     """The daemon lives, but what was asked for did not happen in the time that was given."""
+
+
+class PartlyRefused(RequestRefused):
+    """Some of many messages were not handled; ``refused`` tells which and why: number, from 0, to reason."""
+
+    def __init__(self, text: str, refused: dict[int, str]) -> None:
+        super().__init__(text)
+        self.refused = refused

@@ -12,14 +12,18 @@ import msgspec
 from dadms_ipc.codec import trouble
 from dadms_ipc.envelope import REFUSED, Flag, Header, Kind, split_id
 
-WINDOW = 256  # deliveries ahead of the program: hides the round trip of CREDIT at full speed
+WINDOW = 1024  # deliveries ahead of the program: some runs, so that the round trip of CREDIT is hidden at full speed
 SEEN_LIMIT = 10_000  # ids remembered: far more than the bus has in flight to one client
 KEPT_BYTES = 8 * 1024 * 1024  # of answers that may have to be repeated
 
 _FORGOTTEN = (REFUSED, trouble("this was answered before, and the answer is no longer kept"))
 
 
-class Message(msgspec.Struct, frozen=True):
+_KINDS = {int(kind): kind for kind in (Kind.SEND, Kind.REQUEST, Kind.PUBLISH)}
+_RETRY = int(Flag.RETRY)
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A message that was delivered."""
 
     kind: Kind  # SEND, REQUEST or PUBLISH
@@ -30,6 +34,8 @@ class Message(msgspec.Struct, frozen=True):
     body: bytes
     deadline: float | None  # on the session's clock, seconds
     is_retry: bool  # somebody may have seen it before
+    run: bytes = b""  # id of the run that it came in
+    place: int = 0  # in that run
 
     @property
     def thread(self) -> int:
@@ -70,9 +76,31 @@ class Inbox:
                 _, forgotten = self._seen.popitem(last=False)
                 self._kept -= len(forgotten[1]) if forgotten else 0
         deadline = now + header.deadline / 1000.0 if header.deadline else None
-        retry = bool(header.flags & Flag.RETRY)
-        self._ready.append(Message(Kind(header.kind), header.id, header.sender, header.to, header.topic, body, deadline, retry))
+        retry = bool(header.flags & _RETRY)
+        self._ready.append(Message(_KINDS[header.kind], header.id, header.sender, header.to, header.topic, body, deadline, retry))
         return None
+
+    def arrive_run(self, header: Header, bodies: list[bytes], now: float) -> list[tuple[int, tuple[str, bytes]]]:
+        """Take a run; gives the places that had been answered before, and how."""
+        client, first = split_id(header.id)
+        deadline = now + header.deadline / 1000.0 if header.deadline else None
+        run, sender, to, topic, retry, send = header.id, header.sender, header.to, header.topic, bool(header.flags & _RETRY), Kind.SEND
+        seen, ready, again = self._seen, self._ready, []
+        for place, body in enumerate(bodies):
+            identifier = client + (first + place).to_bytes(8, "big")
+            if identifier in seen:
+                self.repeated += 1
+                self._taken += 1
+                answer = seen[identifier]
+                if answer is not None:
+                    again.append((place, answer))
+                continue
+            seen[identifier] = None
+            ready.append(Message(send, identifier, sender, to, topic, body, deadline, retry, run, place))
+        while len(seen) > SEEN_LIMIT:
+            _, forgotten = seen.popitem(last=False)
+            self._kept -= len(forgotten[1]) if forgotten else 0
+        return again
 
     def take(self, now: float) -> Message | None:
         """Give the oldest message that is still wanted."""

@@ -4,7 +4,7 @@
    one after a crash of the bus. (The shells' sockets send an empty message on each new connection, which is what the bus answers with INVITE.)
 2. Whatever wants an answer has a sequence, is kept until the answer or its deadline comes, and is said again after each WELCOME, in the old order, with the
    same sequence and the flag RETRY. Subscriptions are said again too. Publications and answers are not: a lost answer is asked for again by who needs it.
-3. What waits for the socket goes out in one batch when it is small.
+3. What waits for the socket goes out together (outgoing.py).
 4. Garbage from the bus is counted and ignored; a session never raises because of what it received.
 
 The shell's duty: give every received multipart message to ``handle``; whenever the socket takes messages, send what ``frames_to_send`` gives and then
@@ -12,49 +12,44 @@ call ``sent``; call ``tick`` when ``next_deadline`` has passed. All times are se
 """
 
 import heapq
-from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
-
-from dadms_ipc.codec import (
-    BATCH_BYTES,
-    BATCH_HEADER,
-    BATCHED_BODY,
-    decode_batch,
-    decode_body,
-    decode_header,
-    encode_batch,
-    encode_body,
-    encode_header,
-    trouble,
-    trouble_of,
-)
+from dadms_ipc.codec import decode_batch, decode_body, decode_header, decode_run, encode_body, trouble, trouble_of
 from dadms_ipc.envelope import (
-    BATCH_LIMIT,
+    CLIENT_BYTES,
     DOORS,
     EXPIRED,
     NO_SESSION,
+    OK,
     REFUSED,
+    STORED,
     VERSION,
     Door,
-    Flag,
     Header,
     Hello,
     Identity,
     Kind,
+    Span,
     Welcome,
     message_id,
-    split_id,
 )
 from dadms_ipc.errors import PeerViolation, RequestRefused
 from dadms_ipc.inbox import WINDOW, Inbox, Message
+from dadms_ipc.outgoing import Asked, Line, Outgoing
 
 OPEN_LIMIT = 10_000  # requests and sends without an answer; the bus has the same bound
 
-_ANSWERS = frozenset({Kind.REPLY, Kind.ACK, Kind.RESPONSE, Kind.REFUSE})
-_DELIVERIES = frozenset({Kind.SEND, Kind.REQUEST, Kind.PUBLISH})
+# Plain numbers: a member of an enumeration is looked up in its class at each use.
+_SEND: Final = int(Kind.SEND)
+_RUN: Final = int(Kind.RUN)
+_ACKS: Final = int(Kind.ACKS)
+_PUBLISH: Final = int(Kind.PUBLISH)
+_BATCH: Final = int(Kind.BATCH)
+_CREDIT: Final = int(Kind.CREDIT)
+_ANSWERS = frozenset(map(int, (Kind.REPLY, Kind.ACK, Kind.RESPONSE, Kind.REFUSE)))
+_DELIVERIES = frozenset(map(int, (Kind.SEND, Kind.REQUEST, Kind.PUBLISH)))
+_DOOR_OF = {int(kind): doors[0] for kind, doors in DOORS.items()}
 
 
 class Answer(NamedTuple):
@@ -65,49 +60,22 @@ class Answer(NamedTuple):
     sender: str = ""
 
 
-class _Asked(msgspec.Struct, gc=False):
-    """Something that waits for its answer."""
-
-    door: Door
-    kind: Kind
-    to: str
-    topic: str
-    body: bytes
-    deadline: float
-    is_said: bool = False
-    flags: int = 0
-    expires: float = 0.0  # when the message does, once it is on disk; 0: not named
-
-
-class _Outgoing(NamedTuple):
-    kind: Kind
-    id: bytes
-    to: str
-    topic: str
-    correlation: bytes
-    deadline: float | None
-    body: bytes
-    flags: int = 0
-
-
-class _Line:
-    """One door as the session sees it."""
-
-    def __init__(self) -> None:
-        self.is_greeted = False  # HELLO was said, WELCOME has not come
-        self.is_welcomed = False
-        self.hello = b""  # id of the last HELLO
-        self.outbox: deque[_Outgoing] = deque()
-        self.staged: list[bytes] | None = None
-
-
 class Session:
     """The protocol from a client's side; see the module for its rules."""
 
-    def __init__(self, client: bytes, *, identity: Identity | None = None, software: str = "", window: int = WINDOW) -> None:
+    def __init__(
+        self,
+        client: bytes,
+        *,
+        identity: Identity | None = None,
+        software: str = "",
+        window: int = WINDOW,
+        coalesce: bool = True,  # False: each message leaves in a frame of its own, for those who measure
+    ) -> None:
         self.client = client
         self.identity = identity
         self.software = software
+        self.coalesce = coalesce
         self.inbox = Inbox(window)
         self.address = ""
         self.role = ""
@@ -119,9 +87,10 @@ class Session:
         self.complaint: Answer | None = None  # why the bus refused a publication, the last one that it did
         self.refusal: Answer | None = None  # of HELLO: this session will never be
         self.ended: str | None = None  # why the bus ended the session
-        self._lines: dict[Door, _Line] = {}
+        self._lines: dict[Door, Line] = {}
         self._sequence = 0
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, Asked] = {}
+        self._many: dict[int, Asked] = {}  # those that are consecutive SENDs
         self._answers: dict[int, Answer] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._subscriptions: dict[str, None] = {}
@@ -130,7 +99,7 @@ class Session:
 
     def open(self, door: Door) -> None:
         """Begin to use a door, for which the shell has connected a socket."""
-        self._lines.setdefault(door, _Line())
+        self._lines.setdefault(door, Line(coalesce=self.coalesce))
 
     def is_welcomed(self, door: Door) -> bool:
         """Tell whether messages flow at a door, as far as the session knows."""
@@ -143,26 +112,36 @@ class Session:
         if len(self._asked) >= OPEN_LIMIT:
             raise RequestRefused(f'cannot ask "{to or topic}": {OPEN_LIMIT} requests wait for their answers')
         self._sequence += 1
-        sequence = self._sequence
-        door = DOORS[kind][0]
-        asked = self._asked[sequence] = _Asked(door, kind, to, topic, body, deadline, False, flags, expires)
-        heapq.heappush(self._deadlines, (deadline, sequence))
+        self._begin(self._sequence, Asked(_DOOR_OF[kind], int(kind), to, topic, body, deadline, flags, expires))
+        return self._sequence
+
+    def ask_many(self, bodies: list[bytes], *, to: str, topic: str, deadline: float, flags: int = 0, expires: float = 0.0) -> int:
+        """Say at most RUN_LIMIT small SENDs to one receiver, which have one answer; gives the sequence to ``take`` it and what was ``refused`` with."""
+        if len(self._asked) >= OPEN_LIMIT:
+            raise RequestRefused(f'cannot ask "{to or topic}": {OPEN_LIMIT} requests wait for their answers')
+        first = self._sequence + 1
+        self._sequence += len(bodies)
+        self._many[first] = Asked(Door.DATA, _SEND, to, topic, b"", deadline, flags, expires, False, bodies, set(range(len(bodies))), {})
+        self._begin(first, self._many[first])
+        return first
+
+    def _begin(self, sequence: int, asked: Asked) -> None:
+        self._asked[sequence] = asked
+        heapq.heappush(self._deadlines, (asked.deadline, sequence))
         if len(self._deadlines) > 2 * len(self._asked) + 64:  # answered ones wait in the heap for their deadlines
             self._deadlines = [(one.deadline, number) for number, one in self._asked.items()]
             heapq.heapify(self._deadlines)
         failed = self._end()
         if failed is not None:
             self._finish(sequence, failed)
-        elif self._lines[door].is_welcomed:
+        elif self._lines[asked.door].is_welcomed:
             self._say(sequence, asked)
-        return sequence
 
     def publish(self, topic: str, body: bytes = b"", *, deadline: float | None = None, flags: int = 0) -> None:
         """Say something to whoever subscribes."""
         self._sequence += 1
-        self._lines[Door.DATA].outbox.append(
-            _Outgoing(Kind.PUBLISH, message_id(self.client, self._sequence), "", topic, b"", deadline, body, flags)
-        )
+        identifier = message_id(self.client, self._sequence)
+        self._lines[Door.DATA].outbox.append(Outgoing(_PUBLISH, identifier, "", topic, b"", deadline, body, flags))
 
     def subscribe(self, pattern: str, *, deadline: float) -> int:
         """Ask for publications; the subscription is renewed by itself once it was granted."""
@@ -177,9 +156,14 @@ class Session:
         """Give an answer once it is there; each is given once."""
         return self._answers.pop(sequence, None)
 
+    def refused(self, first: int) -> dict[int, str]:
+        """Give which of the SENDs of ``ask_many`` were refused, and why: place -> reason. Asked once, when the answer is there."""
+        return self._many.pop(first).refused
+
     def forget(self, sequence: int) -> None:
         """Give up waiting for an answer; one that comes is dropped."""
         self._asked.pop(sequence, None)
+        self._many.pop(sequence, None)
         self._answers.pop(sequence, None)
 
     def receive(self, now: float) -> Message | None:
@@ -188,17 +172,24 @@ class Session:
         self._return_credit()
         return message
 
+    def receive_many(self, limit: int, now: float) -> list[Message]:
+        """Give the messages that were delivered, and the bus its credit back."""
+        messages: list[Message] = []
+        while len(messages) < limit and (message := self.inbox.take(now)) is not None:
+            messages.append(message)
+        self._return_credit()
+        return messages
+
     def respond(self, message: Message, status: str, body: bytes = b"") -> None:
         """Give the receiver's word on a SEND or REQUEST."""
-        kind = Kind.ACK if message.kind == Kind.SEND else Kind.RESPONSE
         self.inbox.answer(message.id, status, body)
-        self._lines[Door.DATA].outbox.append(_Outgoing(kind, b"", message.sender, status, message.id, None, body))
+        self._answer(message.kind == _SEND, message.id, message.sender, status, body, message.run, message.place)
 
     def close(self) -> None:
         """Say that the session ends for good."""
         for line in self._lines.values():
             if line.is_welcomed:
-                line.outbox.append(_Outgoing(Kind.BYE, b"", "", "", b"", None, b""))
+                line.say(int(Kind.BYE))
 
     def deny(self, reason: str) -> list[int]:
         """Note that the daemon turned this client away before any word was said; gives the sequences that have an answer now."""
@@ -214,11 +205,16 @@ class Session:
         line = self._lines.get(door)
         return 0 if line is None else len(line.outbox) + (line.staged is not None)
 
+    @property
+    def has_outgoing(self) -> bool:
+        """Tell whether any message waits for a socket."""
+        return any(line.outbox or line.staged is not None for line in self._lines.values())
+
     def frames_to_send(self, door: Door, now: float) -> list[bytes] | None:
         """Give the next multipart message for a door's socket: the same one until ``sent`` is called; None when nothing waits."""
         line = self._lines[door]
         if line.staged is None:
-            line.staged = self._stage(line, now)
+            line.staged = line.stage(now)
         return line.staged
 
     def sent(self, door: Door) -> None:
@@ -245,8 +241,10 @@ class Session:
                 raise PeerViolation(f"a message of {len(frames)} frames")
             header = decode_header(frames[0])
             body = frames[1] if len(frames) == 2 else b""
-            envelopes = decode_batch(body) if header.kind == Kind.BATCH else [(header, body)]
-            for one, content in envelopes:
+            if header.kind != _BATCH:
+                self._receive(door, header, body, now, answered)
+                return answered
+            for one, content in decode_batch(body):
                 self._receive(door, one, content, now, answered)
         except PeerViolation:
             self.violations += 1
@@ -259,9 +257,19 @@ class Session:
         if kind in _DELIVERIES:
             again = self.inbox.arrive(header, body, now)
             if again is not None:
-                answer = Kind.ACK if kind == Kind.SEND else Kind.RESPONSE
-                line.outbox.append(_Outgoing(answer, b"", header.sender, again[0], header.id, None, again[1]))
+                self._answer(kind == _SEND, header.id, header.sender, again[0], again[1], b"", 0)
                 self._return_credit()
+        elif kind in _ANSWERS and header.correlation[:CLIENT_BYTES] == self.client and header.correlation != line.hello:
+            if header.topic != NO_SESSION:
+                self._settle(int.from_bytes(header.correlation[CLIENT_BYTES:], "big"), header, body, answered)
+            elif line.is_welcomed:
+                self._greet(door, line)
+        elif kind == _RUN:
+            for place, again in self.inbox.arrive_run(header, decode_run(body), now):
+                self._answer(True, header.id, header.sender, again[0], again[1], header.id, place)
+            self._return_credit()
+        elif kind == _ACKS and header.correlation[:CLIENT_BYTES] == self.client:
+            self._settle_run(header, body, answered)
         elif kind == Kind.INVITE or (kind == Kind.REFUSE and header.topic == NO_SESSION and line.is_welcomed):
             self._greet(door, line)
         elif kind == Kind.WELCOME:
@@ -270,35 +278,71 @@ class Session:
         elif kind == Kind.REFUSE and header.correlation == line.hello and line.hello:
             self.refusal = Answer(header.topic, body, header.sender)
             self._fail(self.refusal, answered)
-        elif kind in _ANSWERS:
-            client, sequence = split_id(header.correlation)
-            if client == self.client and sequence in self._asked and header.topic != NO_SESSION:
-                self._finish(sequence, Answer(header.topic, body, header.sender))
-                answered.append(sequence)
-            elif client == self.client and kind == Kind.REFUSE and header.topic != NO_SESSION:  # a publication, which is not waited for
-                self.complaint = Answer(header.topic, body, header.sender)
         elif kind == Kind.LOST:
             self.lost += decode_body(body, int)
         elif kind == Kind.BYE:
             self.ended = trouble_of(body)
             self._fail(Answer(REFUSED, trouble(self.ended)), answered)
 
-    def _greet(self, door: Door, line: _Line) -> None:
+    def _settle(self, sequence: int, header: Header, body: bytes, answered: list[int]) -> None:
+        """Take the answer to one message."""
+        if sequence in self._asked and sequence not in self._many:
+            self._finish(sequence, Answer(header.topic, body, header.sender))
+            answered.append(sequence)
+            return
+        for first, many in self._many.items():
+            if many.bodies is not None and first <= sequence < first + len(many.bodies):
+                self._settle_places(first, many, range(sequence - first, sequence - first + 1), header.topic, body, answered)
+                return
+        if header.kind == Kind.REFUSE:  # a publication, which is not waited for
+            self.complaint = Answer(header.topic, body, header.sender)
+
+    def _settle_run(self, header: Header, body: bytes, answered: list[int]) -> None:
+        """Take the answers to neighbours in a run, whether they were asked together or one by one."""
+        span = decode_body(body, Span)
+        place, count = span.place, span.count
+        first = int.from_bytes(header.correlation[CLIENT_BYTES:], "big")
+        word = trouble(span.reason) if header.topic != OK else b""
+        many = self._many.get(first)
+        if many is not None and many.bodies is not None:
+            if place + count > len(many.bodies):
+                raise PeerViolation(f"an answer to places {place} to {place + count - 1} of a run of {len(many.bodies)}")
+            self._settle_places(first, many, range(place, place + count), header.topic, word, answered)
+            return
+        for sequence in range(first + place, first + place + count):
+            self._settle(sequence, header, word, answered)
+
+    def _settle_places(self, first: int, many: Asked, places: range, status: str, body: bytes, answered: list[int]) -> None:
+        if status not in (OK, STORED):
+            many.refused.update((place, trouble_of(body)) for place in places if place in many.waiting)
+        many.waiting.difference_update(places)
+        if not many.waiting and first in self._asked:
+            self._finish(first, Answer(REFUSED if many.refused else OK, b""))
+            answered.append(first)
+
+    def _answer(self, is_send: bool, identifier: bytes, to: str, status: str, body: bytes, run: bytes, place: int) -> None:
+        line = self._lines[Door.DATA]
+        if run:
+            line.acknowledge(run, place, to=to, status=status, body=body)
+        else:
+            line.outbox.append(Outgoing(int(Kind.ACK if is_send else Kind.RESPONSE), b"", to, status, identifier, None, body))
+
+    def _greet(self, door: Door, line: Line) -> None:
         """Say hello; of what waited for the socket, publications wait on, and everything else is kept elsewhere or asked for again."""
-        kept = [one for one in line.outbox if one.kind == Kind.PUBLISH]
+        kept = [one for one in line.outbox if one.kind == _PUBLISH]
         line.outbox.clear()
         line.staged = None
-        line.is_welcomed, line.is_greeted = False, True
+        line.is_welcomed = False
         self._sequence += 1
         line.hello = message_id(self.client, self._sequence)
         credit = self.inbox.credit_at_hello() if door == Door.DATA else 0
         proof = self.identity or Identity(0, 0, b"")
-        hello = Hello(self.client, [VERSION], self.software, credit, proof.pid, proof.incarnation, proof.secret)
-        line.outbox.append(_Outgoing(Kind.HELLO, line.hello, "", "", b"", None, encode_body(hello)))
+        hello = Hello(self.client, [VERSION], self.software, credit, proof.pid, proof.incarnation, proof.secret, runs=True)
+        line.say(int(Kind.HELLO), encode_body(hello), identifier=line.hello)
         line.outbox.extend(kept)
 
-    def _enter(self, door: Door, line: _Line, welcome: Welcome) -> None:
-        line.is_welcomed, line.is_greeted = True, False
+    def _enter(self, door: Door, line: Line, welcome: Welcome) -> None:
+        line.is_welcomed = True
         self.bus, self.address, self.role, self.doors = welcome.bus, welcome.address, welcome.role, welcome.doors
         self.welcomes += 1
         kept = list(line.outbox)
@@ -306,19 +350,28 @@ class Session:
         if door == Door.DATA:
             for pattern in self._subscriptions:
                 self._sequence += 1
-                line.outbox.append(_Outgoing(Kind.SUBSCRIBE, message_id(self.client, self._sequence), "", pattern, b"", None, b""))
+                line.say(int(Kind.SUBSCRIBE), identifier=message_id(self.client, self._sequence), topic=pattern)
         for sequence, asked in self._asked.items():
             if asked.door == door:
                 self._say(sequence, asked)
         line.outbox.extend(kept)
 
-    def _say(self, sequence: int, asked: _Asked) -> None:
-        outgoing = _Outgoing(asked.kind, message_id(self.client, sequence), asked.to, asked.topic, b"", asked.deadline, asked.body)
-        self._lines[asked.door].outbox.append(outgoing)
+    def _say(self, sequence: int, asked: Asked) -> None:
+        outbox, bodies, identifier = self._lines[asked.door].outbox, asked.bodies, message_id(self.client, sequence)
+        if bodies is None:
+            outbox.append(Outgoing(asked.kind, identifier, asked.to, asked.topic, b"", asked.deadline, asked.body, 0, sequence, asked))
+        elif not asked.is_said and len(bodies) > 1:
+            outbox.append(Outgoing(_RUN, identifier, asked.to, asked.topic, b"", asked.deadline, b"", 0, sequence, asked))
+        else:  # each on its own: some have their answers
+            for place in sorted(asked.waiting):
+                identifier = message_id(self.client, sequence + place)
+                outbox.append(
+                    Outgoing(_SEND, identifier, asked.to, asked.topic, b"", asked.deadline, bodies[place], 0, sequence + place, asked)
+                )
 
     def _finish(self, sequence: int, answer: Answer) -> None:
         asked = self._asked.pop(sequence)
-        if asked.kind == Kind.SUBSCRIBE and answer.status == "ok":
+        if asked.kind == Kind.SUBSCRIBE and answer.status == OK:
             self._subscriptions[asked.topic] = None
         self._answers[sequence] = answer
 
@@ -335,48 +388,4 @@ class Session:
     def _return_credit(self) -> None:
         line = self._lines.get(Door.DATA)
         if line is not None and line.is_welcomed and (credit := self.inbox.credit_due()):
-            line.outbox.append(_Outgoing(Kind.CREDIT, b"", "", "", b"", None, encode_body(credit)))
-
-    def _stage(self, line: _Line, now: float) -> list[bytes] | None:
-        """Take from the outbox what may go now: one message, or all that are small in one batch."""
-        if not line.is_welcomed and not (line.outbox and line.outbox[0].kind == Kind.HELLO):
-            return None
-        batch: list[tuple[Header, bytes]] = []
-        size = 0
-        while line.outbox:
-            one = line.outbox[0]
-            is_small = len(one.body) <= BATCHED_BODY
-            if batch and (not is_small or size + len(one.body) > BATCH_BYTES or len(batch) == BATCH_LIMIT):
-                break
-            line.outbox.popleft()
-            header = self._header(one, now)
-            if header is None:
-                continue
-            batch.append((header, one.body))
-            size += len(one.body)
-            if not is_small or not line.is_welcomed:  # HELLO goes alone
-                break
-        if not batch:
-            return None
-        if len(batch) == 1:
-            return [encode_header(batch[0][0]), batch[0][1]]
-        return [BATCH_HEADER, encode_batch(batch)]
-
-    def _header(self, one: _Outgoing, now: float) -> Header | None:
-        """Give the header of a message that goes out now; None when its deadline has passed."""
-        remaining = 0
-        if one.deadline is not None:
-            remaining = int((one.deadline - now) * 1000.0)
-            if remaining <= 0:
-                return None
-            if one.kind == Kind.PUBLISH:  # its deadline is for leaving; how late it may arrive is for its subscribers to judge
-                remaining = 0
-        flags, expiry = one.flags, 0
-        if one.kind in DOORS and one.id and one.kind not in (Kind.PUBLISH, Kind.HELLO):
-            asked = self._asked.get(split_id(one.id)[1])
-            if asked is not None:
-                flags = asked.flags | (Flag.RETRY if asked.is_said else 0)
-                asked.is_said = True
-                if asked.expires:
-                    expiry = max(1, int((asked.expires - now) * 1000.0))
-        return Header(VERSION, one.kind, one.id, "", one.to, one.topic, one.correlation, remaining, flags, expiry)
+            line.say(_CREDIT, encode_body(credit))

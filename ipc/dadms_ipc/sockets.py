@@ -1,6 +1,9 @@
 """A client's ZeroMQ sockets: one place for the options that the protocol leans on."""
 
+from typing import cast
+
 import zmq
+from zmq.backend import Socket as Basic
 
 from dadms_ipc.envelope import BODY_LIMIT, Door
 from dadms_ipc.errors import Unreachable
@@ -48,6 +51,63 @@ def connect(context: zmq.Context[zmq.Socket[bytes]], target: Target, door: Door,
         socket.close(0)
         raise Unreachable(f"cannot reach {endpoint}: {error.strerror}") from error
     return socket
+
+
+# pyzmq's Python layer looks at the types of each call, and turns enumerations into numbers at each.
+_NOW = int(zmq.NOBLOCK)
+_MORE_NOW = int(zmq.NOBLOCK | zmq.SNDMORE)
+_RCVMORE = int(zmq.RCVMORE)
+_EVENTS = int(zmq.EVENTS)
+_READABLE = int(zmq.POLLIN)
+_recv, _send, _get = Basic.recv, Basic.send, Basic.get
+
+
+class Wire:
+    """A socket that connects, and reconnects, to a door of a daemon; nothing in it waits.
+
+    Its descriptor tells of changes only, and sending may take the news: ``has_more`` is asked before anybody waits for it, unless it ``is_quiet``.
+    """
+
+    __slots__ = ("door", "fd", "is_quiet", "socket")
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], target: Target, door: Door, ports: dict[str, int]) -> None:
+        self.door = door
+        self.is_quiet = False
+        self.socket = connect(context, target, door, ports)
+        self.fd: int = self.socket.fileno()
+
+    def has_more(self) -> bool:
+        """Tell whether a message waits."""
+        self.is_quiet = not cast("int", _get(self.socket, _EVENTS)) & _READABLE
+        return not self.is_quiet
+
+    def receive(self) -> list[bytes] | None:
+        """Give the frames of the next message, if there is one; an interrupt may leave the socket in the middle of it."""
+        socket = self.socket
+        try:
+            frames = [_recv(socket, _NOW)]
+        except zmq.Again:
+            self.is_quiet = True
+            return None
+        self.is_quiet = False
+        while _get(socket, _RCVMORE):
+            frames.append(_recv(socket, _NOW))
+        return frames
+
+    def send(self, frames: list[bytes]) -> bool:
+        """Send a message of two frames; False when there is no room."""
+        socket = self.socket
+        self.is_quiet = False
+        try:
+            _send(socket, frames[0], _MORE_NOW)
+            _send(socket, frames[1], _NOW)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self, linger: int | None = None) -> None:
+        """Close the socket; what was sent has the linger's milliseconds to go out."""
+        self.socket.close(linger)
 
 
 class Denials:

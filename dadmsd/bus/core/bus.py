@@ -6,7 +6,7 @@ the reason. Nothing that a client sends raises: garbage is counted, answered, an
 
 from collections.abc import Iterable, Mapping
 
-from dadms_ipc.codec import decode_batch, decode_body, decode_header, encode_body
+from dadms_ipc.codec import decode_batch, decode_body, decode_header, decode_run, encode_body
 from dadms_ipc.envelope import (
     CLIENT_BYTES,
     DOORS,
@@ -22,6 +22,7 @@ from dadms_ipc.envelope import (
     Hello,
     Invite,
     Kind,
+    Span,
 )
 from dadms_ipc.errors import InternalError, PeerViolation
 from dadmsd.bus.core import inspection
@@ -58,6 +59,7 @@ from dadmsd.bus.core.letters import Letters
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.publications import Publications
 from dadmsd.bus.core.roster import Roster
+from dadmsd.bus.core.runs import answers, members
 from dadmsd.bus.core.state import Bounds, Connection, Entry, Session
 from dadmsd.kernel import link
 
@@ -74,10 +76,12 @@ ROLES = {
     Kind.ACK: "observe",
     Kind.RESPONSE: "observe",
     Kind.BROADCAST: "operate",
+    Kind.RUN: "operate",
+    Kind.ACKS: "observe",
     Kind.PUBLISH: "operate",
 }
 NAMED = frozenset(
-    {Kind.HELLO, Kind.CALL, Kind.SEND, Kind.REQUEST, Kind.BROADCAST, Kind.PUBLISH, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE}
+    {Kind.HELLO, Kind.CALL, Kind.SEND, Kind.REQUEST, Kind.BROADCAST, Kind.RUN, Kind.PUBLISH, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE}
 )  # whose id is the sender's own
 KERNEL_SERVICES = frozenset({"", "kernel", "process-manager", "thread-manager", "resource-manager", "orchestrator-registry"})
 
@@ -264,6 +268,14 @@ class Bus:
     def _act(self, session: Session, peer: Peer, header: Header, body: Body, now: float) -> None:
         """Do what an accepted session says."""
         kind = header.kind
+        if kind == Kind.RUN:
+            for one, inner in members(header, decode_run(content(body))):
+                self._act(session, peer, one, inner, now)
+            return
+        if kind == Kind.ACKS:
+            for one, inner in answers(header, decode_body(content(body), Span)):
+                self._act(session, peer, one, inner, now)
+            return
         if kind in (Kind.SEND, Kind.REQUEST):
             sender = header.sender or session.address
             ahead = Header(VERSION, kind, header.id, sender, header.to, header.topic, b"", header.deadline, header.flags, header.expiry)

@@ -1,13 +1,13 @@
 """Messages between processes and clients, through a real bus; a second client stands for the other side, on its own thread."""
 
+import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import pytest
-import zmq
 
 from dadms_ipc.client import Client
 from dadms_ipc.envelope import Identity, Kind
@@ -286,11 +286,17 @@ def test_a_signal_that_the_poll_does_not_notice_is_answered_before_the_deadline(
         raise Interrupted
 
     polls = threading.Event()
-    real_poll = zmq.zmq_poll
 
-    def poll(sockets: list[tuple[zmq.Socket[bytes], int]], timeout: int) -> Sequence[tuple[object, int]]:
-        polls.set()
-        return real_poll(sockets, timeout)
+    class Watched:
+        def __init__(self, real: select.poll) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.real, name)
+
+        def poll(self, timeout: float) -> list[tuple[int, int]]:
+            polls.set()
+            return self.real.poll(timeout)
 
     def give() -> None:
         if polls.wait(10):
@@ -301,7 +307,7 @@ def test_a_signal_that_the_poll_does_not_notice_is_answered_before_the_deadline(
     try:
         with Client(daemon.directory) as client:
             client.subscribe("nobody/says/this")
-            monkeypatch.setattr(zmq, "zmq_poll", poll)
+            monkeypatch.setattr(client, "_poll", Watched(client._poll))
             began = time.monotonic()
             giver.start()
             with pytest.raises(Interrupted):

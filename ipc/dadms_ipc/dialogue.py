@@ -1,0 +1,283 @@
+"""What both clients do alike: which door a request goes to, with which deadline, what its answer means, and what a received message may be answered with.
+
+The clients differ in who moves the frames and who waits: the caller's own thread (client.py), or the event loop (aio.py). A client belongs to the process in
+which it was opened: ZeroMQ contexts do not survive a fork.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from dadms_ipc import targets
+from dadms_ipc.answers import Request, patience, raise_for, service_of
+from dadms_ipc.codec import BATCH_BYTES, BATCHED_BODY, encode_body, trouble, trouble_of
+from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, PRIORITIES, REFUSED, RUN_LIMIT, STORED, Door, Identity, Kind
+from dadms_ipc.errors import DeadlinePassed, PartlyRefused, RequestRefused
+from dadms_ipc.inbox import Message
+from dadms_ipc.keys import Key
+from dadms_ipc.session import Answer, Session
+from dadms_ipc.sockets import Denials, Wire
+from dadms_ipc.targets import Remote
+
+START_TIMEOUT = 0.1  # seconds that a missing socket may take to appear: a restarted bus binds it anew
+CLOSE_TIMEOUT = 0.2  # seconds that close may take to hand over what waits
+CHUNKS_OPEN = 4  # runs of `send_many` that wait for their answers: enough to keep sender, bus and receiver busy at once
+HANDLED = "handled"  # what `send` gives when its receiver has said so
+NO_TOPIC = "dadms/none"  # that nobody subscribes to
+TAKEN = 256  # messages that `receive_many` gives at once, at most
+
+_Context = zmq.Context[zmq.Socket[bytes]]
+
+
+class Dialogue:
+    """A session with the daemon, its sockets, and what is the same whoever waits."""
+
+    def __init__(
+        self,
+        place: str | Path | None,
+        key: str | Path | Key | None,
+        *,
+        timeout: float,
+        identity: Identity | None,
+        software: str,
+        coalesce: bool,
+    ) -> None:
+        self.target = targets.find(place, key)
+        self.timeout = timeout
+        self._pid = os.getpid()
+        self._session = Session(os.urandom(16), identity=identity, software=software, coalesce=coalesce)
+        self._wires: dict[Door, Wire] = {}
+        self._denials: Denials | None = None
+        self._context: _Context | None = None
+
+    @property
+    def address(self) -> str:
+        """Under which others reach this client."""
+        return self._session.address
+
+    @property
+    def role(self) -> str:
+        """What the bus lets this client do: "observe", "operate" or "admin"."""
+        return self._session.role
+
+    @property
+    def lost(self) -> int:
+        """Publications that the bus dropped as this client did not keep up."""
+        return self._session.lost
+
+    def acknowledge(self, message: Message) -> None:
+        """Tell the sender that its message was handled."""
+        self._respond(message, Kind.SEND, OK, b"")
+
+    def reply(self, message: Message, body: bytes = b"") -> None:
+        """Answer a request."""
+        self._respond(message, Kind.REQUEST, OK, body)
+
+    def refuse(self, message: Message, reason: str) -> None:
+        """Tell the sender that its message or request was not handled, and why."""
+        self._respond(message, message.kind, REFUSED, trouble(reason))
+
+    # what the two fill in
+
+    def _clock(self) -> float:
+        """Give the time in seconds, of the clock that deadlines are on."""
+        raise NotImplementedError
+
+    def _hand_over(self) -> None:
+        """Give the sockets what waits for them, now or soon."""
+        raise NotImplementedError
+
+    def _joined(self, fd: int) -> None:
+        """Watch a new socket's descriptor."""
+        raise NotImplementedError
+
+    def _left(self, fd: int) -> None:
+        """Watch a descriptor no more."""
+        raise NotImplementedError
+
+    # within
+
+    def _respond(self, message: Message, expected: Kind, status: str, body: bytes) -> None:
+        if message.kind != expected or message.kind == Kind.PUBLISH:
+            raise RequestRefused(f'cannot answer message {message.number} of "{message.sender}" so: it is a {message.kind.name}')
+        check_size(body, BODY_LIMIT)
+        self._open(Door.DATA)
+        self._session.respond(message, status, body)
+        self._hand_over()
+
+    def _take(self, limit: int, *, acknowledge: bool) -> list[Message]:
+        """Give messages that were delivered, acknowledged if that is wanted."""
+        session = self._session
+        messages = session.receive_many(limit, self._clock())
+        if acknowledge:
+            for message in messages:
+                if message.kind == Kind.SEND:
+                    session.respond(message, OK)
+        return messages
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else timeout
+
+    def _ask(
+        self, kind: Kind, body: bytes, to: str, topic: str, seconds: float, priority: str = "normal", expiry: float | None = None
+    ) -> int:
+        check_size(body, CONTROL_BODY_LIMIT if kind == Kind.CALL else BODY_LIMIT)
+        self._open(Door.CONTROL if kind == Kind.CALL else Door.DATA)
+        now = self._clock()
+        flags, expires = priority_flags(priority), 0.0 if expiry is None else now + expiry
+        return self._session.ask(kind, body, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
+
+    def _ask_service(self, request: Request, timeout: float | None) -> tuple[int, float]:
+        seconds = self._seconds(timeout) + patience(request)
+        return self._ask(Kind.CALL, encode_body(request), service_of(request), "", seconds), seconds
+
+    def _ask_chunk(self, bodies: list[bytes], to: str, topic: str, seconds: float, priority: str, expiry: float | None) -> int:
+        if len(bodies) == 1:
+            return self._ask(Kind.SEND, bodies[0], to, topic, seconds, priority, expiry)
+        self._open(Door.DATA)
+        now = self._clock()
+        flags, expires = priority_flags(priority), 0.0 if expiry is None else now + expiry
+        return self._session.ask_many(bodies, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
+
+    def _conclude(self, answer: Answer, seconds: float) -> Answer:
+        """Give an answer that came; one that did not is an error."""
+        if answer.status != EXPIRED:
+            return answer
+        if not all(self.target.is_bound(door) for door in self._wires):
+            raise self.target.unreachable(seconds)
+        raise DeadlinePassed(f"no answer in {seconds:g} s: {trouble_of(answer.body)}")
+
+    def _conclude_chunk(self, answer: Answer, seconds: float, first: int, size: int) -> dict[int, str]:
+        """Give what was refused of a chunk: place -> reason."""
+        if self._conclude(answer, seconds).status in (OK, STORED):
+            if size > 1:
+                self._session.refused(first)
+            return {}
+        refused = self._session.refused(first) if size > 1 else {}
+        if not refused:  # the session ended, or a chunk of one
+            return dict.fromkeys(range(size), trouble_of(answer.body))
+        return refused
+
+    def _complain(self) -> None:
+        """Raise why a publication was refused, if one was."""
+        complaint, self._session.complaint = self._session.complaint, None
+        if complaint is not None:
+            raise_for(complaint.status, complaint.body)
+
+    def _is_published(self) -> bool:
+        session = self._session
+        return self._is_over or (session.is_welcomed(Door.DATA) and session.waiting(Door.DATA) == 0)
+
+    def _is_said(self) -> bool:
+        session = self._session
+        return not any(session.waiting(door) and session.is_welcomed(door) for door in self._wires)
+
+    def _open(self, door: Door) -> None:
+        if self._pid != os.getpid():
+            raise RequestRefused(
+                f"cannot use this client in process {os.getpid()}: it belongs to process {self._pid}; open another after the fork"
+            )
+        if door not in self._wires:
+            if self._context is None:
+                raise RequestRefused("cannot use this client: it is not open; it was closed, or never opened")
+            self._connect(door)
+            self._session.open(door)
+            self._hand_over()
+
+    def _connect(self, door: Door) -> None:
+        if self._context is None:
+            return
+        wire = self._wires[door] = Wire(self._context, self.target, door, self._session.doors)
+        self._joined(wire.fd)
+        if door == Door.CONTROL and isinstance(self.target, Remote):
+            self._denials = Denials(wire.socket)
+            self._joined(self._denials.socket.fileno())
+
+    def _disconnect(self, wire: Wire, linger: int | None = None) -> None:
+        self._left(wire.fd)
+        if wire.door == Door.CONTROL and self._denials is not None:
+            self._left(self._denials.socket.fileno())
+            wire.socket.disable_monitor()
+            self._denials.socket.close(0)
+            self._denials = None
+        wire.close(linger)
+
+    def _hear_denials(self) -> list[int]:
+        """Take the daemon's word that it does not let this key in; gives the sequences that have an answer now."""
+        if self._denials is not None and self._denials.hear():
+            return self._session.deny(str(self.target.denied()))
+        return []
+
+    def _flush(self) -> bool:
+        """Send all that the sockets take; tell whether that was anything."""
+        session, has_sent = self._session, False
+        for door, wire in self._wires.items():
+            while (frames := session.frames_to_send(door, self._clock())) is not None and wire.send(frames):
+                session.sent(door)
+                has_sent = True
+        return has_sent
+
+    @property
+    def _is_over(self) -> bool:
+        return self._session.refusal is not None or self._session.ended is not None
+
+    def _raise_if_over(self) -> None:
+        if self._session.refusal is not None:
+            raise_for(self._session.refusal.status, self._session.refusal.body)
+        if self._session.ended is not None:
+            raise RequestRefused(f"the bus ended this session: {self._session.ended}")
+
+
+def chunks(bodies: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """Cut messages into what may travel in one run, with the place of each first one."""
+    start = 0
+    while start < len(bodies):
+        chunk: list[bytes] = []
+        size = 0
+        for body in islice(bodies, start, start + RUN_LIMIT):
+            check_size(body, BODY_LIMIT)
+            size += len(body)
+            if chunk and (len(body) > BATCHED_BODY or size > BATCH_BYTES):
+                break
+            chunk.append(body)
+            if len(body) > BATCHED_BODY:
+                break
+        yield start, chunk
+        start += len(chunk)
+
+
+def raise_refused(refused: dict[int, str], total: int) -> None:
+    """Raise what tells which of many messages were refused, if any were."""
+    if refused:
+        first = min(refused)
+        raise PartlyRefused(f"{len(refused)} of {total} messages were not handled; the first, number {first}: {refused[first]}", refused)
+
+
+def priority_flags(priority: str) -> int:
+    """Give the flags of a priority; raises RequestRefused for a word that is none."""
+    flags = PRIORITIES.get(priority)
+    if flags is None:
+        raise RequestRefused(f'cannot send with priority "{priority}": there are {", ".join(PRIORITIES)}')
+    return flags
+
+
+def outcome(answer: Answer) -> str:
+    """Give what a SEND came to, or raise what its status stands for."""
+    raise_for(answer.status, answer.body)
+    return STORED if answer.status == STORED else HANDLED
+
+
+def check_size(body: bytes, limit: int) -> None:
+    """Raise RequestRefused for a body that no door takes."""
+    if len(body) > limit:
+        raise RequestRefused(f"cannot send {len(body)} bytes: a body has at most {limit}")
+
+
+def decode_map(answer: Answer) -> dict[str, object]:
+    """Give the map that an answer holds, or raise what its status stands for."""
+    raise_for(answer.status, answer.body)
+    return msgspec.msgpack.decode(answer.body, type=dict[str, object])
