@@ -90,11 +90,11 @@ class Network:
             public = z85.encode(credentials).decode() if mechanism == b"CURVE" and len(credentials) == 32 else ""
             name = self._known.get(public)
             verdict = (b"400", b"this key is not on the list", b"") if name is None else (b"200", b"OK", f"{name} {public}".encode())
-            self.zap.send_multipart([route, b"", ZAP_VERSION, number, *verdict, b""])
             if name is None:
                 who = Who(-1, -1, (), "", "", address.decode("ascii", "replace") or "?")
                 why = f'the key "{public}" is not on the list' if public else "it has no key"
                 yield Audit(f"refused {who}: {why}", "refused", who, "", "handshake", why)
+            self.zap.send_multipart([route, b"", ZAP_VERSION, number, *verdict, b""])
 
     def close(self) -> None:
         """Watch no more; the ports go with their doors."""

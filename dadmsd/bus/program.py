@@ -56,6 +56,7 @@ from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
 
 TURN = {Door.CONTROL: 64, Door.DATA: 256}  # messages a turn
+TURN_SECONDS = 0.002  # of one turn: answers wait for its end, and so does the other door; 256 ordinary messages take less
 LINK_TURN = 256  # messages of the kernel a turn
 MODE = 0o600  # of the sockets: this user alone
 MODE_OF_A_SYSTEM_DAEMON = 0o666  # its processes run as other users, prove who they are, and have to get as far as that; others are refused
@@ -196,10 +197,10 @@ class Program:
         if not router.has_more():
             return
         now = monotonic()
+        end = now + TURN_SECONDS
         effects: list[Effect] = []
         for _ in range(TURN[router.door]):
-            message = router.receive()
-            if message is None:
+            if monotonic() > end or (message := router.receive()) is None:
                 break
             effects += self._bus.handle(message, now)
         if effects:

@@ -1,0 +1,53 @@
+"""``python -m tests.fuzz``: a million wrong messages against a real bus, over unix sockets and tcp; what must hold is held, and the figures are printed.
+
+The bus answers or ignores; it is the same process at the end, has not grown, and another client's requests were all answered meanwhile.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.fuzz.siege import Siege
+
+MEGABYTE = 1024 * 1024
+
+
+def main() -> int:
+    """Run; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=300.0, help="at most")
+    parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to repeat it")
+    asked = parser.parse_args()
+    seed = random.SystemRandom().randrange(2**32) if asked.seed is None else asked.seed
+    say(f"seed {seed}")
+    with tempfile.TemporaryDirectory() as directory:
+        outcome = Siege(Path(directory), seed).run(messages=asked.messages, seconds=asked.seconds)
+    say(
+        f"sent {outcome.sent} in {outcome.seconds:.0f} s; the bus read {outcome.received} envelopes, {outcome.violations} violations, cut {outcome.cut} connections"
+    )
+    for name, times in (("quiet", outcome.quiet), ("meanwhile", outcome.meanwhile)):
+        say(f"another client's requests, {name}: {len(times)}, p50 {_at(times, 50):.2f} ms, p99 {_at(times, 99):.2f} ms")
+    say(
+        f"memory {outcome.before / MEGABYTE:.0f} MiB before, {outcome.after / MEGABYTE:.0f} MiB after; audit file {outcome.audit / MEGABYTE:.1f} MiB"
+    )
+    for failure in outcome.failures:
+        say(f"FAILED: {failure}")
+    return 1 if outcome.failures else 0
+
+
+def _at(times: list[float], percent: int) -> float:
+    return statistics.quantiles(times, n=100)[percent - 1] * 1000 if len(times) > 1 else 0.0
+
+
+def say(line: str) -> None:
+    """Print a line."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""A real bus under attack, and a client that goes on working: what must hold, and what it took."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dadms_ipc import requests
+from dadms_ipc.client import Client
+from dadms_ipc.errors import DadmsError
+from dadms_ipc.keys import write_key
+from tests.fault.bus.network import Network
+from tests.integration.bus.daemon import INFO
+
+QUIET = 300  # requests before the attack
+GROWTH = 96 * 1024 * 1024  # bytes: what is open and waits for the attackers' own sake, far below the cap of 512 MiB
+ANSWER = 20.0  # seconds that a request may take: one that takes longer is one that hangs
+PAUSE = 0.002  # seconds between two requests: the client asks as a person's tool does, and leaves the machine to the others
+
+
+@dataclass
+class Outcome:
+    """What was seen."""
+
+    sent: int = 0
+    seconds: float = 0.0
+    received: int = 0
+    violations: int = 0
+    cut: int = 0
+    before: int = 0  # bytes resident
+    after: int = 0
+    audit: int = 0  # bytes of the audit's newest file
+    quiet: list[float] = field(default_factory=list)  # seconds of each request
+    meanwhile: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+class Siege:
+    """One attack on one bus."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self._directory = directory
+        self._seed = seed
+
+    def run(self, *, messages: int, seconds: float) -> Outcome:
+        """Attack, and look."""
+        outcome = Outcome()
+        with Network(self._directory) as network:
+            network.daemon.kernel.enroll(1001)
+            bus = network.daemon.bus
+            assert bus is not None
+            with Client(network.daemon.directory, timeout=ANSWER) as client:
+                for _ in range(QUIET):
+                    outcome.quiet.append(_ask(client, outcome))
+                outcome.before = _resident(bus.pid)
+                self._attack(network, client, outcome, messages, seconds)
+                outcome.meanwhile.append(_ask(client, outcome))
+                counters = client.bus_status(timeout=ANSWER)["counters"]
+            outcome.received, outcome.violations, outcome.cut = (counters[name] for name in ("received", "violations", "cut"))
+            outcome.after = _resident(bus.pid)
+            outcome.audit = len(network.audit())
+            if bus.poll() is not None:
+                outcome.failures.append(f"the bus ended with {bus.returncode}")
+            if network.daemon.starts != 1:
+                outcome.failures.append("the bus was started again")
+            if outcome.after - outcome.before > GROWTH:
+                outcome.failures.append(f"the bus grew by {outcome.after - outcome.before} bytes, at most {GROWTH} may be")
+            if "Traceback" in network.daemon.text():
+                outcome.failures.append(f"the bus was surprised: {network.daemon.text()[-2000:]}")
+        return outcome
+
+    def _attack(self, network: Network, client: Client, outcome: Outcome, messages: int, seconds: float) -> None:
+        file = self._directory / "attacker.key"
+        write_key(file, network.key("attacker"))
+        command = [
+            sys.executable, "-m", "tests.fuzz.attacker", str(network.daemon.directory), "--seed", str(self._seed), "--messages", str(messages),
+            "--seconds", str(seconds), "--key", str(file), "--ports", str(network.ports["kernel"]), str(network.ports["data"]),
+        ]  # fmt: skip
+        began = time.monotonic()
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as attacker:
+            try:
+                while attacker.poll() is None and not outcome.failures:
+                    outcome.meanwhile.append(_ask(client, outcome))
+                    time.sleep(PAUSE)
+            finally:
+                attacker.kill()
+            said = attacker.stdout.read() if attacker.stdout is not None else ""
+        outcome.seconds = time.monotonic() - began
+        outcome.sent = int(said or 0)
+        if not outcome.sent:
+            outcome.failures.append("the attacker failed")
+
+
+def _ask(client: Client, outcome: Outcome) -> float:
+    """Ask for something; gives the seconds that it took."""
+    before = time.perf_counter()
+    try:
+        if client.call(requests.Status()) != INFO:
+            outcome.failures.append("a request was answered wrongly")
+    except DadmsError as error:
+        outcome.failures.append(f"a request failed: {error}")
+    return time.perf_counter() - before
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
