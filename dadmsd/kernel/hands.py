@@ -38,6 +38,7 @@ from dadmsd.zygote import messages as zygote
 RETRY_SECONDS = 0.005  # until a group that was told to end is looked at again; doubles up to RETRY_MOST
 RETRY_MOST = 0.2
 FREEZE_LOOK_SECONDS = 0.0005  # until a group that was told to stand still is looked at again; doubles as well
+FREEZE_SECONDS = 0.0005  # until a worker that is being frozen is looked at again; a freeze takes microseconds, or as long as a system call
 
 # One thread a process unless the user says otherwise: a zygote that forks must have one, and a worker holds one slot.
 QUIET_LIBRARIES = dict.fromkeys(
@@ -78,6 +79,7 @@ class Hands:
         self.watch_notify: Callable[[Notify], None] = lambda _notify: None  # the loop's
         self.unwatch_notify: Callable[[Notify], None] = lambda _notify: None
         self.patience: dict[int, float] = {}  # process -> monotonic seconds: until then what is left of it is not killed
+        self.standing: dict[str, tuple[float, float]] = {}  # worker that is to stand still -> (when to look, pause)
         self._leaves: list[str] = []  # of ended children, that could not be removed yet
         state_dir = Path(self._settings.state_dir)
         self.surveyor = Surveyor([state_dir / "work", state_dir / "logs"])
@@ -97,6 +99,10 @@ class Hands:
             effects.DropArtifacts: lambda effect: self.drop_artifacts(effect.pid),
             effects.SendBatch: self._send_batch,
             effects.Consume: self._consume,
+            effects.FreezeWorker: self._freeze_worker,
+            effects.ThawWorker: self._thaw_worker,
+            effects.Revoke: self._revoke,
+            effects.LookAt: self._look_at,
             effects.Retire: self._retire,
             effects.Reply: self._reply,
             effects.Enroll: self._enroll,
@@ -428,13 +434,16 @@ class Hands:
 
     def next_retry(self) -> float | None:
         """Give the monotonic time at which a group is to be looked at again."""
-        return min((when for when, _ in (*self.retries.values(), *self.freezing.values())), default=None)
+        return min((when for when, _ in (*self.retries.values(), *self.freezing.values(), *self.standing.values())), default=None)
 
     def retry(self, now: float) -> None:
-        """Look again at groups that were not empty, or did not stand still."""
+        """Look again at groups that were not empty, and at those and workers that did not stand still."""
         for (pid, incarnation), (when, pause) in list(self.freezing.items()):
             if when <= now:
                 self._look_at_freeze(pid, incarnation, pause)
+        for name, (when, pause) in list(self.standing.items()):
+            if when <= now:
+                self._look_whether_frozen(name, now, pause)
         for pid, (when, pause) in list(self.retries.items()):
             if when > now:
                 continue
@@ -462,6 +471,54 @@ class Hands:
             pid = folder.parent.name
             if not pid.isdigit() or int(pid) not in self._state.processes:
                 self.surveyor.remove(folder)
+
+    # workers that stand still
+
+    def _freeze_worker(self, effect: effects.FreezeWorker) -> None:
+        child = self._state.children.get(effect.name)
+        if child is None:
+            return
+        try:
+            self.confinement.backend.freeze(group_of(child))
+        except HostFailure as error:
+            self.found.append(events.FreezeFailed(effect.name, str(error)))
+            return
+        self._look_whether_frozen(effect.name, time.monotonic(), FREEZE_SECONDS)
+
+    def _look_whether_frozen(self, name: str, now: float, pause: float) -> None:
+        """Report a worker that stands still, with what its page held by then; look again a little later at one that does not yet."""
+        self.standing.pop(name, None)
+        child = self._state.children.get(name)
+        held = self.ports.get(name)
+        if child is None or held is None or held.page is None:
+            return  # it ended meanwhile
+        try:
+            is_frozen = self.confinement.backend.is_frozen(group_of(child))
+        except HostFailure as error:
+            self.found.append(events.FreezeFailed(name, str(error)))
+            return
+        if not is_frozen:
+            self.standing[name] = (now + pause, min(RETRY_MOST, pause * 2))
+            return
+        self.found.extend(held.read_page())
+        self.found.append(events.WorkerFrozen(name, held.page.begun))
+
+    def _thaw_worker(self, effect: effects.ThawWorker) -> None:
+        self.standing.pop(effect.name, None)
+        child = self._state.children.get(effect.name)
+        if child is not None:
+            with contextlib.suppress(HostFailure):  # its group is gone, and it with it
+                self.confinement.backend.thaw(group_of(child))
+
+    def _revoke(self, effect: effects.Revoke) -> None:
+        held = self.ports.get(effect.name)
+        if held is not None and held.page is not None:
+            held.page.revoke(effect.first, effect.last)
+
+    def _look_at(self, effect: effects.LookAt) -> None:
+        held = self.ports.get(effect.name)
+        if held is not None:
+            self.found.extend(held.read_page())
 
     # words
 

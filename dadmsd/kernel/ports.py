@@ -144,6 +144,8 @@ class Port:
                 found.append(events.ContextCalled(name, body))
             case port.Watchdog():
                 found.append(events.Beaten(name))
+            case port.Steer():
+                found.append(events.SteerAsked(name, body.sequence, body.verb, body.tids, body.value))
             case port.GateFailed():
                 found.append(events.ChildFailed(name, body.reason))
             case zygote.GateFailed():

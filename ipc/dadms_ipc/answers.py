@@ -17,6 +17,9 @@ ANSWERS: dict[type, Any] = {
     requests.Resume: dict[str, Any],
     requests.Kill: Any,
     requests.KillThread: Any,
+    requests.SuspendThread: Any,
+    requests.ResumeThread: Any,
+    requests.ShowThread: requests.ThreadInfo,
     requests.Wait: requests.ProcessInfo,
     requests.List: list[requests.ProcessInfo],
     requests.Status: requests.ProcessInfo,  # with a pid; see `answer_type`

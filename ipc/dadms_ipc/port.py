@@ -177,6 +177,15 @@ class Cancel(Message, tag="cancel", frozen=True):
     tids: list[int]
 
 
+class Steer(Message, tag="steer", frozen=True):
+    """Do something with threads that have not ended; one that has is left alone."""
+
+    sequence: int
+    verb: str  # "suspend", "resume"
+    tids: list[int]
+    value: int = 0
+
+
 class Seen(Message, tag="seen", frozen=True):
     """Every result up to this sequence has been handled."""
 
@@ -236,5 +245,5 @@ class ContextCall(Message, tag="context", frozen=True):
 
 
 ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop | Recorded | Listen | ContextAnswer
-FromProcess = Ready | Submit | Cancel | Seen | Note | Outcome | Watchdog | GateFailed | ContextCall
+FromProcess = Ready | Submit | Cancel | Steer | Seen | Note | Outcome | Watchdog | GateFailed | ContextCall
 Said = FromProcess | PackedSubmit  # what a process sends; on the wire it is a FromProcess

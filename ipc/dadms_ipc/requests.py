@@ -142,6 +142,24 @@ class KillThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="k
     tid: int
 
 
+class SuspendThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="suspend-thread", tag_field="verb"):
+    """Have a thread stand still where it is; answered when that is in the journal, the event ``thread.suspended`` tells when it does."""
+
+    tid: int
+
+
+class ResumeThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="resume-thread", tag_field="verb"):
+    """Let a suspended thread go on, as soon as a slot is free for it."""
+
+    tid: int
+
+
+class ShowThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="show-thread", tag_field="verb"):
+    """The ThreadInfo of one thread."""
+
+    tid: int
+
+
 class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", tag_field="verb"):
     """Answer with the ProcessInfo when the process is in this state or ``timeout`` seconds have passed.
 
@@ -233,6 +251,9 @@ Request = (
     | Resume
     | Kill
     | KillThread
+    | SuspendThread
+    | ResumeThread
+    | ShowThread
     | Wait
     | List
     | Status
@@ -246,7 +267,7 @@ Request = (
     | Shutdown
 )
 
-MUTATING = (Spawn, Start, Stop, Restart, Suspend, Resume, Kill, KillThread, ChangeContext, Shutdown)
+MUTATING = (Spawn, Start, Stop, Restart, Suspend, Resume, Kill, KillThread, SuspendThread, ResumeThread, ChangeContext, Shutdown)
 ROLE_NEEDED = {
     Spawn: "operate",
     Start: "operate",
@@ -256,6 +277,9 @@ ROLE_NEEDED = {
     Resume: "operate",
     Kill: "operate",
     KillThread: "operate",
+    SuspendThread: "operate",
+    ResumeThread: "operate",
+    ShowThread: "observe",
     Wait: "observe",
     List: "observe",
     Status: "observe",

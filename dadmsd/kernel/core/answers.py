@@ -9,7 +9,7 @@ from dadmsd.kernel.core import dependencies, restarts
 from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.explaining import stopping
 from dadmsd.kernel.core.records import Process
-from dadmsd.kernel.core.scheduler import READY
+from dadmsd.kernel.core.scheduler import STATES, Pool
 from dadmsd.kernel.core.state import State
 
 
@@ -34,7 +34,7 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
         reason=process.reason,
         outcome=msgspec.msgpack.decode(process.outcome) if with_outcome else None,
         workers=len(pool.workers) if pool is not None else 0,
-        threads_waiting=pool.ready + pool.sent - flying if pool is not None else 0,
+        threads_waiting=pool.ready + pool.suspended + pool.sent - flying if pool is not None else 0,
         threads_running=flying,
         threads_done=process.threads_done,
         threads_failed=process.threads_failed,
@@ -89,26 +89,31 @@ def daemon_info(state: State) -> DaemonInfo:
     )
 
 
+def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
+    """Show a thread that has not ended."""
+    chunk = pool.chunk_of(tid)
+    info = ThreadInfo(tid, pool.pid, chunk.entry, label_of(chunk, tid), STATES[pool.state(tid)], created_at=chunk.created_at)
+    worker = next((worker for worker in pool.workers.values() if worker.head[1] == tid), None)
+    if worker is None:
+        return info
+    until = worker.suspended_at if worker.is_suspended else state.now
+    return msgspec.structs.replace(
+        info,
+        state="suspended" if worker.is_suspended else "running",
+        worker=worker.number,
+        os_pid=state.children[worker.name].os_pid,
+        started_at=worker.head_at,
+        run_seconds=max(0.0, until - worker.head_since),
+    )
+
+
 def thread_infos(state: State, pid: int | None, limit: int) -> list[ThreadInfo]:
     """Show the newest threads, those that wait or run included, by number."""
     infos = [info for info in islice(reversed(state.threads), len(state.threads)) if pid is None or info.pid == pid][:limit]
     for pool in state.pools.values():
         if pid is not None and pool.pid != pid:
             continue
-        heads = {worker.head[1]: worker for worker in pool.workers.values() if worker.is_busy}
-        for tid in pool.newest(limit):
-            chunk = pool.chunk_of(tid)
-            worker = heads.get(tid)
-            shown = "running" if worker is not None else "ready"
-            info = ThreadInfo(tid, pool.pid, chunk.entry, label_of(chunk, tid), shown, created_at=chunk.created_at)
-            if worker is not None:
-                os_pid = state.children[worker.name].os_pid
-                info = msgspec.structs.replace(
-                    info, worker=worker.number, os_pid=os_pid, started_at=worker.head_at, run_seconds=max(0.0, state.wall - worker.head_at)
-                )
-            elif pool.state(tid) != READY:
-                info = msgspec.structs.replace(info, state="sent")
-            infos.append(info)
+        infos.extend(open_info(state, pool, tid) for tid in pool.newest(limit))
     infos.sort(key=lambda info: info.tid)
     return infos[-limit:]
 

@@ -17,7 +17,7 @@ from dadms_ipc.requests import ThreadInfo
 from dadmsd.kernel.core import effects, events, sharing
 from dadmsd.kernel.core.history import infos_of
 from dadmsd.kernel.core.records import Child, Chunk, Results, Run
-from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool
+from dadmsd.kernel.core.scheduler import SENT, STATE_NUMBER, Pool
 from dadmsd.kernel.core.state import THREADS_KEPT, State
 from dadmsd.worker.messages import Outcome
 
@@ -133,6 +133,8 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
         payload=payload,
         runs=msgspec.msgpack.encode([facts for facts, _ in runs]),
     )
+    if process.suspended:
+        process.suspended = [tid for tid in process.suspended if pool.state(tid) <= SENT]
     failed = sum(1 for info, _ in ended if info.state != "completed")
     process.results = results.last_sequence
     process.threads_done += count
@@ -258,7 +260,7 @@ def close(state: State, pool: Pool, message: str) -> None:
     """
     process = state.processes[pool.pid]
     shown = pool.newest(THREADS_KEPT)
-    unseen = pool.ready + pool.sent - len(shown)
+    unseen = pool.ready + pool.suspended + pool.sent - len(shown)
     process.threads_done += unseen
     process.threads_failed += unseen
     state.changed(process)

@@ -9,7 +9,7 @@
 
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.deliveries import TOLD_ONE_BY_ONE, UNSEEN_MOST, label_of
-from dadmsd.kernel.core.moves import end, give, make
+from dadmsd.kernel.core.moves import ASKED, end, freeze, give, make
 from dadmsd.kernel.core.processes import zygote_for
 from dadmsd.kernel.core.records import Batch, Child
 from dadmsd.kernel.core.scheduler import IN_FLIGHT, Pool, Worker
@@ -53,7 +53,8 @@ def _serve(state: State, pool: Pool) -> None:
         if not pool.ready:
             return
         is_quick = pool.is_short(entry)
-        if not worker.takes(is_quick=is_quick) or state.children[worker.name].phase != "ready":
+        child = state.children[worker.name]
+        if not worker.takes(is_quick=is_quick) or child.phase != "ready" or child.freeze:
             continue
         is_full = state.slots_held >= state.settings.slots
         if is_full and (not worker.is_busy or len(state.ready_pools) > 1):
@@ -110,7 +111,30 @@ def new_head(state: State, pool: Pool, worker: Worker) -> None:
     tid = worker.head[1]
     state.arm(state.now + pool.chunk_of(tid).timeout, "head", worker.name)
     if tid in pool.condemned:
-        end(state, state.children[worker.name], pool.condemned.pop(tid)[1], tid=tid)
+        strike(state, pool, worker, tid)
+
+
+def strike(state: State, pool: Pool, worker: Worker, tid: int) -> None:
+    """Kill the worker of a condemned thread that is at its head; where others were sent behind it, they are taken back first."""
+    child = state.children[worker.name]
+    if child.freeze == ASKED:
+        return  # once it stands still
+    if len(worker.in_flight) > 1 and child.phase == "ready":
+        freeze(state, child)
+    else:
+        end(state, child, pool.condemned.pop(tid)[1], tid=tid)
+
+
+def condemn(state: State, pool: Pool, worker: Worker, tid: int, sentence: tuple[str, str, str]) -> None:
+    """Have a thread that is in a worker ended: status, cause, message."""
+    pool.condemned[tid] = sentence
+    batch = next(batch for batch in worker.batches if tid in batch.tids)
+    batch.condemned[tid] = sentence
+    state.changed(batch)
+    if tid == worker.head[1]:
+        strike(state, pool, worker, tid)
+    else:
+        freeze(state, state.children[worker.name])
 
 
 def _free(state: State) -> int:
@@ -125,7 +149,8 @@ def _grow(state: State, pool: Pool) -> None:
         return
     if process.workers_failed >= WORKER_FAILURES and pool.workers:
         return  # those that could be started do the work
-    wanted = min(pool.wanted_workers() - len(pool.workers), _free(state))
+    standing = sum(1 for worker in pool.workers.values() if worker.is_suspended)
+    wanted = min(pool.wanted_workers() - (len(pool.workers) - standing), _free(state))
     if wanted <= 0:
         return
     zygote = zygote_for(state, process)
@@ -159,15 +184,16 @@ def _worker(state: State, name: str) -> tuple[Child, Pool, Worker] | None:
 def on_head_deadline(state: State, name: str) -> None:
     """The thread at the head of a worker may have used up its time."""
     known = _worker(state, name)
-    if known is None or not known[2].is_busy or state.processes[known[0].pid].suspension:
-        return  # time stands still for a suspended process; its resume looks again
-    child, pool, worker = known
+    if known is None or not known[2].holds_slot or state.processes[known[0].pid].suspension:
+        return  # time stands still for what is suspended, thread or process; its resume looks again
+    _, pool, worker = known
     tid = worker.head[1]
     deadline = worker.head_since + pool.chunk_of(tid).timeout
     if deadline > state.now:
         state.arm(deadline, "head", name)  # another thread came to the head meanwhile
     else:
-        end(state, child, "timed_out", tid=tid)
+        seconds = pool.chunk_of(tid).timeout
+        condemn(state, pool, worker, tid, ("timed_out", "timed_out", f"did not end within {seconds:g} s"))
 
 
 def on_idle_deadline(state: State, name: str) -> None:

@@ -121,6 +121,32 @@ class Consume(Effect, frozen=True):
     sequence: int
 
 
+class FreezeWorker(Effect, frozen=True):
+    """Have a worker stand still. Ends in WorkerFrozen, after the results that its page holds, or in FreezeFailed."""
+
+    name: str
+
+
+class ThawWorker(Effect, frozen=True):
+    """Let a frozen worker go on."""
+
+    name: str
+
+
+class Revoke(Effect, frozen=True):
+    """Keep a frozen worker from ever beginning these sequences."""
+
+    name: str
+    first: int
+    last: int
+
+
+class LookAt(Effect, frozen=True):
+    """Read the page of a worker, whether or not it rang."""
+
+    name: str
+
+
 class Retire(Effect, frozen=True):
     """Ask an idle worker to exit."""
 
@@ -208,6 +234,10 @@ AnyEffect = (
     | DropArtifacts
     | SendBatch
     | Consume
+    | FreezeWorker
+    | ThawWorker
+    | Revoke
+    | LookAt
     | Retire
     | Reply
     | Enroll

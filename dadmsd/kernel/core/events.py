@@ -151,6 +151,16 @@ class CancelAsked(Event, frozen=True):
     tids: list[int]
 
 
+class SteerAsked(Event, frozen=True):
+    """A process wants something done with threads of its own."""
+
+    name: str
+    sequence: int
+    verb: str
+    tids: list[int]
+    value: int
+
+
 class ResultsSeen(Event, frozen=True):
     """A process has handled results."""
 
@@ -203,6 +213,20 @@ class ResultsRead(Event, frozen=True):
 
     name: str
     outcomes: Sequence[Outcome | Stretch]
+
+
+class WorkerFrozen(Event, frozen=True):
+    """A worker stands still, and the results in its page were read after it did."""
+
+    name: str
+    begun: int  # sequence of the last thread that it began
+
+
+class FreezeFailed(Event, frozen=True):
+    """The host cannot freeze a worker."""
+
+    name: str
+    reason: str
 
 
 class ProgressMade(Event, frozen=True):
@@ -282,6 +306,7 @@ AnyEvent = (
     | Exited
     | Submitted
     | CancelAsked
+    | SteerAsked
     | ResultsSeen
     | OutcomeGiven
     | NoteGiven
@@ -290,6 +315,8 @@ AnyEvent = (
     | DiskMeasured
     | PortViolated
     | ResultsRead
+    | WorkerFrozen
+    | FreezeFailed
     | ProgressMade
     | GroupGone
     | RequestArrived

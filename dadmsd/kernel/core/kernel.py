@@ -19,6 +19,7 @@ from dadmsd.kernel.core import (
     effects,
     ending,
     events,
+    freezing,
     moves,
     order,
     processes,
@@ -109,8 +110,11 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.Exited: children.on_exited,
     events.Submitted: threads.on_submitted,
     events.CancelAsked: threads.on_cancel,
+    events.SteerAsked: threads.on_steer,
     events.ResultsSeen: deliveries.on_results_seen,
     events.ResultsRead: threads.on_results_read,
+    events.WorkerFrozen: freezing.on_frozen,
+    events.FreezeFailed: freezing.on_freeze_failed,
     events.ProgressMade: threads.on_progress,
     events.OutcomeGiven: processes.on_outcome,
     events.NoteGiven: processes.on_note,
@@ -161,6 +165,7 @@ class Kernel:
             workers.drop_pool(state, state.processes[state.just_ended.pop()])
         processes.start_due(state)
         order.look(state)
+        freezing.go_on(state)
         dispatch.dispatch(state)
         requests.answer_waiters(state, due)
         ending.forget_oldest(state)
@@ -287,8 +292,9 @@ class Kernel:
         for batch in sorted(batches, key=lambda each: (each.worker, each.first_sequence)):
             self._adopt_batch(batch)
         for pid, pool in state.pools.items():
+            freezing.adopt(state, state.processes[pid], pool)
             for worker in pool.workers.values():
-                state.slots_held += worker.is_busy
+                state.slots_held += worker.holds_slot
                 dispatch.new_head(state, pool, worker)
             state.ready_pools[pid] = None
 
@@ -319,6 +325,7 @@ class Kernel:
                     if results.payload is not None and results.incarnation == child.incarnation and results.last_sequence > process.seen:
                         delivery = msgspec.msgpack.decode(results.payload, type=port.Delivery)
                         state.do(effects.Tell(child.name, port.Finished(results.last_sequence, delivery.results, delivery.runs)))
+        freezing.repeat(state)
         for pool in state.pools.values():
             for worker in pool.workers.values():
                 if state.children[worker.name].intent == "idle":
@@ -347,7 +354,7 @@ class Kernel:
         mains = [child.pid for child in state.children.values() if child.role == "main"]
         assert len(mains) == len(set(mains)), "two incarnations of a process live"
         every = [worker for pool in state.pools.values() for worker in pool.workers.values()]
-        assert state.slots_held == sum(1 for worker in every if worker.is_busy), f"{state.slots_held} slots held"
+        assert state.slots_held == sum(1 for worker in every if worker.holds_slot), f"{state.slots_held} slots held"
         assert state.slots_held <= state.settings.slots, "more slots are held than there are"
         assert state.workers_coming == sum(1 for worker in every if not worker.is_ready), f"{state.workers_coming} workers coming"
         watching = [key for keys in state.watchers.values() for key in keys]

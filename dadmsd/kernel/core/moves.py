@@ -8,6 +8,8 @@ from dadmsd.kernel.core.lifecycle import IGNORE, LIFECYCLE, PROCESS_LIFECYCLE, S
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
 
+ASKED, FROZEN = "asked", "frozen"  # of Child.freeze
+
 
 def step(state: State, child: Child, stimulus: str) -> bool:
     """Move a child along the table; False when the report lost a race and changes nothing."""
@@ -26,6 +28,8 @@ def step(state: State, child: Child, stimulus: str) -> bool:
             state.do(effects.SignalGroup(child.pid, child.stop_signal, child.name))
     elif phase == "killing":
         state.do(effects.Signal(child.name, SIGKILL))
+        if child.freeze:  # in a v1 freezer, not even SIGKILL ends what stands still
+            thaw(state, child)
     return True
 
 
@@ -38,6 +42,21 @@ def enter(state: State, process: Process, stimulus: str) -> bool:
     state.has_shifted = True
     state.changed(process)
     return True
+
+
+def freeze(state: State, child: Child) -> None:
+    """Have a worker stand still, so that it can be said what it has begun."""
+    if child.phase == "ready" and not child.freeze:
+        child.freeze = ASKED
+        state.changed(child)
+        state.do(effects.FreezeWorker(child.name))
+
+
+def thaw(state: State, child: Child) -> None:
+    """Let a worker go on."""
+    child.freeze = ""
+    state.changed(child)
+    state.do(effects.ThawWorker(child.name))
 
 
 def give(state: State, child: Child, seconds: float) -> None:

@@ -46,6 +46,7 @@ class Process(Record):
     forks_lost: int = 0  # in a row: its zygote ended before it had forked what it was asked for
     threads_done: int = 0  # ended, in any way
     threads_failed: int = 0
+    suspended: list[int] = []  # threads that stand still, or are to
     memory_peak: int = 0  # bytes
     cpu_seconds: float = 0.0
     parent: int = 0  # the process that it belongs to
@@ -101,6 +102,9 @@ class Child(Record):
     # of a worker:
     next_sequence: int = 1  # of the next thread that is sent to it
     done_sequence: int = 0  # of the last result that is in the journal
+    freeze: str = ""  # "": it runs; "asked": it is to stand still; "frozen": it does
+    revoked_first: int = 0  # the last range of sequences that was taken back from it
+    revoked_last: int = 0
     ready_at: float = 0.0
     is_command: bool = False  # the main of a service or tool
     stop_signal: int = 15  # what asks for its end

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from dadms_ipc import requests
-from dadmsd.kernel.core import effects, events, sharing, suspension
+from dadmsd.kernel.core import effects, events, freezing, sharing, suspension
 from dadmsd.kernel.core.admission import admit, refusal
-from dadmsd.kernel.core.answers import daemon_info, events_after, process_info, thread_infos
+from dadmsd.kernel.core.answers import daemon_info, events_after, open_info, process_info, thread_infos
 from dadmsd.kernel.core.context import Refused
 from dadmsd.kernel.core.ending import stop, stop_dependents
 from dadmsd.kernel.core.explaining import explain, lives_of
@@ -22,6 +22,7 @@ from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.processes import NAME_MOST
 from dadmsd.kernel.core.records import Answered, Process
+from dadmsd.kernel.core.scheduler import SENT, Pool
 from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State, Waiter
 from dadmsd.kernel.core.threads import terminate
 
@@ -178,14 +179,45 @@ def _kill(state: State, event: events.RequestArrived, request: requests.Kill) ->
     return {"pid": process.pid, "was": was}
 
 
-def _kill_thread(state: State, event: events.RequestArrived, request: requests.KillThread) -> object:
+def _open_thread(state: State, event: events.RequestArrived, tid: int, verb: str) -> Pool:
+    """Find the pool of a thread that has not ended, and that this client may touch."""
     for pool in state.pools.values():
-        if request.tid in pool and pool.state(request.tid) <= 1:
-            _owned(state, event, state.processes[pool.pid], "kill threads of")
-            terminate(state, pool, [request.tid], "terminated", "terminated", f"was terminated by {event.origin}")
-            return {"tid": request.tid}
+        if tid in pool and pool.state(tid) <= SENT:
+            _owned(state, event, state.processes[pool.pid], f"{verb} threads of")
+            return pool
+    known = next((info for info in reversed(state.threads) if info.tid == tid), None)
+    raise Refusal(f"cannot {verb} thread {tid}: " + (f"it has ended ({known.state})" if known is not None else "there is none"))
+
+
+def _kill_thread(state: State, event: events.RequestArrived, request: requests.KillThread) -> object:
+    pool = _open_thread(state, event, request.tid, "kill")
+    terminate(state, pool, [request.tid], "terminated", "terminated", f"was terminated by {event.origin}")
+    return {"tid": request.tid}
+
+
+def _suspend_thread(state: State, event: events.RequestArrived, request: requests.SuspendThread) -> object:
+    why = freezing.suspend(state, _open_thread(state, event, request.tid, "suspend"), [request.tid])
+    if why:
+        raise Refusal(why)
+    return {"tid": request.tid}
+
+
+def _resume_thread(state: State, event: events.RequestArrived, request: requests.ResumeThread) -> object:
+    pool = _open_thread(state, event, request.tid, "resume")
+    if request.tid not in state.processes[pool.pid].suspended:
+        raise Refusal(f"cannot resume thread {request.tid}: it is not suspended")
+    freezing.resume(state, pool, [request.tid])
+    return {"tid": request.tid}
+
+
+def _show_thread(state: State, _event: events.RequestArrived, request: requests.ShowThread) -> object:
+    for pool in state.pools.values():
+        if request.tid in pool and pool.state(request.tid) <= SENT:
+            return open_info(state, pool, request.tid)
     known = next((info for info in reversed(state.threads) if info.tid == request.tid), None)
-    raise Refusal(f"cannot kill thread {request.tid}: " + (f"it has ended ({known.state})" if known is not None else "there is none"))
+    if known is None:
+        raise Refusal(f"no thread {request.tid}, or it ended long ago")
+    return known
 
 
 def _wait(state: State, event: events.RequestArrived, request: requests.Wait) -> object:
@@ -283,6 +315,9 @@ _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] =
     requests.Resume: _resume,
     requests.Kill: _kill,
     requests.KillThread: _kill_thread,
+    requests.SuspendThread: _suspend_thread,
+    requests.ResumeThread: _resume_thread,
+    requests.ShowThread: _show_thread,
     requests.Wait: _wait,
     requests.List: _list,
     requests.Status: _status,

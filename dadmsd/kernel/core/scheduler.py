@@ -17,8 +17,8 @@ from itertools import islice
 
 from dadmsd.kernel.core.records import Batch, Chunk
 
-READY, SENT, COMPLETED, ERROR, TERMINATED, TIMED_OUT = range(6)
-STATES = ("ready", "sent", "completed", "error", "terminated", "timed_out")  # by number; "sent" is shown as running or ready
+READY, SUSPENDED, SENT, COMPLETED, ERROR, TERMINATED, TIMED_OUT = range(7)  # up to SENT: open
+STATES = ("ready", "suspended", "sent", "completed", "error", "terminated", "timed_out")  # by number; "sent" is shown as running or ready
 STATE_NUMBER = {name: number for number, name in enumerate(STATES)}
 
 BATCH_SECONDS = 0.004  # of measured run time that travel together: enough to hide the round trip, little to take back
@@ -48,11 +48,18 @@ class Worker:
         self.head_since = 0.0  # monotonic: when the oldest became the oldest
         self.head_at = 0.0  # the same, wall clock
         self.idle_since = 0.0
+        self.is_suspended = False  # it stands still with the thread that it runs, and holds no slot
+        self.suspended_at = 0.0  # monotonic
 
     @property
     def is_busy(self) -> bool:
         """Tell whether it has threads: it holds a slot then."""
         return bool(self.batches)
+
+    @property
+    def holds_slot(self) -> bool:
+        """Tell whether it holds a slot."""
+        return bool(self.batches) and not self.is_suspended
 
     @property
     def head(self) -> tuple[int, int]:
@@ -91,7 +98,7 @@ class Worker:
 
     def takes(self, *, is_quick: bool) -> bool:
         """Tell whether it may be sent a batch: one that is idle always, one that is busy when neither batch waits long for the other."""
-        if not self.is_ready or self.is_leaving:
+        if not self.is_ready or self.is_leaving or self.is_suspended:
             return False
         return not self.batches or (is_quick and self.is_quick and len(self.batches) < IN_FLIGHT)
 
@@ -105,7 +112,7 @@ class _Block:
         self.chunk = chunk
         self.first = chunk.first_tid
         self.states = states
-        self.open = states.count(READY) + states.count(SENT)  # threads that have not ended
+        self.open = sum(states.count(state) for state in (READY, SUSPENDED, SENT))  # threads that have not ended
         self.size = sum(map(len, chunk.arguments))  # bytes
 
 
@@ -124,6 +131,7 @@ class Pool:
         self._queue: deque[tuple[int, int]] = deque()  # spans [first, last) of threads that were ready when they were queued
         self.condemned: dict[int, tuple[str, str, str]] = {}  # threads to be terminated once they are at the head: status, cause, message
         self.ready = 0
+        self.suspended = 0  # those that are in no worker
         self.sent = 0
         self.size = 0  # bytes of arguments that are kept
         self.unseen = 0  # bytes of results that the process has not handled
@@ -142,6 +150,7 @@ class Pool:
         self.size += block.size
         self.ready += block.states.count(READY)
         self.sent += block.states.count(SENT)
+        self.suspended += block.states.count(SUSPENDED)
         if states is None:
             self._queue.append((block.first, block.first + len(block.states)))
             return
@@ -184,6 +193,7 @@ class Pool:
         block.states[index] = state
         self.ready += (state == READY) - (before == READY)
         self.sent += (state == SENT) - (before == SENT)
+        self.suspended += (state == SUSPENDED) - (before == SUSPENDED)
         if before <= SENT < state:
             block.open -= 1
             if not block.open:
@@ -243,6 +253,10 @@ class Pool:
         for tid in reversed(tids):
             self._set(tid, READY)
             self._queue.appendleft((tid, tid + 1))
+
+    def set_aside(self, tid: int) -> None:
+        """Keep a thread from being handed out, until it is put back."""
+        self._set(tid, SUSPENDED)
 
     def end(self, tid: int, state: int) -> bool:
         """Mark a thread as ended; False when it had ended before."""
@@ -336,7 +350,7 @@ class Pool:
 
     def wanted_workers(self) -> int:
         """Give how many workers the waiting threads could use, those that exist included."""
-        busy = sum(1 for worker in self.workers.values() if worker.is_busy)
+        busy = sum(1 for worker in self.workers.values() if worker.holds_slot)
         size = self.batch_size(self.next_entry()) if self.ready else 1
         return min(self.most, busy + -(-self.ready // size))
 
@@ -344,6 +358,7 @@ class Pool:
         """Hold that counts are those of the states, and that what is sent is in flight in exactly one worker."""
         flat = b"".join(bytes(block.states) for block in self._blocks)
         assert self.ready == flat.count(READY), f"process {self.pid}: {self.ready} ready, {flat.count(READY)} counted"
+        assert self.suspended == flat.count(SUSPENDED), f"process {self.pid}: {self.suspended} suspended, {flat.count(SUSPENDED)} counted"
         assert self.sent == flat.count(SENT), f"process {self.pid}: {self.sent} sent, {flat.count(SENT)} counted"
         flying = [tid for worker in self.workers.values() for _, tid in worker.in_flight if self.state(tid) == SENT]
         assert len(flying) == len(set(flying)) == self.sent, f"process {self.pid}: {self.sent} sent, {flying} in flight"

@@ -126,6 +126,7 @@ class State:
         self.starting: dict[int, None] = {}  # processes whose next incarnation begins at the end of this turn
         self.orphaned: list[str] = []  # children that were to be forked by a zygote that is gone
         self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in the order of their turns
+        self.resuming: dict[str, None] = {}  # frozen workers whose thread is to go on when a slot is free
         self.slots_held = 0  # workers that have threads
         self.workers_coming = 0  # workers that were asked for and are not ready
         self._timers: list[tuple[float, str, TimerKey]] = []

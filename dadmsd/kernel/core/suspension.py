@@ -47,7 +47,8 @@ def resume(state: State, process: Process, who: str) -> None:
     pool = state.pools.get(process.pid)
     if pool is not None:
         for worker in pool.workers.values():
-            worker.head_since += state.now - process.suspended_since
+            if not worker.is_suspended:  # its own time stands still until it is resumed
+                worker.head_since += state.now - process.suspended_since
             if worker.is_busy:
                 state.arm(state.now, "head", worker.name)
         if pool.ready:

@@ -7,16 +7,16 @@
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dadms_ipc import port
-from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core import effects, events, freezing
 from dadmsd.kernel.core.deliveries import Ended, EndedRun, Failure, fail, label_of, outcome_of, record, run_of
-from dadmsd.kernel.core.dispatch import new_head
+from dadmsd.kernel.core.dispatch import condemn, new_head
 from dadmsd.kernel.core.ledger import size_text
-from dadmsd.kernel.core.moves import end, violate
+from dadmsd.kernel.core.moves import violate
 from dadmsd.kernel.core.records import Child, Chunk, Process
-from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool, Worker
+from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool
 from dadmsd.kernel.core.state import MEBIBYTE, State
 from dadmsd.worker.messages import Outcome, Stretch
 
@@ -188,29 +188,17 @@ def on_progress(state: State, event: events.ProgressMade) -> None:
 
 
 def terminate(state: State, pool: Pool, tids: Iterable[int], status: str, cause: str, message: str) -> None:
-    """End threads whatever they are doing: at once when they are in no worker, by ending their worker when they are at the head of one."""
-    places: dict[int, tuple[Worker, int]] = {}
-    for worker in pool.workers.values():
-        places.update((tid, (worker, place)) for place, (_, tid) in enumerate(worker.in_flight))
+    """End threads whatever they are doing: at once when they are in no worker, by ending their worker when they have begun in one, after it was frozen where
+    others were sent with them.
+    """
+    places = {tid: worker for worker in pool.workers.values() for _, tid in worker.in_flight}
     at_once = []
     for tid in tids:
         if tid in places:
-            worker, place = places[tid]
-            if place == 0:
-                end(state, state.children[worker.name], cause, tid=tid)
-            else:
-                _condemn(state, pool, worker, tid, (status, cause, message))
+            condemn(state, pool, places[tid], tid, (status, cause, message))
         elif tid in pool:
             at_once.append(Failure(tid, status, cause, message))
     fail(state, pool, at_once)
-
-
-def _condemn(state: State, pool: Pool, worker: Worker, tid: int, sentence: tuple[str, str, str]) -> None:
-    """Have a thread ended when it comes to the head of its worker, or goes back from it."""
-    pool.condemned[tid] = sentence
-    batch = next(batch for batch in worker.batches if tid in batch.tids)
-    batch.condemned[tid] = sentence
-    state.changed(batch)
 
 
 def on_cancel(state: State, event: events.CancelAsked) -> None:
@@ -222,3 +210,27 @@ def on_cancel(state: State, event: events.CancelAsked) -> None:
         process.asked = event.sequence
         state.changed(process)
         terminate(state, pool, event.tids, "terminated", "terminated", "its process gave it up")
+
+
+_STEERS: dict[str, Callable[[State, Pool, list[int], int], object]] = {
+    "suspend": lambda state, pool, tids, _value: freezing.suspend(state, pool, tids),
+    "resume": lambda state, pool, tids, _value: freezing.resume(state, pool, tids),
+}
+
+
+def on_steer(state: State, event: events.SteerAsked) -> None:
+    """A process has something done with threads of its own."""
+    child = state.children.get(event.name)
+    process = state.processes.get(child.pid) if child is not None else None
+    pool = state.pools.get(child.pid) if child is not None else None
+    if child is None or process is None or pool is None or not _is_next(child, process, event.sequence):
+        return
+    process.asked = event.sequence
+    state.changed(process)
+    act = _STEERS.get(event.verb)
+    if act is None:
+        violate(state, child, f"asks to {event.verb[:40]} threads")
+        return
+    why = act(state, pool, event.tids, event.value)
+    if why:
+        state.tell_event("thread.refused", str(why), pid=pool.pid, data={"tids": event.tids[:10], "verb": event.verb})

@@ -41,7 +41,7 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
         state.deleted(batch)
     if not worker.is_ready:
         state.workers_coming -= 1
-    if worker.is_busy:
+    if worker.holds_slot:
         state.slots_held -= 1
     lost: list[Failure] = []
     given_up: list[Failure] = []
@@ -59,7 +59,10 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     worker.batches.clear()
     fail(state, pool, lost, child=child, head_at=worker.head_at)
     fail(state, pool, given_up, child=child)
-    pool.requeue(again)
+    suspended = [tid for tid in again if tid in process.suspended]
+    pool.requeue([tid for tid in again if tid not in process.suspended])
+    for tid in suspended:
+        pool.set_aside(tid)
     _report(state, process, child, oom)
     is_unused = not child.ready_at or (bool(again) and not begun)
     if is_unused and child.intent in CAME_TO_NOTHING and not process.ending_as:

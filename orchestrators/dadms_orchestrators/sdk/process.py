@@ -212,6 +212,14 @@ class Process:
                 return False
             self._await(left)
 
+    def suspend(self, handle: Handle) -> None:
+        """Have a thread stand still: one that runs in the middle of its work, one that waits in the queue. One that has ended is left alone."""
+        self._send(self._session.steer("suspend", *handle.place))
+
+    def resume(self, handle: Handle) -> None:
+        """Let a suspended thread go on as soon as a slot is free for it."""
+        self._send(self._session.steer("resume", *handle.place))
+
     def terminate(self, handle: Handle) -> None:
         """Terminate a thread; one that has ended is left alone."""
         self.cancel(*handle.place)

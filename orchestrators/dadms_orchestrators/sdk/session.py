@@ -22,6 +22,8 @@ from dadms_ipc.calls import Calls
 from dadms_ipc.errors import InternalError, PeerViolation
 from dadms_orchestrators.sdk.handles import Submission
 
+Order = port.Cancel | port.Steer
+
 _HAD = msgspec.Raw(b"\xc0")  # in the column of a submission whose results went out as events
 
 
@@ -83,7 +85,7 @@ class Session:
         self.calls = Calls()  # about shared context; they have numbers of their own
         self._sequence = 0  # of the newest request
         self._ready: port.Ready | None = None
-        self._waiting: deque[Submission | port.Cancel] = deque()  # not sent yet, rule 2; in the order of their numbers
+        self._waiting: deque[Submission | Order] = deque()  # not sent yet, rule 2; in the order of their numbers
         self.tail: Submission | None = None  # the last of these, if threads that are created may travel with it
         self._asked: Submission | None = None  # sent, and not answered
         self.is_asking = False  # the same: what is created now will wait
@@ -92,7 +94,8 @@ class Session:
         self._accepted: dict[int, Submission] = {}  # those with open threads, by ticket
         self._blocks: list[Submission] = []  # the same, by their threads' numbers
         self._firsts: list[int] = []
-        self._cancels: dict[int, port.Cancel] = {}  # by sequence: those that were sent, until a later submission is answered
+        self._later: list[tuple[int, int, str, int]] = []  # ticket, index, verb, value: to steer as soon as their numbers are known
+        self._cancels: dict[int, Order] = {}  # by sequence: those that were sent, until a later submission is answered
         self._early: list[port.Finished] = []  # rule 4
         self._outcome: port.Outcome | None = None
         self._is_recorded = False
@@ -156,7 +159,7 @@ class Session:
         sent: list[port.Said] = []
         while self._waiting:
             request = self._waiting[0]
-            if isinstance(request, port.Cancel):
+            if isinstance(request, port.Cancel | port.Steer):
                 self._cancels[request.sequence] = request
                 sent.append(request)
             elif self._asked is None:
@@ -181,10 +184,26 @@ class Session:
             self._doomed.add((ticket, index))
         return []
 
+    def steer(self, verb: str, ticket: int, index: int, value: int = 0) -> list[port.Said]:
+        """Suspend a thread, or resume it; what is asked before its number is known is sent when it is."""
+        submission = self._accepted.get(ticket)
+        if submission is not None:
+            return self._steer(verb, [submission.first_tid + index], value) if submission.outcomes[index] is None else []
+        waiting = [each for each in self._waiting if isinstance(each, Submission)]
+        if any(each.ticket == ticket for each in (*waiting, *([self._asked] if self._asked else []))):
+            self._later.append((ticket, index, verb, value))
+        return []
+
+    def _steer(self, verb: str, tids: list[int], value: int) -> list[port.Said]:
+        return self._order(port.Steer(self._sequence + 1, verb, tids, value))
+
     def _cancel(self, tids: list[int]) -> list[port.Said]:
+        return self._order(port.Cancel(self._sequence + 1, tids))
+
+    def _order(self, order: Order) -> list[port.Said]:
         self._sequence += 1
         self.tail = None
-        self._waiting.append(port.Cancel(self._sequence, tids))
+        self._waiting.append(order)
         return self.advance()
 
     def outcome(self, status: str, value: msgspec.Raw, reason: str = "") -> list[port.Said]:
@@ -229,7 +248,7 @@ class Session:
     def _repeat(self) -> list[port.Said]:
         if self._outcome is not None:
             return [] if self._is_recorded else [self._outcome]
-        requests: list[port.PackedSubmit | port.Cancel] = list(self._cancels.values())
+        requests: list[port.PackedSubmit | Order] = list(self._cancels.values())
         if self._asking is not None:
             requests.append(self._asking)
         return [
@@ -260,7 +279,12 @@ class Session:
             message.first_tid + index for ticket, index in sorted(self._doomed) if ticket == asked.ticket and asked.outcomes[index] is None
         ]
         self._forget_doomed(asked.ticket)
-        return events, [*(self._cancel(doomed) if doomed else []), *self.advance()]
+        messages = self._cancel(doomed) if doomed else []
+        for ticket, index, verb, value in self._later:
+            if ticket == asked.ticket and asked.outcomes[index] is None:
+                messages.extend(self._steer(verb, [message.first_tid + index], value))
+        self._later = [each for each in self._later if each[0] != asked.ticket]
+        return events, [*messages, *self.advance()]
 
     def _refused(self, message: port.Refused) -> tuple[list[Event], list[port.Said]]:
         asked = self._asked

@@ -185,6 +185,14 @@ class Worker:
         self.page: list[Outcome] = []
         self.is_finishing = False
         self.wants_to_ring = False
+        self.is_frozen = False
+        self.revoked: set[int] = set()
+
+    def revoke(self, first: int, last: int) -> None:
+        """Take in what must not begin; only a worker that stands still may be told."""
+        fresh = set(range(max(first, self.begun + 1), last + 1)) - self.revoked
+        assert self.is_frozen or not fresh, f"{sorted(fresh)} revoked from a worker that runs"
+        self.revoked |= fresh
 
     def batch(self, first: int, items: list[Item]) -> None:
         for offset, item in enumerate(items):
@@ -194,6 +202,10 @@ class Worker:
 
     def step(self) -> tuple[int, int, str] | None:
         """Begin the next thread, or end the one that was begun; gives (how, status, whose memory) when the worker ends over it."""
+        if self.is_frozen:
+            return None
+        while self.queue and self.begun == self.done and self.queue[0][0] in self.revoked:
+            self.begun = self.done = self.queue.popleft()[0]
         if self.begun > self.done:
             sequence, item = self.queue[0]
             if item.entry in DEADLY:

@@ -263,6 +263,19 @@ class World:
                 if effect.name in self.workers:
                     worker = self.workers[effect.name]
                     worker.page = [outcome for outcome in worker.page if outcome.sequence > effect.sequence]
+            case effects.FreezeWorker():
+                if effect.name in self.workers and effect.name in self.alive():
+                    self.workers[effect.name].is_frozen = True
+                    found: list[events.Event] = []
+                    self._read_page(effect.name, found)
+                    for event in (*found, events.WorkerFrozen(effect.name, self.workers[effect.name].begun)):
+                        self._say(OWN, event)
+            case effects.ThawWorker():
+                if effect.name in self.workers:
+                    self.workers[effect.name].is_frozen = False
+            case effects.Revoke():
+                if effect.name in self.workers:
+                    self.workers[effect.name].revoke(effect.first, effect.last)
             case effects.Retire():
                 if effect.name in self.workers:
                     self.workers[effect.name].is_finishing = True

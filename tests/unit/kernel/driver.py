@@ -142,6 +142,10 @@ class Driver:
         outcomes = [Outcome(sequence, tid, status, NIL, run_seconds=seconds, **fields) for sequence, tid in flying]
         return self.give(events.ResultsRead(name, outcomes))
 
+    def freeze(self, name: str) -> list[effects.AnyEffect]:
+        """Have a worker stand still in the thread at its head."""
+        return self.give(events.WorkerFrozen(name, self.state.pools[self.child(name).pid].workers[name].head[0]))
+
     def flying(self, name: str) -> list[int]:
         """Give the threads that a worker has."""
         return [tid for _, tid in self.state.pools[self.child(name).pid].workers[name].in_flight]

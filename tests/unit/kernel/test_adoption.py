@@ -79,13 +79,12 @@ def test_a_worker_that_was_asked_to_go_is_asked_again() -> None:
 
 
 def test_a_thread_that_is_to_end_is_still_to_end() -> None:
-    """The client was told so: the next kernel does it when the thread comes to the head."""
+    """The client was told so: the next kernel freezes the worker again, and takes it back."""
     driver = Driver()
     pid = short(driver, count=4)
     driver.answer(requests.KillThread(4))
-    driver.next_kernel()
-    assert names(driver.finish(f"{pid}.1/w1", count=2, seconds=0.0001), effects.Signal) == [f"{pid}.1/w1"]
-    done = driver.give(events.Exited(f"{pid}.1/w1", 2, 9, begun=3))
+    assert names(driver.next_kernel(), effects.FreezeWorker) == [f"{pid}.1/w1"]
+    done = driver.freeze(f"{pid}.1/w1")
     assert [(result.tid, result.status) for result in results(done)] == [(4, "terminated")]
 
 

@@ -151,16 +151,19 @@ def test_a_thread_that_is_given_up_while_it_runs_costs_its_worker_and_no_other_t
     assert sent(driver.worker(f"{pid}.1/w2")) == {f"{pid}.1/w2": [2]}
 
 
-def test_a_thread_behind_another_is_given_up_when_it_comes_to_the_head() -> None:
-    """Nobody else's thread is in the worker then but those that were not begun; they run elsewhere."""
+def test_a_thread_behind_another_is_taken_back_and_given_up() -> None:
+    """Its worker goes on with the one that it had begun; what was sent behind it runs where there is room."""
     driver = Driver()
     pid = short(driver, count=4)
-    assert driver.flying(f"{pid}.1/w1") == [2, 3, 4, 5]
-    assert not names(driver.cancel(pid, 4), effects.Signal)
-    assert names(driver.finish(f"{pid}.1/w1", count=2, seconds=0.0001), effects.Signal) == [f"{pid}.1/w1"]
-    done = driver.give(events.Exited(f"{pid}.1/w1", 2, 9, begun=3))
+    name = f"{pid}.1/w1"
+    assert driver.flying(name) == [2, 3, 4, 5]
+    assert names(driver.cancel(pid, 4), effects.FreezeWorker) == [name]
+    done = driver.freeze(name)
     assert [(result.tid, result.status, result.cause) for result in results(done)] == [(4, "terminated", "terminated")]
-    assert sent(driver.worker(f"{pid}.1/w2")) == {f"{pid}.1/w2": [5]}
+    assert only(done, effects.Revoke, effects.ThawWorker) == [effects.Revoke(name, 3, 5), effects.ThawWorker(name)]
+    assert driver.flying(name) == [2], "nothing waits behind it"
+    driver.finish(name)
+    assert driver.flying(name) == [3, 5]
 
 
 def test_a_thread_that_was_quicker_than_its_end_has_completed() -> None:

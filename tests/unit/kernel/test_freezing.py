@@ -1,0 +1,203 @@
+"""Workers that stand still: suspending, resuming, and taking back what was not begun; each step may be the last one of a kernel."""
+
+import pytest
+
+from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.freezing import FROZEN_MOST, resume, suspend
+from tests.unit.kernel.driver import Driver, names, only, results, sent, short
+
+WORKER = "1001.1/w1"
+
+
+def long(driver: Driver, *, count: int = 1, workers: int = 1, **changes: float) -> int:
+    """Start a process with threads of unknown length, one of which runs."""
+    pid = driver.run(workers=workers, **changes)
+    driver.submit(pid, count)
+    driver.worker(f"{pid}.1/w1")
+    return pid
+
+
+def do(driver: Driver, pid: int, what: str, *tids: int) -> list[effects.AnyEffect]:
+    """Suspend or resume, as a request would."""
+    pool = driver.state.pools[pid]
+    if what == "suspend":
+        assert suspend(driver.state, pool, tids) == ""
+    else:
+        resume(driver.state, pool, tids)
+    return driver.give()
+
+
+def state_of(driver: Driver, pid: int, tid: int) -> str:
+    from dadmsd.kernel.core.answers import thread_infos
+
+    return next(info.state for info in thread_infos(driver.state, pid, 1000) if info.tid == tid)
+
+
+def test_a_running_thread_is_suspended_where_it_stands_and_its_slot_serves_another() -> None:
+    driver = Driver(slots=1)
+    pid = long(driver, count=2)
+    assert names(do(driver, pid, "suspend", 1), effects.FreezeWorker) == [WORKER]
+    assert driver.state.slots_held == 1, "it may run until it is known to stand still"
+    assert names(driver.freeze(WORKER), effects.Fork) == [f"{pid}.1/w2"], "another worker for the next thread"
+    assert driver.state.slots_held == 0
+    assert state_of(driver, pid, 1) == "suspended"
+    assert sent(driver.worker(f"{pid}.1/w2", 202)) == {f"{pid}.1/w2": [2]}
+
+
+def test_a_resumed_thread_goes_on_when_a_slot_is_free() -> None:
+    driver = Driver(slots=1)
+    pid = long(driver, count=2)
+    do(driver, pid, "suspend", 1)
+    driver.freeze(WORKER)
+    driver.worker(f"{pid}.1/w2", 202)
+    assert not names(do(driver, pid, "resume", 1), effects.ThawWorker), "the slot is taken"
+    assert names(driver.finish(f"{pid}.1/w2"), effects.ThawWorker) == [WORKER]
+    assert (driver.state.slots_held, state_of(driver, pid, 1)) == (1, "running")
+    assert [result.status for result in results(driver.finish(WORKER))] == ["completed"]
+
+
+def test_time_stands_still_for_a_suspended_thread() -> None:
+    driver = Driver()
+    pid = long(driver, thread_timeout=10.0)
+    driver.give(after=4.0)
+    do(driver, pid, "suspend", 1)
+    driver.freeze(WORKER)
+    assert not names(driver.give(after=100.0), effects.Signal)
+    do(driver, pid, "resume", 1)
+    assert not names(driver.give(after=5.5), effects.Signal)
+    assert names(driver.give(after=1.0), effects.Signal) == [WORKER]
+
+
+def test_a_waiting_thread_is_passed_over_until_it_is_resumed() -> None:
+    driver = Driver()
+    pid = long(driver, count=4)
+    do(driver, pid, "suspend", 2, 3)
+    assert sent(driver.finish(WORKER)) == {WORKER: [4]}
+    assert state_of(driver, pid, 2) == "suspended"
+    do(driver, pid, "resume", 3)
+    assert sent(driver.finish(WORKER)) == {WORKER: [3]}
+
+
+def test_a_thread_that_was_sent_and_not_begun_is_set_aside() -> None:
+    driver = Driver()
+    pid = short(driver, count=4)
+    assert names(do(driver, pid, "suspend", 4), effects.FreezeWorker) == [WORKER]
+    done = driver.freeze(WORKER)
+    assert only(done, effects.Revoke, effects.ThawWorker) == [effects.Revoke(WORKER, 3, 5), effects.ThawWorker(WORKER)]
+    assert (state_of(driver, pid, 2), state_of(driver, pid, 4)) == ("running", "suspended")
+    driver.finish(WORKER)
+    assert driver.flying(WORKER) == [3, 5]
+
+
+def test_a_thread_that_ended_before_its_worker_stood_still_has_completed() -> None:
+    driver = Driver()
+    pid = long(driver)
+    do(driver, pid, "suspend", 1)
+    driver.finish(WORKER)
+    assert names(driver.give(events.WorkerFrozen(WORKER, 1)), effects.ThawWorker) == [WORKER]
+    assert driver.thread(1).state == "completed"
+    assert (driver.process(pid).suspended, driver.state.slots_held) == ([], 0)
+
+
+def test_terminating_a_suspended_thread_kills_and_thaws_its_worker() -> None:
+    """In a v1 freezer, SIGKILL ends nothing that stands still."""
+    driver = Driver()
+    pid = long(driver, count=2)
+    do(driver, pid, "suspend", 1)
+    driver.freeze(WORKER)
+    assert only(driver.cancel(pid, 1), effects.Signal, effects.ThawWorker) == [effects.Signal(WORKER, 9), effects.ThawWorker(WORKER)]
+    done = driver.give(events.Exited(WORKER, 2, 9, begun=1))
+    assert [(result.tid, result.status) for result in results(done)] == [(1, "terminated")]
+    assert driver.process(pid).suspended == []
+
+
+def test_nobody_is_lost_with_a_thread_that_is_terminated_before_him() -> None:
+    """Two threads travel together, the first is terminated: by the time that its worker is killed, the second is in the queue again."""
+    driver = Driver()
+    pid = short(driver, count=3)
+    assert not names(driver.cancel(pid, 2), effects.Signal)
+    done = driver.freeze(WORKER)
+    assert names(done, effects.Signal) == [WORKER]
+    done = driver.give(events.Exited(WORKER, 2, 9, begun=2))
+    assert [(result.tid, result.status) for result in results(done)] == [(2, "terminated")]
+    assert sent(driver.worker(f"{pid}.1/w2", 202)) == {f"{pid}.1/w2": [3, 4]}
+
+
+def test_a_thread_that_times_out_takes_nobody_with_it() -> None:
+    driver = Driver()
+    short(driver, count=3)
+    assert names(driver.give(after=31.0), effects.FreezeWorker) == [WORKER]
+    driver.finish(WORKER, count=1, seconds=0.0001)
+    done = driver.give(events.WorkerFrozen(WORKER, 3))
+    assert names(done, effects.ThawWorker) == [WORKER], "it had ended meanwhile, and the next one runs"
+    assert not names(done, effects.Signal)
+
+
+def test_the_number_of_frozen_workers_is_bounded() -> None:
+    driver = Driver(slots=64)
+    pid = driver.run(workers=FROZEN_MOST + 1)
+    driver.submit(pid, FROZEN_MOST + 1)
+    for number in range(1, FROZEN_MOST + 2):
+        driver.worker(f"{pid}.1/w{number}", 200 + number)
+    pool = driver.state.pools[pid]
+    assert suspend(driver.state, pool, range(1, FROZEN_MOST + 1)) == ""
+    why = suspend(driver.state, pool, [FROZEN_MOST + 1])
+    assert why == f"cannot suspend thread 17: 16 workers of process {pid} are frozen, at most 16 may be"
+
+
+def test_a_host_that_cannot_freeze_lets_the_thread_go_on() -> None:
+    driver = Driver()
+    pid = long(driver)
+    do(driver, pid, "suspend", 1)
+    driver.give(events.FreezeFailed(WORKER, "no freezer"))
+    assert (driver.process(pid).suspended, state_of(driver, pid, 1)) == ([], "running")
+    assert names(driver.cancel(pid, 1), effects.Signal) == [WORKER]
+
+
+def test_a_host_that_cannot_freeze_terminates_all_the_same() -> None:
+    driver = Driver()
+    pid = short(driver, count=3)
+    driver.cancel(pid, 2)
+    assert names(driver.give(events.FreezeFailed(WORKER, "no freezer")), effects.Signal) == [WORKER]
+
+
+@pytest.mark.parametrize("dies_after", ["asking", "standing still", "resuming"])
+def test_the_next_kernel_takes_up_a_suspension_wherever_the_last_one_died(dies_after: str) -> None:
+    driver = Driver(slots=1)
+    pid = short(driver, count=3)
+    do(driver, pid, "suspend", 2)
+    if dies_after == "asking":
+        assert names(driver.next_kernel(), effects.FreezeWorker) == [WORKER]
+        driver.freeze(WORKER)
+    else:
+        driver.freeze(WORKER)
+        assert only(driver.next_kernel(), effects.Revoke) == [effects.Revoke(WORKER, 3, 4)]
+    assert (state_of(driver, pid, 2), state_of(driver, pid, 3), driver.state.slots_held) == ("suspended", "ready", 0)
+    if dies_after == "resuming":
+        pool = driver.state.pools[pid]
+        resume(driver.state, pool, [2])
+        driver._keep()
+        driver.next_kernel()
+        assert names(driver.give(), effects.ThawWorker) == [WORKER]
+    else:
+        assert names(do(driver, pid, "resume", 2), effects.ThawWorker) == [WORKER]
+    assert [result.tid for result in results(driver.finish(WORKER))] == [2]
+
+
+def test_a_suspended_thread_in_the_queue_stays_so_under_the_next_kernel() -> None:
+    driver = Driver()
+    pid = long(driver, count=3)
+    do(driver, pid, "suspend", 2)
+    driver.next_kernel()
+    assert state_of(driver, pid, 2) == "suspended"
+    assert sent(driver.finish(WORKER)) == {WORKER: [3]}
+
+
+def test_a_suspended_worker_that_is_killed_from_outside_loses_its_thread_and_no_slot() -> None:
+    driver = Driver()
+    pid = long(driver)
+    do(driver, pid, "suspend", 1)
+    driver.freeze(WORKER)
+    done = driver.give(events.Exited(WORKER, 2, 9, begun=1))
+    assert [(result.tid, result.cause) for result in results(done)] == [(1, "worker_lost")]
+    assert (driver.state.slots_held, driver.process(pid).suspended) == (0, [])
