@@ -18,7 +18,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
 endif
 
-.PHONY: help run test test-systemd test-vm chaos lint bench conformance fuzz clean environment environment-dev
+.PHONY: help run test test-systemd test-vm chaos lint bench conformance fuzz soak-bus clean environment environment-dev
 
 help: ## what there is to call
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ conformance: environment-dev ## the DMN test suite; the last line is one JSON ob
 
 fuzz: environment-dev ## a million wrong messages against a real bus; ARGS='--seed N' repeats a run, '--messages N --seconds S' bounds it
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak-bus: environment-dev ## a million messages while everything is killed and stopped at random (half an hour at most)
+	@$(BIN)/python -m tests.fault.bus.loss $(ARGS)
 
 clean: ## remove the environment and every cache
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist
