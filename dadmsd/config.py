@@ -33,6 +33,7 @@ class ProcessKernel(Table, frozen=True):
     max_processes: Count = 1000
     process_timeout_ms: Milliseconds = 300_000  # to become ready
     cleanup_interval_ms: Milliseconds = 60_000  # how often ended processes past their retention leave the table for history
+    definitions: str = "processes.d"  # directory of definitions, from where this file stands; "": none
     retention_ms: Milliseconds = 3_600_000  # that a process stays in the table after its end
 
 

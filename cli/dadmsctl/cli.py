@@ -40,7 +40,8 @@ COMMANDS = {
     "logs": "watching:logs",
     "events": "watching:events",
     "keys": "keys:keys",
-    "config": "daemon:config",
+    "config": "configuring:config",
+    "reload": "configuring:reload",
     "shutdown": "daemon:shutdown",
 }
 

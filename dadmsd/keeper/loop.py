@@ -258,7 +258,14 @@ class Keeper:
         put(
             "",
             messages.Welcome(
-                self._epoch, self._boot_id, *paths, settings.is_private, settings.config_dir, server.incarnation, self._daemon
+                self._epoch,
+                self._boot_id,
+                *paths,
+                settings.is_private,
+                settings.config_dir,
+                server.incarnation,
+                self._daemon,
+                str(settings.config_source or ""),
             ),
         )
         if server is not self._bus:

@@ -26,6 +26,7 @@ class Welcome(Message, tag="welcome", frozen=True):
     config_dir: str = ""  # of the original: what relative paths in it are relative to
     incarnation: int = 1  # of the server that is welcomed: how often it was started
     daemon: str = ""  # random, of this keeper's life: what another one's journal calls alive is not
+    config_source: str = ""  # path of the original
 
 
 class Stored(Message, tag="stored", frozen=True):

@@ -65,7 +65,7 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
             state_dir,
             commands,
             config=copy,
-            config_dir="" if config is None else str(config.parent),
+            config_dir="" if config is None else str(config.absolute().parent),
             config_source=None if config is None else config.absolute(),  # the keeper does not stay in this directory
             lease_fd=lease_fd,
             stop_timeout=checked.daemon.stop_timeout_ms / 1000,

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import dadmsd
 from dadms_ipc.channel import Channel, Frame, adopt
 from dadms_ipc.errors import ChannelClosed, DadmsError, HostFailure, PeerViolation
@@ -91,6 +93,11 @@ def _start(to_keeper: Channel[Any]) -> Loop:
     return loop
 
 
+def _definitions(wanted: str, welcome: keeper.Welcome) -> str:
+    """Give the directory of definitions: what the configuration says, from where it stands; "" without a configuration."""
+    return str(Path(welcome.config_dir, wanted)) if welcome.config is not None and wanted else ""
+
+
 def _settings(welcome: keeper.Welcome, journal: Journal, backend: host.Backend) -> Settings:
     options = config.load(welcome.config)
     cores = len(os.sched_getaffinity(0))
@@ -109,6 +116,9 @@ def _settings(welcome: keeper.Welcome, journal: Journal, backend: host.Backend) 
         max_processes=options.process_kernel.max_processes,
         slots=options.thread_scheduler.max_concurrent_threads,
         ready_timeout=options.process_kernel.process_timeout_ms / 1000,
+        definitions=_definitions(options.process_kernel.definitions, welcome),
+        config_source=welcome.config_source,
+        config=msgspec.to_builtins(options),
         retention=options.process_kernel.retention_ms / 1000,
         cleanup_interval=options.process_kernel.cleanup_interval_ms / 1000,
         thread_timeout=options.thread_scheduler.thread_timeout_ms / 1000,

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import pwd
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -110,6 +111,7 @@ class Hands:
             effects.Discharge: lambda effect: self.tell_bus(link.Discharged(effect.pid, effect.incarnation, effect.returns)),
             effects.FinishRoster: lambda effect: self.tell_bus(link.RosterSent(effect.count)),
             effects.Publish: self._publish,
+            effects.AskReload: self._ask_reload,
             effects.AskShutdown: lambda _effect: self.tell_keeper(keeper.ShutdownAsked()),
             effects.SayStopped: lambda _effect: self.tell_keeper(keeper.Stopped()),
         }
@@ -295,6 +297,10 @@ class Hands:
         held = self.ports.get(effect.name)
         if held is not None:
             held.signal(effect.signal)
+
+    def _ask_reload(self, _effect: effects.AskReload) -> None:
+        if self._settings.config_source:
+            os.kill(os.getppid(), signal.SIGUSR1)  # as `systemctl reload` does (docs/reference/keeper.md)
 
     def _kill_group(self, effect: effects.KillGroup) -> None:
         with contextlib.suppress(HostFailure):

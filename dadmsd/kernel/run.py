@@ -22,6 +22,7 @@ import msgspec
 from dadms_ipc import requests
 from dadms_ipc.channel import Channel, Frame, adopt
 from dadms_ipc.errors import ChannelClosed, PeerViolation
+from dadmsd import definitions
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
 from dadmsd.kernel.adoption import adopt_children
@@ -97,6 +98,8 @@ class Loop:
         adopt_children(self._kernel.state, self.hands, stored, self._watch)
         self._finish(effects)
         self._crash.reach("adopted")
+        if self._settings.definitions:
+            self.hands.found.append(events.DefinitionsRead(definitions.read(self._settings.definitions), is_applied=True))
         for frame in self.early:
             self.hands.found.extend(self._take_from_keeper(frame))
         self.early = []
@@ -266,7 +269,10 @@ class Loop:
             refusal = msgspec.Raw(msgspec.msgpack.encode({"message": f"cannot read the request: {error}"}))
             self.hands.tell_bus(link.Reply(message.client, message.sequence, "refused", refusal))
             return []
-        return [events.RequestArrived(message.client, message.sequence, message.uid, message.role, message.origin, request)]
+        found: list[events.Event] = []
+        if isinstance(request, requests.Reload | requests.Compare):
+            found.append(events.DefinitionsRead(definitions.read(self._settings.definitions or None)))
+        return [*found, events.RequestArrived(message.client, message.sequence, message.uid, message.role, message.origin, request)]
 
     def _read_port(self, port: Port, mask: int) -> list[events.Event]:
         if mask & selectors.EVENT_WRITE:

@@ -25,6 +25,9 @@ ANSWERS: dict[type, Any] = {
     requests.Status: requests.ProcessInfo,  # with a pid; see `answer_type`
     requests.Threads: list[requests.ThreadInfo],
     requests.Events: requests.EventPage,
+    requests.Reload: requests.ReloadReport,
+    requests.Compare: requests.ReloadReport,
+    requests.Configuration: requests.ConfigurationInfo,
     requests.History: list[requests.LifeInfo],
     requests.Explain: requests.Explanation,
     requests.ReadLog: requests.LogPiece,

@@ -238,6 +238,18 @@ class ChangeContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     operation: context.Change
 
 
+class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="reload", tag_field="verb"):
+    """Read the definitions and the configuration again, and do what they ask for; answered with a ReloadReport of the definitions."""
+
+
+class Compare(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="compare", tag_field="verb"):
+    """Read the definitions again, and say in a ReloadReport what ``Reload`` would do."""
+
+
+class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="configuration", tag_field="verb"):
+    """The configuration that holds, as a ConfigurationInfo."""
+
+
 class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="shutdown", tag_field="verb"):
     """End every process, then the daemon; answered when the end has begun."""
 
@@ -264,10 +276,13 @@ Request = (
     | ReadLog
     | ReadContext
     | ChangeContext
+    | Reload
+    | Compare
+    | Configuration
     | Shutdown
 )
 
-MUTATING = (Spawn, Start, Stop, Restart, Suspend, Resume, Kill, KillThread, SuspendThread, ResumeThread, ChangeContext, Shutdown)
+MUTATING = (Spawn, Start, Stop, Restart, Suspend, Resume, Kill, KillThread, SuspendThread, ResumeThread, ChangeContext, Reload, Shutdown)
 ROLE_NEEDED = {
     Spawn: "operate",
     Start: "operate",
@@ -290,6 +305,9 @@ ROLE_NEEDED = {
     ReadLog: "operate",  # a log may hold business data
     ReadContext: "operate",  # values may be business data
     ChangeContext: "operate",
+    Reload: "admin",
+    Compare: "operate",
+    Configuration: "observe",
     Shutdown: "admin",
 }
 
@@ -394,6 +412,31 @@ class FlightEntry(msgspec.Struct, frozen=True):
     at: float  # wall clock, seconds
     kind: str  # class of an event (past) or an effect (imperative)
     subject: str  # "1001", "1001.1/w3", "zygote/1" …
+
+
+class ChangeInfo(msgspec.Struct, frozen=True):
+    """What a definition does to its process."""
+
+    name: str
+    pid: int  # 0: there is none yet
+    action: str  # "start", "change" (while it runs), "restart", "end"
+    fields: list[str]  # that differ
+
+
+class ReloadReport(msgspec.Struct, frozen=True):
+    """What the definitions came to."""
+
+    directory: str  # "": none is configured
+    changes: list[ChangeInfo]
+    mistakes: list[str]  # a sentence each, with file and line; the other files count all the same
+
+
+class ConfigurationInfo(msgspec.Struct, frozen=True):
+    """The configuration that holds."""
+
+    source: str  # path of the file that the daemon was started with; "": none
+    definitions: str  # directory; "": none
+    values: dict[str, dict[str, object]]  # table -> key -> value, defaults included
 
 
 class EventPage(msgspec.Struct, frozen=True):

@@ -1,42 +1,23 @@
-"""The daemon: shutdown, and the check of its configuration."""
+"""The daemon: shutdown."""
 
 import os
 import select
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from dadms_ipc import requests
 from dadms_ipc.errors import DadmsError, DeadlinePassed
 from dadmsctl.door import Door
-from dadmsctl.exits import Exit, Finished
-from dadmsctl.options import as_json, pass_door
+from dadmsctl.options import pass_door
 from dadmsctl.quantities import seconds
-from dadmsctl.siblings import ask
-from dadmsctl.terminal import printable, write_json
+from dadmsctl.terminal import printable
 
 if TYPE_CHECKING:
     from dadms_ipc.client import Client
 
 SAY_EVERY = 1.0  # seconds between looks at whom a shutdown waits for
-
-# Asked as a program, as only the daemon's own code knows its keys: prints the configuration with its defaults, and one line for each warning or mistake.
-_CHECK = """
-import sys, msgspec
-from dadms_ipc.errors import DadmsError
-from dadmsd.config import parse, read, warnings
-try:
-    text = read(sys.argv[1])
-    config = parse(text, sys.argv[1])
-    for line in warnings(config, text):
-        print(f"warning: {sys.argv[1]} {line}", file=sys.stderr)
-    sys.stdout.buffer.write(msgspec.json.encode(config))
-except DadmsError as error:
-    sys.exit(str(error))
-"""
 
 
 @click.command()
@@ -77,24 +58,3 @@ def _await_end(client: "Client", watch: int, timeout: float) -> bool:
                     click.echo(printable(line), err=True)
                 said.add(who)
     return bool(select.select([watch], [], [], 0)[0])
-
-
-@click.group()
-def config() -> None:
-    """Look after the daemon's configuration."""
-
-
-@config.command("check")
-@click.argument("file", type=click.Path(path_type=Path))
-@as_json
-def check(file: Path, as_json: bool) -> None:
-    """Check a configuration file without a daemon: every mistake with its line, and what is not in force yet."""
-    answer = ask(f'check "{file}"', ["-c", _CHECK, str(file)])
-    for line in answer.complaints:
-        click.echo(printable(f"dadmsctl: {line}"), err=True)
-    if not answer.is_yes:
-        raise Finished(Exit.REFUSED)
-    if as_json:
-        write_json(msgspec.json.decode(answer.output))
-    else:
-        click.echo(f"{file} is in order")

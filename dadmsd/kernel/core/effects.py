@@ -210,6 +210,10 @@ class Publish(Effect, frozen=True):
     data: object
 
 
+class AskReload(Effect, frozen=True):
+    """Have the keeper read the configuration again."""
+
+
 class AskShutdown(Effect, frozen=True):
     """Tell the keeper that a client asked for the end."""
 
@@ -245,6 +249,7 @@ AnyEffect = (
     | Discharge
     | FinishRoster
     | Publish
+    | AskReload
     | AskShutdown
     | SayStopped
 )

@@ -4,6 +4,7 @@ Reports about children carry the child's name, which is used once, so a report a
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -258,6 +259,13 @@ class RequestArrived(Event, frozen=True):
     request: Request
 
 
+class DefinitionsRead(Event, frozen=True):
+    """The directory of definitions holds this; somebody who may will say what is to be done about it."""
+
+    reading: Any  # defined.Reading
+    is_applied: bool = False  # at the start of a kernel: at once
+
+
 class ClientLeft(Event, frozen=True):
     """Whatever waits for this client's sake may be dropped."""
 
@@ -320,6 +328,7 @@ AnyEvent = (
     | ProgressMade
     | GroupGone
     | RequestArrived
+    | DefinitionsRead
     | ClientLeft
     | BusLinked
     | ServerChanged

@@ -82,7 +82,7 @@ def _on_stop_asked(state: State, event: events.StopAsked) -> None:
     state.is_stopping = True
     state.tell_event("daemon.stopping", f"the daemon ends: {event.reason}", data={"reason": event.reason})
     for process in state.live_processes():
-        if process.desired != "down" and restarts.policy_of(process.spec) != "never":
+        if process.desired != "down" and (restarts.policy_of(process.spec) != "never" or process.definition):
             process.resume = True  # an earlier kernel that was told the same may have said so before
     ending.stop_all(state, state.live_processes(), f"the end of the daemon ({event.reason})", force=event.reason == "lease")
 
@@ -123,6 +123,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.LineWanted: processes.on_line_wanted,
     events.GroupGone: ending.on_group_gone,
     events.RequestArrived: requests.on_request,
+    events.DefinitionsRead: requests.on_definitions_read,
     events.ClientLeft: requests.on_client_left,
     events.BusLinked: _on_bus_linked,
     events.ServerChanged: _on_server_changed,

@@ -43,6 +43,18 @@ class Ledger:
         self.memory_reserved += asked.memory
         self.cpu_reserved += asked.cpu
 
+    def change(self, name: str, pid: int, asked: Grant) -> str:
+        """Replace what a process has reserved; says why that cannot be, with the numbers, and changes nothing then."""
+        held = self.grants[pid]
+        free, cores = self.memory - self.memory_reserved + held.memory, self.cpu - self.cpu_reserved + held.cpu
+        if asked.memory > free:
+            return f'cannot reserve for "{name}": {size_text(asked.memory)} asked, {size_text(free)} free of {size_text(self.memory)}'
+        if asked.cpu > cores + 1e-9:
+            return f'cannot reserve for "{name}": {asked.cpu:g} cores asked, {cores:g} free of {self.cpu:g}'
+        self.give_back(pid)
+        self.grant(pid, asked)
+        return ""
+
     def give_back(self, pid: int) -> None:
         """Free what a process had reserved."""
         grant = self.grants.pop(pid)

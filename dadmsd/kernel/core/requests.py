@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from dadms_ipc import requests
-from dadmsd.kernel.core import effects, events, freezing, sharing, suspension
+from dadmsd.kernel.core import defined, effects, events, freezing, sharing, suspension
 from dadmsd.kernel.core.admission import admit, refusal
 from dadmsd.kernel.core.answers import daemon_info, events_after, open_info, process_info, thread_infos
 from dadmsd.kernel.core.context import Refused
@@ -301,6 +301,32 @@ def _change_context(state: State, event: events.RequestArrived, request: request
         raise Refusal(str(refused)) from None
 
 
+def _reload(state: State, _event: events.RequestArrived, _request: requests.Reload) -> object:
+    state.do(effects.AskReload())
+    return defined.apply(state, _reading(state), state.settings.definitions)
+
+
+def _compare(state: State, _event: events.RequestArrived, _request: requests.Compare) -> object:
+    return defined.apply(state, _reading(state), state.settings.definitions, is_dry=True)
+
+
+def _reading(state: State) -> defined.Reading:
+    assert isinstance(state.reading, defined.Reading), "the shell reads the definitions before it hands over the request"
+    return state.reading
+
+
+def on_definitions_read(state: State, event: events.DefinitionsRead) -> None:
+    """Keep what the definitions are; at the start of a kernel, bring it about."""
+    state.reading = event.reading
+    if event.is_applied:
+        for mistake in defined.apply(state, event.reading, state.settings.definitions).mistakes:
+            state.tell_event("definition.refused", mistake)
+
+
+def _configuration(state: State, _event: events.RequestArrived, _request: requests.Configuration) -> object:
+    return requests.ConfigurationInfo(state.settings.config_source, state.settings.definitions, state.settings.config)
+
+
 def _shutdown(state: State, _event: events.RequestArrived, _request: requests.Shutdown) -> object:
     state.do(effects.AskShutdown())
     return {"processes": len(state.live_processes())}
@@ -328,6 +354,9 @@ _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] =
     requests.ReadLog: _read_log,
     requests.ReadContext: _read_context,
     requests.ChangeContext: _change_context,
+    requests.Reload: _reload,
+    requests.Compare: _compare,
+    requests.Configuration: _configuration,
     requests.Shutdown: _shutdown,
 }
 

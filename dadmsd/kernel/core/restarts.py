@@ -49,7 +49,7 @@ def is_wanted_again(process: Process) -> bool:
     """Tell whether the way in which an incarnation ended calls for the next one."""
     spec = process.spec
     if process.is_interrupted:
-        return policy_of(spec) != "never"
+        return policy_of(spec) != "never" or bool(process.definition)
     if process.exit_how == CLD_EXITED and process.exit_status in spec.final_codes:
         return False
     if process.exit_how == CLD_EXITED and process.exit_status in spec.restart_codes:
@@ -146,7 +146,7 @@ def take_up(state: State, process: Process, *, is_interrupted: bool) -> None:
         process.failures = 0
         process.is_interrupted = process.status not in ENDED
         state.changed(process)
-        if process.status in ENDED and process.resume:
+        if process.status in ENDED and (process.resume or (process.definition and process.desired == "up")):
             state.starting[process.pid] = None
     arm_clocks(state, process)
     if process.status == "backoff" and "backoff" not in process.clocks:

@@ -56,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     exit_timeout: float = 10.0  # seconds a main has to exit once its outcome is recorded: exit functions of the user's code run then
     idle_timeout: float = 30.0  # seconds after which an idle worker is retired
     ended_kept: int = PROCESSES_KEPT
+    definitions: str = ""  # directory of definitions
+    config_source: str = ""
+    config: dict[str, dict[str, object]] = {}  # what holds, defaults included
     retention: float = 3600.0  # seconds that a process stays in the table after its end
     cleanup_interval: float = 60.0  # seconds between looks for those
     logs_to: str = "files"  # or "journald": what processes print is then no file to read from
@@ -113,6 +116,7 @@ class State:
         self.lives: deque[Life] = deque()  # the history, oldest end first; pruned with its rows
         self.flight: deque[FlightEntry] = deque(maxlen=FLIGHT_KEPT)  # what was taken in and done last, oldest first
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
+        self.reading: object = None  # of the definitions, the newest
         self.servers: dict[str, dict[str, object]] = {}
         self.contexts = Contexts()
         self.disk = Disk(settings.disk_limit)

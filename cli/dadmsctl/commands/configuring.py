@@ -1,0 +1,154 @@
+"""What a daemon is configured with: config check, show, diff; reload."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from dadms_ipc import requests
+from dadms_ipc.requests import ReloadReport
+from dadmsctl.door import Door
+from dadmsctl.exits import Exit, Finished
+from dadmsctl.options import as_json, pass_door
+from dadmsctl.siblings import ask
+from dadmsctl.terminal import printable, write_json
+
+# Asked as programs, as only the daemon's own code knows its keys. The first prints a configuration with its defaults, and one line for each warning or mistake; the second what a
+# directory of definitions, or one file of it, holds.
+_CHECK = """
+import sys, msgspec
+from dadms_ipc.errors import DadmsError
+from dadmsd.config import parse, read, warnings
+try:
+    text = read(sys.argv[1])
+    config = parse(text, sys.argv[1])
+    for line in warnings(config, text):
+        print(f"warning: {sys.argv[1]} {line}", file=sys.stderr)
+    sys.stdout.buffer.write(msgspec.json.encode(config))
+except DadmsError as error:
+    sys.exit(str(error))
+"""
+_CHECK_DEFINITIONS = """
+import sys, msgspec
+from dadmsd.definitions import read
+reading = read(sys.argv[1])
+for line in reading.mistakes:
+    print(line, file=sys.stderr)
+names = [{"name": each.name, "file": each.file, "enabled": each.is_enabled} for each in reading.definitions]
+sys.stdout.buffer.write(msgspec.json.encode(names))
+sys.exit(1 if reading.mistakes else 0)
+"""
+SIGNS = {"start": "+", "end": "-", "restart": "!", "change": "~"}
+
+
+@click.group()
+def config() -> None:
+    """Look after the daemon's configuration and the processes that are defined in files."""
+
+
+@config.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@as_json
+def check(file: Path, as_json: bool) -> None:
+    """Check a configuration file, or a directory of definitions, without a daemon: every mistake with its line, and what is not in force yet."""
+    answer = ask(f'check "{file}"', ["-c", _CHECK_DEFINITIONS if file.is_dir() else _CHECK, str(file)])
+    for line in answer.complaints:
+        click.echo(printable(f"dadmsctl: {line}"), err=True)
+    if not answer.is_yes:
+        raise Finished(Exit.REFUSED)
+    if as_json:
+        write_json(msgspec.json.decode(answer.output))
+    elif file.is_dir():
+        names = ", ".join(each["name"] for each in msgspec.json.decode(answer.output))
+        click.echo(printable(f"{file} is in order: {names or 'it defines nothing'}"))
+    else:
+        click.echo(f"{file} is in order")
+
+
+@config.command("show")
+@as_json
+@pass_door
+def show(door: Door, as_json: bool) -> None:
+    """Show the configuration that the running daemon has, defaults included."""
+    with door.connect() as client:
+        found = client.call(requests.Configuration())
+    if as_json:
+        write_json(found)
+        return
+    click.echo(printable(f"# {found.source or 'no file: every value is the default'}"))
+    if found.definitions:
+        click.echo(printable(f"# definitions in {found.definitions}"))
+    for table, values in found.values.items():
+        click.echo(f"[{table}]")
+        for key, value in values.items():
+            click.echo(printable(f"{key} = {msgspec.json.encode(value).decode()}"))
+
+
+@config.command("diff")
+@as_json
+@pass_door
+def diff(door: Door, as_json: bool) -> None:
+    """Show what a reload would change: keys of the configuration, and processes by their definitions. Exits with 1 when there is something."""
+    with door.connect() as client:
+        held = client.call(requests.Configuration())
+        report = client.call(requests.Compare())
+    keys = _changed_keys(held)
+    if as_json:
+        write_json({"keys": keys, "definitions": msgspec.to_builtins(report)})
+    else:
+        for key in keys:
+            click.echo(printable(f"~ [{key['table']}] {key['key']} = {key['now']} → {key['then']}"))
+        _show(report)
+    _finish(report, Exit.FAILED if keys or report.changes else Exit.DONE)
+
+
+def _changed_keys(held: requests.ConfigurationInfo) -> list[dict[str, Any]]:
+    """Compare the file with what the daemon has; a file that is wrong is refused with its mistakes."""
+    if not held.source or not os.path.exists(held.source):  # noqa: PTH110 - a name from another program, compared and nothing else
+        return []
+    answer = ask(f'check "{held.source}"', ["-c", _CHECK, held.source])
+    if not answer.is_yes:
+        for line in answer.complaints:
+            click.echo(printable(f"dadmsctl: {line}"), err=True)
+        raise Finished(Exit.REFUSED)
+    fresh = msgspec.json.decode(answer.output)
+    return [
+        {"table": table, "key": key, "now": held.values.get(table, {}).get(key), "then": value}
+        for table, values in fresh.items()
+        for key, value in values.items()
+        if held.values.get(table, {}).get(key) != value
+    ]
+
+
+@click.command()
+@as_json
+@pass_door
+def reload(door: Door, as_json: bool) -> None:
+    """Read the definitions and the configuration again: what is defined anew starts, what is no more ends, and only what must restarts.
+
+    A file with a mistake is told, and changes nothing; the others count. Exits with 4 when there was one.
+    """
+    with door.connect() as client:
+        held = client.call(requests.Configuration())
+        _changed_keys(held)  # a configuration that is wrong is refused before anything is done
+        report = client.call(requests.Reload())
+    if as_json:
+        write_json(report)
+    else:
+        _show(report)
+    _finish(report, Exit.DONE)
+
+
+def _show(report: ReloadReport) -> None:
+    for change in report.changes:
+        fields = f": {', '.join(change.fields)}" if change.fields else ""
+        pid = f" ({change.pid})" if change.pid else ""
+        click.echo(printable(f'{SIGNS[change.action]} {change.action} "{change.name}"{pid}{fields}'))
+
+
+def _finish(report: ReloadReport, code: Exit) -> None:
+    for mistake in report.mistakes:
+        click.echo(printable(f"dadmsctl: {mistake}"), err=True)
+    raise Finished(Exit.REFUSED if report.mistakes else code)

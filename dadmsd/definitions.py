@@ -1,0 +1,209 @@
+"""Processes that are defined in files: a directory of TOML files, each with one process or several, read into specifications.
+
+1. ``NAME.toml`` with keys at its top defines the process NAME; ``[process.NAME]`` tables define one each. The keys are the fields of ``dadms_ipc.requests.Spec``, and a few that are
+   easier to write (``user``, ``memory = "2G"``, a command as one string).
+2. Each file stands alone: what is wrong in one is told with file, line, key and the nearest name that exists, and the others count.
+3. What is written is meant: names are compared as they are, nothing is expanded, and no key is guessed.
+"""
+
+import difflib
+import grp
+import pwd
+import re
+import shlex
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dadms_ipc.errors import RequestRefused
+from dadms_ipc.requests import Limits, Spec
+from dadmsd import config
+from dadmsd.kernel.core.defined import Definition, Reading
+from dadmsd.kernel.core.soundness import flaw_of
+
+SUFFIX = ".toml"
+FILES_MOST = 10_000
+SIZES = {"memory", "worker_memory", "core", "memory_high", "swap"}  # of Limits, written as bytes or with a unit
+COMMANDS = {"command", "ready_command", "live_command"}
+OWN = {"user": "uid", "user_group": "gid", "enabled": ""}  # keys that are no field of Spec -> the field that they stand for
+HIDDEN = {"uid", "gid", "parent"}  # fields that are no key
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+
+class Mistake(Exception):
+    """A value that cannot be meant; its text says why."""
+
+
+def read(directory: Path | str | None) -> Reading:
+    """Read a directory; one that is not there defines nothing."""
+    if directory is None or not Path(directory).is_dir():
+        return Reading()
+    definitions: dict[str, Definition] = {}
+    mistakes: list[str] = []
+    bad: list[str] = []
+    for path in sorted(Path(directory).glob(f"*{SUFFIX}"))[:FILES_MOST]:
+        found, wrong = _read_file(path)
+        for definition, line in found:
+            other = definitions.get(definition.name)
+            if other is not None:
+                wrong.append((line, f'process "{definition.name}" is defined in {other.file} already'))
+            else:
+                definitions[definition.name] = definition
+        if wrong:
+            bad.append(path.name)
+            mistakes += [f"{path.name} line {line}: {text}" if line else f"{path.name}: {text}" for line, text in sorted(wrong)]
+    return Reading([each for each in definitions.values() if each.file not in bad], mistakes, bad)
+
+
+def _read_file(path: Path) -> tuple[list[tuple[Definition, int]], list[tuple[int, str]]]:
+    import tomllib  # here: most daemons have no definitions
+
+    try:
+        text = config.read(path)
+        document = tomllib.loads(text)
+    except RequestRefused as error:
+        return [], [(0, str(error).partition('": ')[2] or str(error))]
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        return [], [(_line_of_error(error), f"not TOML: {str(error).partition(' (at')[0]}")]
+    tables = document.get("process")
+    if not isinstance(tables, dict):
+        return _define(path, text, path.stem, document, "")
+    found: list[tuple[Definition, int]] = []
+    wrong = [
+        (_line_of(text, "", key), f'"{key}" stands beside [process.NAME] tables: it belongs into one of them')
+        for key in document
+        if key != "process"
+    ]
+    for name, content in tables.items():
+        if not isinstance(content, dict):
+            wrong.append((_line_of(text, "process", name), f"[process.{name}] must be a table"))
+            continue
+        more, worse = _define(path, text, name, content, f"process.{name}")
+        found += more
+        wrong += worse
+    return found, wrong
+
+
+def _line_of_error(error: Exception) -> int:
+    place = re.search(r"at line (\d+)", str(error))
+    return int(place[1]) if place else 1
+
+
+def _define(
+    path: Path, text: str, name: str, content: dict[str, Any], table: str
+) -> tuple[list[tuple[Definition, int]], list[tuple[int, str]]]:
+    wrong: list[tuple[int, str]] = []
+    values: dict[str, Any] = {"name": name, "kind": "orchestrator" if "orchestrator" in content else "service"}
+    types = {field.name: field.type for field in msgspec.structs.fields(Spec)}
+    keys = [key for key in [*types, *OWN] if key not in HIDDEN]
+    is_enabled = True
+    for key, value in content.items():
+        where = f"[{table}] {key}" if table else key
+        line = _line_of(text, table, key)
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, 1, cutoff=0.4)
+            wrong.append((line, f'unknown key "{key}"' + (f'; did you mean "{near[0]}"?' if near else "")))
+            continue
+        try:
+            if key == "enabled":
+                is_enabled = msgspec.convert(value, bool)
+            elif key == "limits":
+                values[key] = _limits(text, table, value, wrong)
+            else:
+                values[OWN.get(key, key)] = _value(key, value, types, path)
+        except (Mistake, msgspec.ValidationError) as error:
+            reason = str(error).replace("`", "")
+            wrong.append((line, f"{where} = {value!r}: {reason[:1].lower()}{reason[1:]}"))
+    if wrong:
+        return [], wrong
+    spec = Spec(**values)
+    flaw = flaw_of(spec)
+    head = _line_of(text, table, flaw.partition(" ")[0]) if flaw else 0
+    if flaw:
+        return [], [(head or _line_of(text, table, None), f'"{name}": {flaw}')]
+    return [(Definition(spec.name, path.name, spec, is_enabled), _line_of(text, table, None))], []
+
+
+def _limits(text: str, table: str, value: Any, wrong: list[tuple[int, str]]) -> Limits:
+    if not isinstance(value, dict):
+        raise Mistake("it must be a table")
+    types = {field.name: field.type for field in msgspec.structs.fields(Limits)}
+    values: dict[str, Any] = {}
+    below = f"{table}.limits" if table else "limits"
+    for key, each in value.items():
+        line = _line_of(text, below, key) or _line_of(text, table, "limits")
+        if key not in types:
+            near = difflib.get_close_matches(key, types, 1, cutoff=0.4)
+            wrong.append((line, f'unknown limit "{key}"' + (f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(types)}")))
+            continue
+        try:
+            values[key] = msgspec.convert(size(each) if key in SIZES and isinstance(each, str) else each, types[key])
+        except (Mistake, msgspec.ValidationError) as error:
+            reason = str(error).replace("`", "")
+            wrong.append((line, f"limit {key} = {each!r}: {reason[:1].lower()}{reason[1:]}"))
+    return Limits(**values)
+
+
+def size(text: str) -> int:
+    """Read bytes: ``64M``, ``1.5G``; a unit is a power of 1024."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise Mistake("it is no size: write bytes, or a number and K, M, G or T, such as 64M")
+    return int(float(found["number"]) * _UNITS[found["unit"].lower()])
+
+
+def _value(key: str, value: Any, types: dict[str, Any], path: Path) -> Any:
+    """Read one value; raises Mistake or msgspec.ValidationError."""
+    if key == "user":
+        return _number_of(value, "user", lambda name: pwd.getpwnam(name).pw_uid, lambda number: pwd.getpwuid(number).pw_uid)
+    if key == "user_group":
+        return _number_of(value, "group", lambda name: grp.getgrnam(name).gr_gid, lambda number: number)
+    if key in COMMANDS and isinstance(value, str):
+        try:
+            return shlex.split(value)
+        except ValueError as error:
+            raise Mistake(str(error)) from None
+    if key == "memory_request" and isinstance(value, str):
+        return size(value)
+    if key == "umask" and isinstance(value, str):
+        try:
+            return int(value, 8)
+        except ValueError:
+            raise Mistake("it is no mask of modes: write it in octal, such as 027") from None
+    if key == "stop_signal" and isinstance(value, str):
+        name = value.upper() if value.upper().startswith("SIG") else f"SIG{value.upper()}"
+        if name not in signal.Signals.__members__:
+            raise Mistake("there is no such signal")
+        return int(signal.Signals[name])
+    if key == "config":
+        return msgspec.Raw(msgspec.msgpack.encode(msgspec.convert(value, dict[str, Any])))
+    if key == "handlers" and isinstance(value, str):
+        return str((path.parent / value).resolve())
+    return msgspec.convert(value, types[key])
+
+
+def _number_of(value: Any, what: str, by_name: Any, by_number: Any) -> int:
+    try:
+        if isinstance(value, str):
+            return int(by_name(value))
+        return int(by_number(msgspec.convert(value, int)))
+    except (KeyError, OverflowError):
+        raise Mistake(f"there is no {what} {value!r}") from None
+
+
+def _line_of(text: str, table: str, key: str | None) -> int:
+    """Find the line (from 1) of a table's header, or of a key in it; 0 when it is not there, 1 for the top of the file."""
+    current, header = "", 0 if table else 1
+    for number, line in enumerate(text.splitlines(), start=1):
+        if found := re.match(r"\s*\[\s*([^\]#]+?)\s*\]", line):
+            current = re.sub(r"[\"'\s]", "", found.group(1))
+            if current == table:
+                header = header or number
+            if key is not None and current == f"{table}.{key}".lstrip("."):
+                return number
+        elif key is not None and current == table and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
+            return number
+    return header if key is None else 0

@@ -1,0 +1,140 @@
+"""What definitions ask for against what there is: which processes start, change, restart or end, and nothing else.
+
+1. A definition is known by its name. What is the same stays untouched; what can be changed under a running process is; the rest restarts it.
+2. What is defined no more, or not enabled, ends. A file with a mistake neither ends nor changes what it defined before.
+3. What somebody stopped stays stopped, also when its definition changes, until somebody starts it.
+4. One that cannot be admitted is told, and the others are.
+"""
+
+import msgspec
+
+from dadms_ipc.requests import ChangeInfo, ReloadReport, Spec
+from dadmsd.kernel.core import dependencies
+from dadmsd.kernel.core.admission import admit, refusal
+from dadmsd.kernel.core.ending import forget, stop
+from dadmsd.kernel.core.ledger import Grant
+from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.records import Process
+from dadmsd.kernel.core.state import State
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """A process as a file has it."""
+
+    name: str
+    file: str
+    spec: Spec
+    is_enabled: bool = True
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a directory holds."""
+
+    definitions: list[Definition] = []
+    mistakes: list[str] = []  # a sentence each, with file and line
+    bad_files: list[str] = []  # that have one: what they defined before stays as it is
+
+
+# What the next decision about a process reads anew; every other field is a fact of its incarnation.
+IN_PLACE = frozenset(
+    {
+        "restart", "success_codes", "restart_codes", "final_codes", "backoff", "backoff_most", "backoff_jitter", "backoff_reset", "start_limit", "start_limit_seconds",
+        "escalate", "stop_timeout", "group", "after", "requires", "live_command", "live_interval", "live_threshold", "probe_timeout", "max_age", "max_age_jitter",
+        "ready_interval", "ready_timeout", "thread_timeout", "run_timeout",
+    }
+)  # fmt: skip
+
+
+def differing(old: Spec, new: Spec) -> list[str]:
+    """Name the fields in which two specifications differ."""
+    return [name for name in Spec.__struct_fields__ if getattr(old, name) != getattr(new, name)]
+
+
+def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = False) -> ReloadReport:
+    """Bring about what the definitions ask for, or only say what would be."""
+    mistakes = list(reading.mistakes)
+    changes: list[ChangeInfo] = []
+    known = {process.spec.name: process for process in state.processes.values() if process.definition}
+    wanted = {each.name: each for each in reading.definitions if each.is_enabled}
+    for name, process in known.items():
+        definition = wanted.get(name)
+        if definition is not None:
+            found = _change(state, process, definition, mistakes, is_dry=is_dry)
+            changes += [found] if found is not None else []
+        elif process.definition not in reading.bad_files:
+            changes.append(ChangeInfo(name, process.pid, "end", []))
+            if not is_dry:
+                _end(state, process)
+    fresh = [each for name, each in wanted.items() if name not in known]
+    for definition in _ordered(state, fresh, mistakes):
+        pid = 0 if is_dry else _start(state, definition, mistakes)
+        if pid or is_dry:
+            changes.append(ChangeInfo(definition.name, pid, "start", []))
+    return ReloadReport(directory, changes, mistakes)
+
+
+def _change(state: State, process: Process, definition: Definition, mistakes: list[str], *, is_dry: bool) -> ChangeInfo | None:
+    fields = differing(process.spec, definition.spec)
+    if not fields:
+        return None
+    is_in_place = set(fields) <= IN_PLACE
+    is_up = process.status not in ENDED
+    action = "change" if is_in_place or not is_up else "restart"
+    if not is_dry:
+        grant = Grant(definition.spec.memory_request, definition.spec.cpu_request)
+        why = state.ledger.change(definition.name, process.pid, grant) if is_up else ""
+        if why:
+            mistakes.append(f"{definition.file}: {why}")
+            return None
+        process.spec = definition.spec
+        process.definition = definition.file
+        state.changed(process)
+        state.tell_event(
+            "process.redefined", f"{definition.name} is defined otherwise: {', '.join(fields)}", pid=process.pid, data={"fields": fields}
+        )
+        if action == "restart" and process.desired == "up":
+            stop(state, process, "a change of its definition", force=False, into="stopped", again=True)
+    return ChangeInfo(definition.name, process.pid, action, fields)
+
+
+def _end(state: State, process: Process) -> None:
+    process.definition = ""
+    state.changed(process)
+    if process.status in ENDED:
+        forget(state, process.pid)
+    else:
+        stop(state, process, "the end of its definition", force=False)
+
+
+def _ordered(state: State, fresh: list[Definition], mistakes: list[str]) -> list[Definition]:
+    """Put what others require before them; what is in a circle, or requires what nobody defines, is told and left out."""
+    edges = dependencies.edges(state) | {each.name: [*each.spec.requires, *each.spec.after] for each in fresh}
+    waiting: list[Definition] = []
+    for each in fresh:
+        circle = dependencies.circle(each.spec, edges)
+        if circle:
+            mistakes.append(f'{each.file}: cannot start "{each.name}": its dependencies go in a circle: {" → ".join(circle)}')
+        else:
+            waiting.append(each)
+    found: list[Definition] = []
+    there = {process.spec.name for process in state.processes.values()}
+    while ready := [each for each in waiting if set(each.spec.requires) <= there]:
+        found += ready
+        there |= {each.name for each in ready}
+        waiting = [each for each in waiting if each not in ready]
+    for each in waiting:
+        missing = next(name for name in each.spec.requires if name not in there)
+        mistakes.append(f'{each.file}: cannot start "{each.name}": it requires "{missing}", and there is no process of that name')
+    return found
+
+
+def _start(state: State, definition: Definition, mistakes: list[str]) -> int:
+    uid = state.settings.uid if definition.spec.uid is None else definition.spec.uid
+    why = refusal(state, definition.spec, uid)
+    if why:
+        mistakes.append(f"{definition.file}: {why}")
+        return 0
+    process = admit(state, definition.spec, uid)
+    process.definition = definition.file
+    state.changed(process)
+    return process.pid

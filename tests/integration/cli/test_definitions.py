@@ -1,0 +1,116 @@
+"""Processes that are defined in files, as an administrator works with them: a real daemon, its directory, reload, and restarts of everything."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc import requests
+from dadms_ipc.client import Client
+from tests.conftest import Daemon
+from tests.fault.kernel.test_odd_code import is_alive
+from tests.integration.cli.conftest import Ctl
+
+
+@pytest.fixture
+def files(short_path: Path) -> Path:
+    """Give the directory of definitions of a configuration."""
+    (short_path / "dadms.toml").write_text("[process_kernel]\nmax_processes = 50\n")
+    (short_path / "processes.d").mkdir()
+    return short_path / "processes.d"
+
+
+def started(short_path: Path) -> Daemon:
+    daemon = Daemon(short_path, "--config", str(short_path / "dadms.toml"))
+    with Client(daemon.runtime_dir, start_timeout=20.0) as client:
+        client.call(requests.Status(), timeout=20.0)
+    return daemon
+
+
+@pytest.fixture
+def daemon(files: Path, short_path: Path) -> Iterator[Daemon]:
+    """Give a daemon with definitions: one good file with two, and a bad one."""
+    (files / "two.toml").write_text('[process.web]\ncommand = "sleep 1000"\nrequires = ["db"]\n\n[process.db]\ncommand = "sleep 1000"\n')
+    (files / "bad.toml").write_text('command = "x"\ncomand = "y"\n')
+    made = started(short_path)
+    yield made
+    made.close()
+
+
+def by_name(ctl: Ctl, daemon: Daemon) -> dict[str, dict[str, object]]:
+    return {each["name"]: each for each in json.loads(ctl("--runtime-dir", str(daemon.runtime_dir), "ps", "-a", "--json").stdout)}
+
+
+def test_definitions_start_are_compared_and_reloaded_and_a_bad_file_costs_only_itself(ctl: Ctl, files: Path, daemon: Daemon) -> None:
+    at = ("--runtime-dir", str(daemon.runtime_dir))
+    assert ctl(*at, "wait", "web", "--until", "ready").returncode == 0
+    before = by_name(ctl, daemon)
+    assert set(before) == {"web", "db"}
+    mistake = 'dadmsctl: bad.toml line 2: unknown key "comand"; did you mean "command"?\n'
+    done = ctl("config", "check", files)
+    assert (done.returncode, done.stderr) == (4, mistake)
+    done = ctl(*at, "config", "diff")
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", mistake)
+    (files / "bad.toml").unlink()
+    (files / "new.toml").write_text('command = "sleep 1000"\n')
+    (files / "two.toml").write_text((files / "two.toml").read_text().replace('requires = ["db"]', 'requires = ["db"]\nnice = 3'))
+    done = ctl(*at, "config", "diff")
+    assert (done.returncode, done.stdout, done.stderr) == (1, f'! restart "web" ({before["web"]["pid"]}): nice\n+ start "new"\n', "")
+    done = ctl(*at, "reload")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ctl(*at, "wait", "web", "new", "--until", "ready").returncode == 0
+    after = by_name(ctl, daemon)
+    assert after["db"]["os_pid"] == before["db"]["os_pid"], "what did not change was not touched"
+    assert after["web"]["incarnation"] == 2
+    done = ctl(*at, "config", "diff")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_what_is_wanted_outlives_kernel_keeper_and_daemon(ctl: Ctl, files: Path, short_path: Path, daemon: Daemon) -> None:
+    at = ("--runtime-dir", str(daemon.runtime_dir))
+    assert ctl(*at, "wait", "web", "--until", "ready").returncode == 0
+    assert ctl(*at, "stop", "web").returncode == 0
+    db = by_name(ctl, daemon)["db"]
+    os.kill(int(json.loads(ctl(*at, "status", "--json").stdout)["os_pid"]), signal.SIGKILL)
+    found = by_name(ctl, daemon)
+    assert (found["db"]["os_pid"], found["web"]["status"]) == (db["os_pid"], "stopped")
+    daemon.stop()
+    again = started(short_path)
+    try:
+        assert ctl(*at, "wait", "db", "--until", "ready").returncode == 0
+        found = by_name(ctl, again)
+        assert (found["db"]["incarnation"], found["web"]["status"], found["web"]["incarnation"]) == (2, "stopped", 1)
+        again.process.kill()
+        again.process.wait()
+        while is_alive(int(str(found["db"]["os_pid"]))):
+            time.sleep(0.01)
+    finally:
+        again.close()
+    third = started(short_path)
+    try:
+        assert ctl(*at, "wait", "db", "--until", "ready").returncode == 0
+        found = by_name(ctl, third)
+        assert (found["db"]["incarnation"], found["web"]["status"]) == (3, "stopped")
+    finally:
+        third.close()
+
+
+def test_config_show_has_what_holds_and_a_wrong_file_changes_nothing(ctl: Ctl, short_path: Path, daemon: Daemon) -> None:
+    at = ("--runtime-dir", str(daemon.runtime_dir))
+    shown = ctl(*at, "config", "show").stdout
+    assert "max_processes = 50\n" in shown
+    assert f"# definitions in {short_path / 'processes.d'}\n" in shown
+    (short_path / "dadms.toml").write_text("[process_kernel]\nmax_proceses = 60\n")
+    done = ctl(*at, "reload")
+    assert (done.returncode, "max_proceses" in done.stderr) == (4, True)
+    (short_path / "dadms.toml").write_text("[process_kernel]\nmax_processes = 60\n")
+    assert "~ [process_kernel] max_processes = 50 → 60\n" in ctl(*at, "config", "diff").stdout
+    before = by_name(ctl, daemon)
+    ctl(*at, "reload")
+    while "max_processes = 60\n" not in ctl(*at, "config", "show").stdout:
+        time.sleep(0.05)
+    assert by_name(ctl, daemon)["db"]["os_pid"] == before["db"]["os_pid"]

@@ -1,0 +1,140 @@
+"""Definitions against what there is, in the pure core: only what must restarts, and one that is wrong stops nobody else."""
+
+from typing import Any
+
+from dadms_ipc import requests
+from dadms_ipc.requests import ReloadReport, Spec
+from dadmsd.kernel.core import events
+from dadmsd.kernel.core.defined import Definition, Reading
+from tests.unit.kernel.driver import Driver
+from tests.unit.kernel.test_restarts import execute, leave
+
+
+def definition(name: str, *, file: str = "a.toml", enabled: bool = True, **changes: Any) -> Definition:
+    return Definition(name, file, Spec(**{"name": name, "kind": "service", "command": [name], **changes}), enabled)
+
+
+def reload(driver: Driver, *definitions: Definition, mistakes: list[str] | None = None, bad: list[str] | None = None) -> ReloadReport:
+    driver.give(events.DefinitionsRead(Reading(list(definitions), mistakes or [], bad or [])))
+    answer = driver.answer(requests.Reload())
+    assert isinstance(answer, ReloadReport)
+    return answer
+
+
+def actions(report: ReloadReport) -> list[tuple[str, str]]:
+    return [(change.action, change.name) for change in report.changes]
+
+
+def test_what_is_defined_starts_with_the_kernel_and_once() -> None:
+    driver = Driver()
+    reading = Reading([definition("web"), definition("off", enabled=False)])
+    driver.give(events.DefinitionsRead(reading, is_applied=True))
+    assert [(each.spec.name, each.definition) for each in driver.state.processes.values()] == [("web", "a.toml")]
+    driver.next_kernel()
+    driver.give(events.DefinitionsRead(reading, is_applied=True))
+    assert len(driver.state.processes) == 1
+
+
+def test_a_reload_does_what_must_be_done_and_leaves_the_rest_alone() -> None:
+    driver = Driver()
+    report = reload(driver, definition("same"), definition("tuned"), definition("moved"), definition("gone"))
+    assert actions(report) == [("start", "same"), ("start", "tuned"), ("start", "moved"), ("start", "gone")]
+    for pid in range(1001, 1005):
+        execute(driver, pid)
+    changed = [definition("same"), definition("tuned", backoff=1.0), definition("moved", nice=5), definition("new")]
+    driver.give(events.DefinitionsRead(Reading(changed)))
+    told = driver.answer(requests.Compare())
+    assert driver.process(1002).spec.backoff == 0.2, "a comparison changes nothing"
+    report = reload(driver, *changed)
+    assert actions(report) == actions(told) == [("change", "tuned"), ("restart", "moved"), ("end", "gone"), ("start", "new")]
+    assert {pid: driver.process(pid).desired for pid in range(1001, 1006)} == {
+        1001: "up",
+        1002: "up",
+        1003: "restart",
+        1004: "down",
+        1005: "up",
+    }
+    assert driver.process(1002).spec.backoff == 1.0
+    leave(driver, 1003, 2, 15)
+    assert (driver.process(1003).incarnation, driver.process(1003).spec.nice) == (2, 5)
+
+
+def test_a_bad_file_neither_ends_nor_changes_what_it_defined() -> None:
+    driver = Driver()
+    reload(driver, definition("web"), definition("db", file="b.toml"))
+    report = reload(driver, definition("db", file="b.toml"), mistakes=["a.toml line 1: broken"], bad=["a.toml"])
+    assert (report.changes, report.mistakes) == ([], ["a.toml line 1: broken"])
+
+
+def test_what_somebody_stopped_stays_stopped_over_reloads_and_restarts_of_everything() -> None:
+    driver = Driver()
+    reload(driver, definition("web"))
+    execute(driver, 1001)
+    driver.answer(requests.Stop(1001))
+    leave(driver, 1001, 2, 15)
+    assert actions(reload(driver, definition("web", nice=5))) == [("change", "web")]
+    driver.next_kernel(interruption="the machine was restarted")
+    driver.give(events.DefinitionsRead(Reading([definition("web", nice=5)]), is_applied=True))
+    assert (driver.process(1001).status, driver.process(1001).spec.nice) == ("stopped", 5)
+    driver.answer(requests.Start(1001))
+    assert driver.process(1001).status == "starting"
+
+
+def test_a_defined_tool_runs_again_with_each_daemon_and_stays_in_the_table() -> None:
+    driver = Driver(ended_kept=0, retention=1.0, cleanup_interval=1.0)
+    reload(driver, definition("job", kind="tool"))
+    execute(driver, 1001)
+    leave(driver, 1001, 1, 0)
+    driver.give(after=100.0)
+    assert driver.process(1001).status == "completed"
+    driver.next_kernel()
+    driver.give()
+    assert driver.process(1001).incarnation == 1, "a kernel that was restarted is not a daemon that was"
+    driver.next_kernel(interruption="the daemon was restarted")
+    driver.give()
+    assert driver.process(1001).incarnation == 2
+
+
+def test_order_does_not_matter_and_circles_and_missing_names_cost_only_those() -> None:
+    driver = Driver()
+    report = reload(
+        driver,
+        definition("web", requires=["db"]),
+        definition("a", requires=["b"]),
+        definition("b", after=["a"]),
+        definition("lost", requires=["nobody"]),
+        definition("db"),
+    )
+    assert actions(report) == [("start", "db"), ("start", "web")]
+    assert report.mistakes == [
+        'a.toml: cannot start "a": its dependencies go in a circle: a → b → a',
+        'a.toml: cannot start "b": its dependencies go in a circle: b → a → b',
+        'a.toml: cannot start "lost": it requires "nobody", and there is no process of that name',
+    ]
+
+
+def test_one_that_there_is_no_room_for_is_told_with_the_numbers() -> None:
+    driver = Driver(memory_limit=1 << 30)
+    report = reload(driver, definition("big", memory_request=2 << 30), definition("small"))
+    assert actions(report) == [("start", "small")]
+    assert report.mistakes == ['a.toml: cannot start "big": 2 GiB asked, 1 GiB free of 1 GiB']
+    report = reload(driver, definition("small", memory_request=2 << 30))
+    assert report.mistakes == ['a.toml: cannot reserve for "small": 2 GiB asked, 1 GiB free of 1 GiB']
+    reload(driver, definition("small", memory_request=1 << 30))
+    assert driver.state.ledger.memory_reserved == 1 << 30
+
+
+def test_a_definition_that_is_gone_takes_its_ended_process_with_it() -> None:
+    driver = Driver()
+    reload(driver, definition("job", kind="tool"))
+    execute(driver, 1001)
+    leave(driver, 1001, 1, 0)
+    assert actions(reload(driver)) == [("end", "job")]
+    assert driver.state.processes == {}
+    assert [life.name for life in driver.state.lives] == ["job"]
+
+
+def test_reading_again_is_for_an_admin() -> None:
+    driver = Driver()
+    driver.give(events.DefinitionsRead(Reading()))
+    assert driver.refusal(requests.Reload(), role="operate").startswith('cannot reload: needs the role "admin"')

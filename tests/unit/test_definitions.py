@@ -1,0 +1,121 @@
+"""Definitions of processes: what a file means, and what is said of one that means nothing."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dadms_ipc.requests import Limits, Spec
+from dadmsd.definitions import read
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "definitions.md"
+
+
+def written(directory: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (directory / f"{name}.toml").write_text(text)
+    return directory
+
+
+def test_a_file_defines_one_process_of_its_name_or_several(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        web='command = "serve --port 80"',
+        two='[process.db]\ncommand = ["db"]\n[process.job]\nkind = "tool"\ncommand = "job"\nenabled = false',
+    )
+    reading = read(tmp_path)
+    assert reading.mistakes == []
+    found = {each.name: (each.file, each.spec.kind, each.spec.command, each.is_enabled) for each in reading.definitions}
+    assert found == {
+        "db": ("two.toml", "service", ["db"], True),
+        "job": ("two.toml", "tool", ["job"], False),
+        "web": ("web.toml", "service", ["serve", "--port", "80"], True),
+    }
+
+
+def test_keys_are_written_as_people_write_them(tmp_path: Path) -> None:
+    text = """
+command = "serve 'a b'"
+user = "root"
+user_group = 7
+umask = "027"
+stop_signal = "INT"
+memory_request = "1G"
+after = ["db"]
+success_codes = [0, 3]
+[limits]
+memory = "64M"
+cpu = 0.5
+[environment]
+A = "b $HOME %s"
+"""
+    (definition,) = read(written(tmp_path, web=text)).definitions
+    spec = definition.spec
+    assert (spec.command, spec.uid, spec.gid, spec.umask, spec.stop_signal) == (["serve", "a b"], 0, 7, 0o027, 2)
+    assert (spec.memory_request, spec.after, spec.success_codes) == (1 << 30, ["db"], (0, 3))
+    assert spec.limits == Limits(memory=64 << 20, cpu=0.5)
+    assert spec.environment == {"A": "b $HOME %s"}, "nothing is expanded"
+
+
+def test_an_orchestrator_has_its_config(tmp_path: Path) -> None:
+    (definition,) = read(written(tmp_path, run='orchestrator = "bpmn"\n[config]\nmodel = "/m.bpmn"')).definitions
+    assert definition.spec.kind == "orchestrator"
+    assert msgspec.msgpack.decode(definition.spec.config) == {"model": "/m.bpmn"}
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes"),
+    [
+        ('command = "a"\ncomand = "b"', ['a.toml line 2: unknown key "comand"; did you mean "command"?']),
+        ('command = "a"\n\n[limits]\nmemry = 1', ['a.toml line 4: unknown limit "memry"; did you mean "memory"?']),
+        (
+            'command = "a"\n[limits]\nmemory = "much"',
+            ["a.toml line 3: limit memory = 'much': it is no size: write bytes, or a number and K, M, G or T, such as 64M"],
+        ),
+        ('[process.a]\ncommand = "a"\nnice = "low"', ["a.toml line 3: [process.a] nice = 'low': expected int, got str"]),
+        ('command = "a"\nnice = 99', ['a.toml line 2: "a": nice is 99, it can be from -20 to 19']),
+        ('command = "a"\nuser = "nobody-at-all"', ["a.toml line 2: user = 'nobody-at-all': there is no user 'nobody-at-all'"]),
+        ('command = "a"\nuser = 987654', ["a.toml line 2: user = 987654: there is no user 987654"]),
+        ('command = "a\n', ["a.toml line 1: not TOML: Illegal character '\\n'"]),
+        ('command = "a \'b"', ['a.toml line 1: command = "a \'b": no closing quotation']),
+        ('kind = "service"', ['a.toml line 1: "a": a service needs a command']),
+        ('command = "a"\nstop_signal = "NONE"', ["a.toml line 2: stop_signal = 'NONE': there is no such signal"]),
+        ('x = 1\n[process.a]\ncommand = "a"', ['a.toml line 1: "x" stands beside [process.NAME] tables: it belongs into one of them']),
+        ("[process]\na = 1", ["a.toml line 2: [process.a] must be a table"]),
+        ('command = "a"\numask = "9"', ["a.toml line 2: umask = '9': it is no mask of modes: write it in octal, such as 027"]),
+    ],
+)
+def test_each_mistake_has_its_file_line_key_and_the_nearest_name(tmp_path: Path, text: str, mistakes: list[str]) -> None:
+    reading = read(written(tmp_path, a=text, good='command = "good"'))
+    assert reading.mistakes == mistakes
+    assert reading.bad_files == ["a.toml"]
+    assert [each.name for each in reading.definitions] == ["good"], "one bad file never stops the others"
+
+
+def test_names_are_compared_as_they_are_and_each_is_defined_once(tmp_path: Path) -> None:
+    reading = read(written(tmp_path, a='[process.web]\ncommand = "a"', b='[process.Web]\ncommand = "b"', c='[process.web]\ncommand = "c"'))
+    assert [each.name for each in reading.definitions] == ["web", "Web"]
+    assert reading.mistakes == ['c.toml line 1: process "web" is defined in a.toml already']
+
+
+def test_what_cannot_be_read_is_said_and_what_is_not_there_defines_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path / "none").definitions == []
+    os.mkfifo(tmp_path / "pipe.toml")
+    assert read(tmp_path).mistakes == ["pipe.toml: it is no regular file"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[[process]]", "process = 5", "[process.a.b]\nc=1", "\x00", "[limits]", "command = []", "config = 5", "x = " + "[" * 500]
+)
+def test_nothing_that_is_written_breaks_the_reader(tmp_path: Path, text: str) -> None:
+    assert read(written(tmp_path, a=text)).mistakes
+
+
+def test_the_page_has_every_key() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    own: set[str] = {"user", "user_group", "enabled"}
+    hidden = {"uid", "gid", "parent"}
+    names: Any = {field.name for field in msgspec.structs.fields(Spec)} - hidden | own
+    assert {name for name in names if f"`{name}`" not in text} == set()
