@@ -7,6 +7,7 @@ whatever its pid is used for later. Over tcp it is the key whose secret the CURV
 import os
 import socket
 import struct
+from pathlib import Path
 from typing import NamedTuple
 
 import zmq
@@ -69,6 +70,19 @@ def _groups(descriptor: int) -> tuple[int, ...]:
     except OSError:  # closed already, or a member of more groups than fit: then only its first group counts
         return ()
     return tuple(gid for (gid,) in GID.iter_unpack(found))
+
+
+def is_dead(who: Who) -> bool:
+    """Tell whether the process that connected has ended; one whose number another has by now counts as alive, as does whoever came over a network."""
+    if who.is_remote or who.pid <= 0:
+        return False
+    try:
+        state = Path("/proc", str(who.pid), "stat").read_bytes().rpartition(b")")[2].split()[0]  # proc_pid_stat(5)
+    except FileNotFoundError:
+        return True
+    except (OSError, IndexError):
+        return False
+    return state in (b"Z", b"X")
 
 
 def shut_down(origin: Origin) -> None:

@@ -5,6 +5,7 @@
    that. Shut by a rename of its path: unbinding would end every connection that it ever accepted.
 3. A connection is cut by shutting down its descriptor, once its last answer has had time to go out; what it says meanwhile is dropped. libzmq notices, and
    its peer connects again, if it cares.
+4. That a connection is gone is told by the monitor, and believed once everything that it had said was taken.
 """
 
 import os
@@ -16,8 +17,8 @@ import zmq
 from zmq.backend import Socket as Basic
 
 from dadms_ipc.envelope import Door
-from dadmsd.bus.core.events import Audit, Body, Forget, Peer, Received
-from dadmsd.bus.credentials import Origin, origin_of, shut_down
+from dadmsd.bus.core.events import Audit, Body, Forget, Peer, Received, Vanished
+from dadmsd.bus.credentials import Origin, is_dead, origin_of, shut_down
 from dadmsd.bus.guests import SILENCE, USER_SHARE, WATCHED, Guests
 from dadmsd.bus.listeners import Listener
 
@@ -51,6 +52,7 @@ class Router:
         self._hidden = path.with_name(f".{path.name}.shut")
         self._condemned: dict[bytes, tuple[float, Origin]] = {}  # route -> when it is cut
         self._origins: dict[bytes, Origin] = {}
+        self._routes: dict[tuple[int, int], bytes] = {}  # (descriptor, inode) -> route
         self.socket = context.socket(zmq.ROUTER)
         for option, value in (
             (zmq.ROUTER_MANDATORY, 1),  # what cannot be delivered is known
@@ -128,6 +130,7 @@ class Router:
         if origin is None:
             first = _recv(sock, _NOW, copy=False)
             origin = self._origins[route] = origin_of(first)
+            self._routes[origin.fd, origin.inode] = route
             self.guests.spoke(origin.fd)
             frames: list[Body] = [first.bytes]
         else:
@@ -186,7 +189,15 @@ class Router:
 
     def forget(self, effect: Forget) -> None:
         """Forget who a connection came from."""
-        self._origins.pop(effect.peer.route, None)
+        origin = self._origins.pop(effect.peer.route, None)
+        if origin is not None:
+            self._routes.pop((origin.fd, origin.inode), None)
+
+    def departures(self) -> list[Vanished]:
+        """Give the connections that are gone; only while nothing waits to be received, as it could be their last words."""
+        departed, self.guests.departed = self.guests.departed, []
+        routes = [(self._routes.get((origin.fd, origin.inode)), origin.who) for origin in departed]
+        return [Vanished(Peer(self.door, route), True, is_dead(who)) for route, who in routes if route is not None]
 
     def close(self) -> None:
         """Close the door; what was sent has the linger's time to go out."""

@@ -59,6 +59,7 @@ class Guests:
         self._guests: dict[int, Guest] = {}
         self._silent: dict[int, Guest] = {}  # in the order in which they came
         self._counts: dict[object, int] = {}  # by whatever has a share
+        self.departed: list[Origin] = []  # that had spoken, since somebody last looked
         self._failure: int | None = None  # why a handshake failed, until its connection is named
 
     def __len__(self) -> int:
@@ -105,7 +106,10 @@ class Guests:
 
     def _gone(self, fd: int) -> Iterator[Audit]:
         failure, self._failure = self._failure, None
+        has_spoken = fd not in self._silent
         guest = self._forget(fd)
+        if guest is not None and has_spoken:
+            self.departed.append(guest.origin)
         if guest is not None and guest.is_remote and failure and not guest.is_over:
             who, why = guest.origin.who, REASONS.get(failure, "its handshake broke the protocol")
             yield Audit(f"refused {who}: {why}", "refused", who, "", "handshake", why)

@@ -158,6 +158,10 @@ class Program:
 
     def _turn(self) -> None:
         waiting = [router for router in self._routers if not router.is_quiet and router.has_more()]
+        for router in self._routers:
+            if router.guests.departed and router.is_quiet:
+                for departure in router.departures():
+                    self._handle(departure, monotonic())
         deadline = self._bus.next_deadline()
         timeout = 0.0 if waiting else self._patience(deadline)
         ready = dict(self._epoll.poll(timeout))

@@ -347,8 +347,11 @@ class Bus:
             return
         if not event.is_gone:
             self.outbox.cut(event.peer, "it does not read what it asked for", now, self.admission.connections[event.peer].who)
+        session = self.admission.connections[event.peer].session
         self.admission.drop(event.peer, now)
         self._note(now + self.bounds.linger)
+        if event.is_dead and session is not None and not session.routes and not session.pid:  # of a process the kernel knows more
+            self._end(session, now, "its program ended")
 
     def _keys_changed(self, keys: Mapping[str, Grant], now: float) -> None:
         """Cut whoever a key let in that is revoked, or that may do something else now."""

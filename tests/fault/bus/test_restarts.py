@@ -265,3 +265,27 @@ def test_an_older_kernel_is_not_obeyed(daemon: Daemon) -> None:
         daemon.link()
         client.call(requests.Status())
     assert "of the kernel's epoch 1: the newest is 2" in daemon.text()
+
+
+def test_a_killed_client_is_forgotten_at_once(daemon: Daemon) -> None:
+    """Its subscriptions go with it, and what it said before it died is taken; one that only lost its connection keeps them for a while."""
+    program = (
+        "import os; from dadms_ipc.client import Client\n"
+        f"client = Client({str(daemon.directory)!r})\n"
+        "client.subscribe('news/#')\n"
+        "client.publish('seen/one')\n"
+        "client.confirm()\n"  # what it said has arrived
+        "os.kill(os.getpid(), 9)\n"
+    )
+    with Client(daemon.directory) as client:
+        client.subscribe("seen/#")
+        before = client.bus_status()["sessions"]
+        process = subprocess.Popen([sys.executable, "-c", program])
+        assert client.receive(timeout=20).topic == "seen/one"
+        began = time.monotonic()
+        await_true(lambda: client.bus_status()["sessions"] == before, "its session is gone")
+        assert time.monotonic() - began < 5.0  # a linger is 10 s, and a ping takes up to 30
+        assert process.wait(10) == -9
+        client.publish("news/today")
+        client.confirm()
+        assert client.bus_status()["counters"]["fanned_out"] == 1, "nobody hears the news"

@@ -540,3 +540,16 @@ def test_the_rules_are_really_looked_at() -> None:
     room.bus.admission.sessions[guest.client].calls = 1
     with pytest.raises(Exception, match="the bus broke its own rule: calls are counted"):
         room.bus.check()
+
+
+def test_a_program_that_ended_takes_its_session_along() -> None:
+    """When its last connection is gone; a process's session waits for the kernel's word."""
+    room = Room()
+    guest, receiver = room.member(), room.member(room.enroll(1001))
+    control = room.guest(Door.CONTROL, client=guest.client).hello()
+    room.do(Vanished(guest.peer, is_gone=True, is_dead=True))
+    assert guest.client in room.bus.admission.sessions
+    room.do(Vanished(control.peer, is_gone=True, is_dead=True))
+    assert guest.client not in room.bus.admission.sessions
+    room.do(Vanished(receiver.peer, is_gone=True, is_dead=True))
+    assert receiver.client in room.bus.admission.sessions
