@@ -6,6 +6,8 @@ the reason. Nothing that a client sends raises: garbage is counted, answered, an
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from dadms_ipc.codec import decode_batch, decode_body, decode_header, decode_run, encode_body
 from dadms_ipc.envelope import (
     CLIENT_BYTES,
@@ -18,6 +20,7 @@ from dadms_ipc.envelope import (
     VIOLATION,
     WRONG_VERSION,
     Door,
+    Flag,
     Header,
     Hello,
     Invite,
@@ -59,7 +62,7 @@ from dadmsd.bus.core.letters import Letters
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.publications import Publications
 from dadmsd.bus.core.roster import Roster
-from dadmsd.bus.core.runs import answers, members
+from dadmsd.bus.core.runs import Runs, answers, members
 from dadmsd.bus.core.state import Bounds, Connection, Entry, Session
 from dadmsd.kernel import link
 
@@ -84,6 +87,18 @@ NAMED = frozenset(
     {Kind.HELLO, Kind.CALL, Kind.SEND, Kind.REQUEST, Kind.BROADCAST, Kind.RUN, Kind.PUBLISH, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE}
 )  # whose id is the sender's own
 KERNEL_SERVICES = frozenset({"", "kernel", "process-manager", "thread-manager", "resource-manager", "orchestrator-registry"})
+
+
+# What a session of each role may say, and where: `DOORS` and `ROLES` at one look.
+_USUAL = {
+    role: frozenset((int(kind), door) for kind, needed in ROLES.items() if LEVELS[needed] <= level for door in DOORS[kind])
+    for role, level in LEVELS.items()
+}
+# Plain numbers: a member of an enumeration is looked up in its class at each use.
+_SEND, _REQUEST, _ACK, _RESPONSE, _RUN, _ACKS = (
+    int(kind) for kind in (Kind.SEND, Kind.REQUEST, Kind.ACK, Kind.RESPONSE, Kind.RUN, Kind.ACKS)
+)
+_RETRY = int(Flag.RETRY)
 
 
 class Bus:
@@ -124,6 +139,8 @@ class Bus:
         self.attempts = Attempts(self.outbox, self.bounds, self.deliveries, self.exchanges, self.keeping)
         self.broadcasts = Broadcasts(self.outbox, self.bounds, self.roster, self.addresses, self.deliveries, self.exchanges, self.keeping)
         self.inquiries = Inquiries(self.outbox, self.bounds, self.addresses, self.letters, self.keeping, self.status)
+        self.runs = Runs(self.outbox, self.bounds, self.addresses, self.deliveries, self.exchanges, self.keeping)
+        self.exchanges.split_held = self.runs.split_held
         self.publications = Publications(self.outbox, self.bounds, self.deliveries)
         self.calls = Calls(self.outbox, self.bounds)
         self._swept = float("-inf")
@@ -225,6 +242,16 @@ class Bus:
     def _envelope(self, connection: Connection, header: Header, body: Body, now: float) -> None:
         counters, peer, kind, session = self.outbox.counters, connection.peer, header.kind, connection.session
         counters.received += 1
+        if (
+            session is not None
+            and not header.sender
+            and header.version == VERSION
+            and (kind, peer.door) in _USUAL[session.role]
+            and (not header.id or (len(header.id) == ID_BYTES and header.id[:CLIENT_BYTES] == session.client))
+            and (header.id or kind not in NAMED)
+        ):
+            self._act(session, peer, header, body, now)  # nearly always; what follows says why not
+            return
         if header.version != VERSION:
             self.outbox.refuse(
                 peer, header.id, WRONG_VERSION, f"cannot read version {header.version} of the protocol: this bus speaks {VERSION}"
@@ -268,19 +295,22 @@ class Bus:
     def _act(self, session: Session, peer: Peer, header: Header, body: Body, now: float) -> None:
         """Do what an accepted session says."""
         kind = header.kind
-        if kind == Kind.RUN:
-            for one, inner in members(header, decode_run(content(body))):
-                self._act(session, peer, one, inner, now)
+        if kind == _RUN:
+            self._run(session, peer, header, body, now)
             return
-        if kind == Kind.ACKS:
-            for one, inner in answers(header, decode_body(content(body), Span)):
-                self._act(session, peer, one, inner, now)
+        if kind == _ACKS:
+            span = decode_body(content(body), Span)
+            if not self.runs.answer(session, header, span, body):
+                for one, inner in answers(header, span):
+                    self._act(session, peer, one, inner, now)
             return
-        if kind in (Kind.SEND, Kind.REQUEST):
+        if kind in (_SEND, _REQUEST):
+            if header.flags & _RETRY and self._is_settled(session, header):
+                return
             sender = header.sender or session.address
             ahead = Header(VERSION, kind, header.id, sender, header.to, header.topic, b"", header.deadline, header.flags, header.expiry)
             reason = self.exchanges.begin(session, ahead, body, now)
-        elif kind in (Kind.ACK, Kind.RESPONSE):
+        elif kind in (_ACK, _RESPONSE):
             reason = self.exchanges.answer(session, header, body, now)
             if reason is not None:
                 raise PeerViolation(reason)
@@ -305,6 +335,26 @@ class Bus:
             self._refused(session, kind, reason, now)
             self.outbox.refuse(peer, header.id, REFUSED, reason)
 
+    def _run(self, session: Session, peer: Peer, header: Header, body: Body, now: float) -> None:
+        """Take a run whole, or else the messages that it stands for."""
+        if len(body) > BATCH_BODY_LIMIT:
+            raise PeerViolation(f"a run of {len(body)} bytes, at most {BATCH_BODY_LIMIT}")
+        bodies = decode_run(content(body))
+        ahead = msgspec.structs.replace(header, sender=header.sender or session.address)
+        if not self.runs.begin(session, ahead, bodies, body, now):
+            for one, inner in members(header, bodies):
+                self._act(session, peer, one, inner, now)
+
+    def _is_settled(self, session: Session, header: Header) -> bool:
+        """Answer what is repeated and was handled with its run; runs that may hold what is repeated are taken apart."""
+        if header.kind == _SEND and self.runs.is_settled(session, header.id):
+            self.outbox.counters.repeated += 1
+            self.outbox.answer(session.routes[Door.DATA], Kind.ACK, OK, header.id, to=session.address)
+            return True
+        if session.runs:
+            self.runs.split_asked(session)
+        return False
+
     def _refused(self, session: Session, kind: int, reason: str, now: float) -> None:
         self.outbox.record("refused", session.who, session.origin, Kind(kind).name, reason, now)
 
@@ -321,6 +371,8 @@ class Bus:
         if connection.parked is not None:
             self._note(now + self.bounds.enroll_patience)
         if session is not None and connection.peer.door == Door.DATA:
+            self.runs.split_held(session)
+            session.takes_runs = hello.runs
             self.exchanges.attach(session, hello.credit, now)
 
     # how sessions end
@@ -331,7 +383,9 @@ class Bus:
         self._note(now + self.bounds.hello_timeout)
         self.publications.remove(session)
         self.calls.abandon(session)
+        self.runs.abandon(session)
         self.exchanges.abandon(session, now)
+        self.runs.split_held(session)
         is_death = session.pid > 0 and self.roster.is_known and not self.roster.lives(session.pid, session.incarnation)
         self.exchanges.release(session, now, f"the receiver's session ended: {reason}", is_death=is_death)
 
@@ -492,6 +546,7 @@ class Bus:
         deadline = self.calls.sweep(now)
         if deadline is not None:
             self._note(deadline)
+        self.runs.sweep(now)
         self.attempts.sweep(now)
 
     def _ping(self, now: float) -> None:

@@ -9,7 +9,7 @@
 
 from dadms_ipc.codec import encode_body
 from dadms_ipc.envelope import VERSION, Door, Flag, Header, Kind
-from dadmsd.bus.core.events import Peer
+from dadmsd.bus.core.events import Body, Peer
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.state import Bounds, Delivery, Exchange, Session
 
@@ -90,6 +90,27 @@ class Deliveries:
         for _ in range(min(count, len(session.flight))):
             session.flight_bytes -= session.flight.popleft()
         self.pump(session, now)
+
+    def takes_at_once(self, session: Session, count: int, size: int) -> bool:
+        """Tell whether so many messages can be handed to a receiver now, all of them, before anything else."""
+        return (
+            session.takes_runs
+            and Door.DATA in session.routes
+            and not session.queue
+            and session.credit >= count
+            and session.suspect is None
+            and not session.is_spilling
+            and not session.is_paused
+            and (not session.flight or session.flight_bytes + size <= self._bounds.flight_bytes)
+        )
+
+    def hand_over_run(self, session: Session, header: Header, body: Body, sizes: list[int], deadline: float, now: float) -> None:
+        """Hand out a run that ``takes_at_once`` let through."""
+        session.credit -= len(sizes)
+        session.flight.extend(sizes)
+        session.flight_bytes += sum(sizes)
+        ahead = Header(VERSION, header.kind, header.id, header.sender, header.to, header.topic, b"", remaining(deadline, now), header.flags)
+        self._outbox.transmit(session.routes[Door.DATA], ahead, body)
 
     def restart(self, session: Session, credit: int) -> None:
         """Note that the receiver's connection is new: nothing is in flight to it."""

@@ -10,7 +10,7 @@
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dadms_ipc.codec import encode_body, trouble_of
 from dadms_ipc.envelope import HOST, OK, REFUSED, STORED, VERSION, Door, Header, Kind
@@ -22,7 +22,7 @@ from dadmsd.bus.core.events import Body, ToKernel, content
 from dadmsd.bus.core.keeping import Keeping
 from dadmsd.bus.core.letters import Letters
 from dadmsd.bus.core.outbox import Outbox
-from dadmsd.bus.core.state import FAILURES_SHOWN, Bounds, Broadcast, Delivery, Exchange, Place, Session
+from dadmsd.bus.core.state import FAILURES_SHOWN, Bounds, Broadcast, Delivery, Exchange, Place, Run, Session
 from dadmsd.kernel import link
 
 REMEMBERED_BODY = 1024  # bytes of an acknowledgement that are worth remembering
@@ -45,6 +45,7 @@ class Exchanges:
         self.open: dict[bytes, Exchange] = {}
         self.waiting: dict[str, deque[Exchange]] = {}  # for receivers that have no session just now
         self.remembered: dict[str, OrderedDict[bytes, tuple[str, Body]]] = {}  # receiver -> acknowledged id -> how
+        self.split_held: Callable[[Session], None] = lambda _session: None  # takes apart the runs in a receiver's hands
         self.patience: dict[str, float] = {}  # receiver -> when what waits for it goes to disk
 
     def begin(self, sender: Session, header: Header, body: Body, now: float) -> str | None:
@@ -111,6 +112,20 @@ class Exchanges:
         if receiver is not None and receiver.queue and header.kind == Kind.SEND:
             self._consider_spilling(receiver, exchange, now)
 
+    def adopt(self, run: Run, header: Header, body: bytes, number: int) -> None:
+        """Open an exchange for one message of a run that is taken apart; it is in its receiver's hands."""
+        if header.id in self.open:
+            return  # its sender said it twice; one exchange is enough for both
+        sender, holder, bounds = run.sender, run.holder, self._bounds
+        exchange = Exchange(header, body, len(body), sender, holder.address, run.deadline, number, holder=holder, until=run.until)
+        begun = run.until - bounds.attempt_timeout
+        exchange.expiry = begun + (min(bounds.expiry_most, header.expiry / 1000.0) if header.expiry else bounds.expiry)
+        exchange.is_delivered = exchange.was_delivered = True
+        self.open[header.id] = sender.asked[header.id] = holder.holds[header.id] = exchange
+        sender.asked_bytes += exchange.size
+        sender.tab.begin(exchange.size)
+        self._outbox.note(min(run.until, run.deadline))
+
     def _place(self, exchange: Exchange, receiver: Session | None, now: float) -> None:
         exchange.is_delivered = False
         if receiver is not None:
@@ -148,6 +163,7 @@ class Exchanges:
             return
         everything: list[Exchange] = []
         for session in self._addresses.sessions(address):
+            self.split_held(session)
             everything += session.holds.values()
             everything += [one.exchange for one in session.queue if one.exchange is not None]
         everything += self.waiting.get(address, ())

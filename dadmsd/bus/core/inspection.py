@@ -77,7 +77,15 @@ def rules(bus: "Bus") -> list[tuple[str, bool]]:
             "what is held was delivered there",
             all(e.is_delivered and not e.is_over and e.holder is s for s in sessions for e in s.holds.values()),
         ),
-        ("bytes asked are counted", all(s.asked_bytes == sum(e.size for e in s.asked.values()) for s in sessions)),
+        (
+            "bytes asked are counted",
+            all(s.asked_bytes == sum(e.size for e in s.asked.values()) + sum(r.size for r in s.runs.values()) for s in sessions),
+        ),
+        (
+            "a run is its sender's and its receiver's",
+            all(id(r.sender) in living and id(r.holder) in living and r.open for r in bus.runs.open.values())
+            and all(bus.runs.open.get(i) is r for s in sessions for i, r in (*s.runs.items(), *s.held.items())),
+        ),
         ("bytes queued are counted", all(s.queue_bytes == sum(d.size for d in s.queue) for s in sessions)),
         ("bytes in flight are counted", all(s.flight_bytes == sum(s.flight) for s in sessions)),
         (
@@ -94,7 +102,7 @@ def rules(bus: "Bus") -> list[tuple[str, bool]]:
             all(s.tab.bytes == s.asked_bytes + sum(d.size for d in s.queue if d.is_charged) + calls.get(id(s), 0) for s in sessions),
         ),
         ("the pool balances", bus.accounts.pool.used == sum(s.tab.bytes for s in sessions)),
-        ("open requests are charged", sum(a.open for a in accounts) == 2 * sum(len(s.asked) + s.calls for s in sessions)),
+        ("open requests are charged", sum(a.open for a in accounts) == 2 * sum(len(s.asked) + len(s.runs) + s.calls for s in sessions)),
         ("subscriptions are charged", sum(a.patterns for a in accounts) == 2 * sum(len(s.patterns) for s in sessions)),
     ]
 

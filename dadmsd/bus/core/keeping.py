@@ -46,10 +46,10 @@ class Keeping:
         self._awaited: dict[int, Callable[[str], None]] = {}  # token -> what to do with "" or the reason why not
         self._last_token = 0
 
-    def number(self) -> int:
-        """Give the next message its number."""
-        self.last_number += 1
-        return self.last_number
+    def number(self, count: int = 1) -> int:
+        """Give the next messages their numbers, which follow each other; gives the first."""
+        self.last_number += count
+        return self.last_number - count + 1
 
     # how messages get here
 

@@ -11,6 +11,8 @@ from dadmsd.bus.core.accounts import Tab
 from dadmsd.bus.core.events import NOBODY, Body, Peer, Who
 from dadmsd.bus.core.lanes import Lanes
 
+SETTLED = 64  # handled runs of a sender that are remembered: more than it has under way
+
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """How much one client, and all together, may occupy."""
@@ -129,6 +131,11 @@ class Session:
     is_paused: bool = False  # the kernel says that its process is suspended: time-outs stand still
     purged: float = float("-inf")  # when its queue was last searched for what had expired
     who: Who = NOBODY  # that opened it
+    # runs (runs.py)
+    takes_runs: bool = False  # as a receiver
+    held: "dict[bytes, Run]" = field(default_factory=dict)  # in its hands, some of it not answered
+    runs: "dict[bytes, Run]" = field(default_factory=dict)  # that it sent
+    settled: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=SETTLED))  # runs that it sent: first sequence and count
     tab: Tab = field(default_factory=Tab)  # what it has the bus keep
 
 
@@ -193,6 +200,22 @@ class Exchange:
     is_resting: bool = False  # a delivery failed, and the next has not begun
     stored_at: float = 0.0  # when it was put on disk
     group: Broadcast | None = None  # of which it is a copy
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Consecutive SENDs that are in their receiver's hands, as one."""
+
+    header: Header
+    bodies: list[bytes]
+    size: int
+    sender: Session
+    holder: Session
+    deadline: float
+    until: float  # when it is taken apart, because its receiver takes long
+    number: int  # of the first message, in the order of arrival
+    open: int = 0  # a bit for each message that has no answer
+    is_declined: bool = False
 
 
 @dataclass(slots=True, eq=False)
