@@ -66,9 +66,14 @@ def _asker(state: State, child: Child, call: ContextCall) -> Asker:
     if child.role == "main":
         return Asker(str(child.pid), child.pid)
     pool = state.pools.get(child.pid)
-    if pool is None or call.tid not in pool or pool.state(call.tid) > SENT:
+    if pool is None or call.tid not in pool or not _is_out(pool, call.tid):
         raise Refused(f"cannot {_verb(call.operation)}: thread {child.pid}/{call.tid} is not running")
     return Asker(f"{child.pid}/{call.tid}", child.pid, call.tid)
+
+
+def _is_out(pool: Pool, tid: int) -> bool:
+    """Tell whether a thread is in a worker: not before, not after, and not back in the queue."""
+    return pool.state(tid) == SENT
 
 
 def _verb(operation: Asked) -> str:
@@ -323,16 +328,16 @@ def on_deadline(state: State, key: str) -> None:
 
 
 def threads_ended(state: State, pool: Pool) -> None:
-    """Threads of a pool ended: what they hold goes back, what they wait for nobody reads."""
+    """Threads of a pool ended, or went back to the queue: what they hold goes back, what they wait for nobody reads."""
     contexts = state.contexts
     if not contexts.held and not contexts.by_caller:
         return
     for child in pool.workers:
         for key in list(contexts.by_caller.get(child, ())):
-            if pool.state(contexts.parked[key].asker.tid) > SENT:
+            if not _is_out(pool, contexts.parked[key].asker.tid):
                 contexts.unpark(key)
         for lock in list(contexts.held.get(child, {}).values()):
-            if pool.state(lock.tid) > SENT:
+            if not _is_out(pool, lock.tid):
                 _pass_on(state, contexts.spaces[lock.pid], lock)
 
 
