@@ -3,6 +3,7 @@
 import msgspec
 
 from dadms_ipc import context
+from dadms_ipc.port import ContextAnswer
 from dadmsd.kernel.core.context import Asker, Space
 from dadmsd.kernel.core.records import Caller, Lock
 
@@ -34,6 +35,7 @@ class Contexts:
         self.spaces: dict[int, Space] = {}
         self.size = 0  # bytes, of all spaces
         self.callers: dict[str, Caller] = {}  # by child
+        self.refused: dict[str, dict[int, ContextAnswer]] = {}  # by child and sequence: answers of this kernel that changed nothing
         self.parked: dict[str, Parked] = {}
         self.by_caller: dict[str, Keys] = {}
         self.watching: dict[tuple[int, str], Keys] = {}  # by process and region

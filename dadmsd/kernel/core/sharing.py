@@ -38,18 +38,8 @@ def on_called(state: State, event: events.ContextCalled) -> None:
     call = event.call
     if child is None or child.role == "zygote" or child.phase in ("forking", "gated"):
         return
-    contexts = state.contexts
-    caller = contexts.callers.get(child.name)
-    if caller is not None:
-        if call.sequence <= caller.floor:
-            return  # repeated, and had
-        known = caller.answered.get(call.sequence)
-        if known is not None:
-            state.do(effects.AnswerCall(child.name, ContextAnswer(call.sequence, "ok", msgspec.Raw(known))))
-            return
-        if call.seen > caller.floor:
-            caller.floor = call.seen
-            caller.answered = {sequence: body for sequence, body in caller.answered.items() if sequence > call.seen}
+    if _is_known(state, child.name, call):
+        return
     state.contexts.unpark(f"{child.name}#{call.sequence}")  # repeated: it waits anew
     try:
         asker = _asker(state, child, call)
@@ -59,6 +49,28 @@ def on_called(state: State, event: events.ContextCalled) -> None:
         return
     if answer is not None:
         _answer_ok(state, child.name, call.sequence, call.operation, answer)
+
+
+def _is_known(state: State, name: str, call: ContextCall) -> bool:
+    """Answer a call again that was answered; True when there is nothing more to do."""
+    contexts = state.contexts
+    caller = contexts.callers.get(name)
+    if caller is None:
+        caller = contexts.callers[name] = Caller(name=name)  # a row as soon as it has changed something
+    if call.sequence <= caller.floor:
+        return True  # repeated, and had
+    known = caller.answered.get(call.sequence)
+    again = contexts.refused.get(name, {}).get(call.sequence)
+    if known is not None:
+        again = ContextAnswer(call.sequence, "ok", msgspec.Raw(known))
+    if again is not None:
+        state.do(effects.AnswerCall(name, again))
+        return True
+    if call.seen > caller.floor:
+        caller.floor = call.seen
+        caller.answered = {sequence: body for sequence, body in caller.answered.items() if sequence > call.seen}
+        contexts.refused[name] = {sequence: answer for sequence, answer in contexts.refused.get(name, {}).items() if sequence > call.seen}
+    return False
 
 
 def _asker(state: State, child: Child, call: ContextCall) -> Asker:
@@ -96,14 +108,21 @@ def _perform(state: State, child: Child, asker: Asker, call: ContextCall) -> obj
 
 
 def _answer(state: State, name: str, sequence: int, status: str, answer: object) -> None:
-    state.do(effects.AnswerCall(name, ContextAnswer(sequence, status, msgspec.Raw(msgspec.msgpack.encode(answer)))))
+    """Answer a call that changed nothing. One that was refused stays so: its repetition may be on the way, and must not take effect after all."""
+    message = ContextAnswer(sequence, status, msgspec.Raw(msgspec.msgpack.encode(answer)))
+    if status != "ok":
+        refused = state.contexts.refused.setdefault(name, {})
+        refused[sequence] = message
+        if len(refused) > ANSWERS_KEPT:
+            del refused[min(refused)]
+    state.do(effects.AnswerCall(name, message))
 
 
 def _answer_ok(state: State, name: str, sequence: int, operation: Asked, answer: object) -> None:
     """Answer a call; what it changed is in the transaction that keeps the answer."""
     body = msgspec.msgpack.encode(answer)
     if not isinstance(operation, UNKEPT):
-        caller = state.contexts.callers.setdefault(name, Caller(name=name))
+        caller = state.contexts.callers[name]
         caller.answered[sequence] = body
         if len(caller.answered) > ANSWERS_KEPT:
             del caller.answered[min(caller.answered)]
@@ -345,6 +364,7 @@ def child_gone(state: State, child: Child) -> None:
     """A worker or a main is gone: what it held goes back, and nobody asks again for its answers."""
     contexts = state.contexts
     caller = contexts.callers.pop(child.name, None)
+    contexts.refused.pop(child.name, None)
     if caller is not None:
         state.deleted(caller)
     state.contexts.unpark_all(child.name)

@@ -1,10 +1,11 @@
 """Shared context under every order of operations, ends and deaths of the kernel, against a model of a few lines."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dadms_ipc import context
@@ -28,7 +29,11 @@ STEPS = st.one_of(
     st.tuples(st.just("lock"), st.integers(0, 2), NAMES),
     st.tuples(st.just("unlock"), st.integers(0, 2), NAMES),
     st.tuples(st.just("guarded"), st.integers(0, 2), NAMES, st.integers(0, 3)),
+    st.tuples(st.just("lock"), st.integers(0, 2), st.just("a")),
+    st.tuples(st.just("guarded"), st.integers(0, 2), st.just("a"), st.integers(0, 2)),
+    st.tuples(st.just("break"), st.just("a")),
     st.tuples(st.just("watch"), st.integers(0, 2), NAMES, NAMES),
+    st.tuples(st.just("repeat"), st.integers(0, 2)),
     st.tuples(st.just("kill"), st.integers(0, 2)),
     st.tuples(st.just("crash"), st.booleans()),
     st.tuples(st.just("wait"), st.floats(0.1, 5.0)),
@@ -47,8 +52,8 @@ class Threads:
         self.dead: set[int] = set()
         self.sequences = [0, 0, 0]
         self.waiting: list[ContextCall | None] = [None, None, None]
+        self.had: list[list[tuple[ContextCall, ContextAnswer]]] = [[], [], []]  # the newest last
         self.cells: dict[tuple[str, str], tuple[int, Any]] = {}
-        self.versions: set[int] = set()  # that were ever answered
         self.highest = 0
         self.holders: dict[str, tuple[int, int]] = {}  # lock -> worker, token
         self.tokens: list[dict[str, int]] = [{}, {}, {}]  # the last that each got
@@ -77,6 +82,7 @@ class Threads:
         if call is None or call.sequence != answer.sequence or number in self.dead:
             return
         self.waiting[number] = None
+        self.had[number].append((call, answer))
         operation = call.operation
         value: Any = msgspec.msgpack.decode(answer.body)
         if answer.status == "ok":
@@ -94,6 +100,28 @@ class Threads:
         self.highest = version
         self.cells[key] = (version, value)
 
+    def check(self) -> None:
+        """Hold that nobody waits for what has come."""
+        for number, call in enumerate(self.waiting):
+            if call is not None and number not in self.dead and isinstance(call.operation, Watch):
+                version, _ = self.cells.get((call.operation.region, call.operation.key or ""), (0, None))
+                assert version == call.operation.after, f"{WORKERS[number]} waits for a version that is there"
+            elif call is not None and number not in self.dead and isinstance(call.operation, Lock):
+                assert call.operation.lock in self.holders, f"{WORKERS[number]} waits for a lock that is free"
+
+    def repeat(self, number: int) -> None:
+        """Say again what was answered: the newest change gets its answer again, anything older none."""
+        for place, (call, answer) in enumerate(reversed(self.had[number])):
+            done = only(self.driver.give(events.ContextCalled(WORKERS[number], call)), effects.AnswerCall)
+            is_newest = place == 0 and self.waiting[number] is None
+            if is_newest and not isinstance(call.operation, context.READS):
+                assert [effect.message for effect in done] == [answer]
+            elif any(
+                not isinstance(later.operation, context.READS) and said.status == "ok"
+                for later, said in self.had[number][len(self.had[number]) - place :]
+            ):
+                assert not done, "it was had, as a later call said"
+
     def free(self, number: int) -> None:
         self.holders = {lock: holder for lock, holder in self.holders.items() if holder[0] != number}
 
@@ -106,6 +134,7 @@ def take_step(threads: Threads, step: tuple[Any, ...]) -> None:
     kind, *rest = step
     if kind == "crash":
         threads.driver.next_kernel()
+        threads.had = [[(call, answer) for call, answer in each if answer.status == "ok"] for each in threads.had]  # refusals are no rows
         if rest[0]:  # the ones that wait ask again, and so do those whose answer was had already
             for number, call in enumerate(threads.waiting):
                 if call is not None and number not in threads.dead:
@@ -117,7 +146,18 @@ def take_step(threads: Threads, step: tuple[Any, ...]) -> None:
     if kind == "wait":
         threads.hear(threads.driver.give(after=rest[0]))
         return
+    if kind == "break":
+        held = threads.holders.pop(rest[0], None)
+        done = threads.driver.give(events.RequestArrived(b"b", threads.driver.sequence + 10_000, 0, "admin", "uid 0", breaking(rest[0])))
+        threads.driver.sequence += 1
+        threads.hear(done)
+        assert only(done, effects.Reply)[0].answer.applied == (held is not None)  # type: ignore[attr-defined]  # a Changed
+        return
     number = rest[0]
+    if kind == "repeat":
+        if number not in threads.dead:
+            threads.repeat(number)
+        return
     if kind == "kill":
         if number not in threads.dead:
             threads.dead.add(number)
@@ -209,7 +249,7 @@ def do_watch(threads: Threads, number: int, region: str, key: str) -> None:
     assert threads.ask(number, Watch(region, key, version, 2.0)) is None
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[..., None]] = {
     "set": do_set,
     "cas": do_cas,
     "update": do_update,
@@ -226,19 +266,24 @@ def raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.msgpack.encode(value))
 
 
-@settings(max_examples=150)
-@given(st.lists(STEPS, max_size=60))
+@settings(max_examples=150, phases=[Phase.generate, Phase.shrink])
+@given(st.lists(STEPS, min_size=15, max_size=60))
 def test_every_order_of_operations_ends_and_deaths_is_what_the_model_says(steps: list[tuple[Any, ...]]) -> None:
     """The invariants of the kernel are checked after each step; in the end every value is read."""
     threads = Threads()
     for step in steps:
         take_step(threads, step)
+        threads.check()
     for (region, key), (version, value) in threads.cells.items():
         asked = threads.driver.answer(reading(Get(region, key)))
         assert (asked.version, msgspec.msgpack.decode(asked.value)) == (version, value)
     held = {lock: token for lock, (_, token) in threads.holders.items()}
     known = threads.driver.state.contexts.spaces.get(1001)
     assert {lock.name: lock.token for lock in (known.locks.get("a", {}).values() if known else ())} == held
+
+
+def breaking(lock: str) -> ChangeContext:
+    return ChangeContext(1001, context.Break("a", lock))
 
 
 def reading(operation: Get) -> Any:

@@ -420,9 +420,29 @@ def test_a_change_takes_effect_once_over_the_death_of_a_kernel() -> None:
     assert driver.state.contexts.callers[W1].floor == 1
 
 
+def test_what_was_refused_stays_refused_when_it_is_repeated() -> None:
+    """The worker may have heard the refusal before the repetition is read, and would not know of a change."""
+    shared = Shared()
+    shared.get("1001.1", Lock("r", "l"))
+    driver = shared.driver
+    refused = shared.call(W1, Set("r", "a", raw(1), Guard("l", 99)))
+    expired = shared.call(W2, Lock("r", "l", 0.0))
+    answers = []
+    for _ in range(2):
+        done = driver.give(events.ContextCalled(W1, refused), events.ContextCalled(W2, expired))
+        answers.append([effect.message for effect in only(done, effects.AnswerCall)])
+        shared.get("1001.1", Break("r", "l"))
+    assert answers[0] == answers[1]
+    assert [answer.status for answer in answers[0]] == ["refused", "expired"]
+    assert shared.get("1001.1", Get("r", "a")).version == 0
+
+
 def test_answers_are_kept_for_so_many_calls_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharing, "ANSWERS_KEPT", 2)
     shared = Shared()
+    for _ in range(4):
+        shared.refusal(W2, Set("", "n", raw(1)), seen=0)
+    assert sorted(shared.driver.state.contexts.refused[W2]) == [3, 4]
     for _ in range(4):
         shared.get(W1, Increment("r", "n"), seen=0)
     assert sorted(shared.driver.state.contexts.callers[W1].answered) == [3, 4]
