@@ -49,6 +49,7 @@ class Router:
         self.is_open = False
         self.is_quiet = True  # nothing waits to be received, and nothing was sent since that was seen
         self._listeners: list[Listener] = []
+        self.heard: set[bytes] | None = None  # routes of whole messages that have come since it was made; None: nobody asks
         self._hidden = path.with_name(f".{path.name}.shut")
         self._condemned: dict[bytes, tuple[float, Origin]] = {}  # route -> when it is cut
         self._origins: dict[bytes, Origin] = {}
@@ -111,6 +112,10 @@ class Router:
         self.is_quiet = not cast("int", _get(self.socket, _EVENTS)) & _READABLE
         return not self.is_quiet
 
+    def heard_of(self) -> set[int]:
+        """Give the descriptors from which whole messages have come since `heard` was made."""
+        return {self._origins[route].fd for route in self.heard or () if route in self._origins}
+
     def receive(self) -> Received | None:
         """Give the next message, if there is one."""
         while True:
@@ -126,6 +131,8 @@ class Router:
             self.is_quiet = True
             return None
         self.is_quiet = False
+        if self.heard is not None:
+            self.heard.add(route)
         origin = self._origins.get(route)
         if origin is None:
             first = _recv(sock, _NOW, copy=False)

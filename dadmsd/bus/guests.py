@@ -94,7 +94,7 @@ class Guests:
             if count > share:
                 excess = f"{count} connections of {what}, at most {share} may be"
         if excess:
-            yield self._cut(guest, excess)
+            yield self.cut(guest, excess)
 
     def _shares(self, who: Who) -> list[tuple[object, int, str]]:
         """Give what a connection counts against."""
@@ -130,6 +130,10 @@ class Guests:
         """Note that a connection said something: from now on the core looks after it."""
         self._silent.pop(fd, None)
 
+    def all(self) -> list[tuple[int, Guest]]:
+        """Give every connection that was not cut, with libzmq's descriptor."""
+        return [(fd, guest) for fd, guest in self._guests.items() if not guest.is_over]
+
     def next_deadline(self) -> float | None:
         """Give when the oldest of the silent ones is cut."""
         return next(iter(self._silent.values())).since + SILENCE if self._silent else None
@@ -142,9 +146,10 @@ class Guests:
                 return
             del self._silent[fd]
             if not guest.is_over:
-                yield self._cut(guest, f"it said nothing for {SILENCE:g} s")
+                yield self.cut(guest, f"it said nothing for {SILENCE:g} s")
 
-    def _cut(self, guest: Guest, why: str) -> Audit:
+    def cut(self, guest: Guest, why: str) -> Audit:
+        """End a connection at once; gives the line about it."""
         guest.is_over = True
         shut_down(guest.origin)
         who = guest.origin.who

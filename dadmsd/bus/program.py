@@ -52,6 +52,7 @@ from dadmsd.bus.core.state import Bounds
 from dadmsd.bus.doors import Router
 from dadmsd.bus.network import IO_THREADS, Network
 from dadmsd.bus.store import open_store
+from dadmsd.bus.weight import Weight
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
 
@@ -106,6 +107,7 @@ class Program:
             Router(self._context, Door.CONTROL, directory / CONTROL_SOCKET, body_limit=CONTROL_BODY_LIMIT, ceiling=ceiling, mode=mode),
             Router(self._context, Door.DATA, directory / DATA_SOCKET, body_limit=BODY_LIMIT, ceiling=ceiling, mode=mode),
         )
+        self._weight = Weight(self._routers)
         self._wake, wake = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         signal.set_wakeup_fd(wake.detach(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_signal)
@@ -176,13 +178,18 @@ class Program:
         for router in self._routers:
             if router.is_due(now):
                 self._note(router.execute(now))
+        look = self._weight.next_look(now)
+        if look is not None and look <= now:
+            self._note(self._weight.look(now, self._bus.accounts.pool.used))
         if deadline is not None and deadline <= now:
             self._handle(Ticked(), now)
 
     def _patience(self, deadline: float | None) -> float:
         """Give the seconds until there is something to do without anybody saying so; below zero: never."""
-        moments = [moment for moment in (deadline, *[router.next_cut() for router in self._routers]) if moment is not None]
-        return max(0.0, min(moments) - monotonic()) if moments else -1.0
+        now = monotonic()
+        upcoming = (deadline, self._weight.next_look(now), *[router.next_cut() for router in self._routers])
+        moments = [moment for moment in upcoming if moment is not None]
+        return max(0.0, min(moments) - now) if moments else -1.0
 
     def _hear_signal(self, _happened: int) -> None:
         self._wake.recv(64)  # what it means was noted by its handler

@@ -1,7 +1,7 @@
 """What arrived at a client and was not handled yet, and the memory that makes a repeated message harmless.
 
 1. A SEND or REQUEST whose id was seen is not handed out again: its answer is repeated, or is still to come.
-2. The bus delivers at most ``window`` messages ahead of the program: whatever the program takes gives credit back, half a window at a time.
+2. The bus delivers at most ``window`` messages ahead of the program: whatever the program takes gives credit back, half a window at a time, or 4 MiB of bodies.
 3. What the memory forgets is bounded in entries and in bytes of kept answers; an answer too old to be kept is repeated as a refusal that says so.
 """
 
@@ -14,6 +14,7 @@ from dadms_ipc.envelope import REFUSED, Flag, Header, Kind, split_id
 
 WINDOW = 1024  # deliveries ahead of the program: some runs, so that the round trip of CREDIT is hidden at full speed
 SEEN_LIMIT = 10_000  # ids remembered: far more than the bus has in flight to one client
+CREDIT_BYTES = 4 * 1024 * 1024  # of bodies taken: the bus counts them as well, and holds back a large body behind as many
 KEPT_BYTES = 8 * 1024 * 1024  # of answers that may have to be repeated
 
 _FORGOTTEN = (REFUSED, trouble("this was answered before, and the answer is no longer kept"))
@@ -60,6 +61,7 @@ class Inbox:
         self._seen: OrderedDict[bytes, tuple[str, bytes] | None] = OrderedDict()
         self._kept = 0
         self._taken = 0  # since credit was last given back
+        self._taken_bytes = 0  # of their bodies
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -70,6 +72,7 @@ class Inbox:
             if header.id in self._seen:
                 self.repeated += 1
                 self._taken += 1  # it will never be taken by the program
+                self._taken_bytes += len(body)
                 return self._seen[header.id]
             self._seen[header.id] = None
             if len(self._seen) > SEEN_LIMIT:
@@ -91,6 +94,7 @@ class Inbox:
             if identifier in seen:
                 self.repeated += 1
                 self._taken += 1
+                self._taken_bytes += len(body)
                 answer = seen[identifier]
                 if answer is not None:
                     again.append((place, answer))
@@ -107,6 +111,7 @@ class Inbox:
         while self._ready:
             message = self._ready.popleft()
             self._taken += 1
+            self._taken_bytes += len(message.body)
             if message.deadline is None or message.deadline > now:
                 return message
             self.expired += 1
@@ -133,12 +138,12 @@ class Inbox:
 
     def credit_at_hello(self) -> int:
         """Give how many deliveries may come on a fresh connection, what waits here taken off."""
-        self._taken = 0
+        self._taken = self._taken_bytes = 0
         return max(0, self.window - len(self._ready))
 
     def credit_due(self) -> int:
-        """Give the credit to return now, or 0 while it is less than half a window."""
-        if self._taken * 2 < self.window:
+        """Give the credit to return now, or 0 while it is less than half a window and the bodies were small."""
+        if self._taken * 2 < self.window and self._taken_bytes < CREDIT_BYTES:
             return 0
-        taken, self._taken = self._taken, 0
+        taken, self._taken, self._taken_bytes = self._taken, 0, 0
         return taken

@@ -16,6 +16,7 @@ from dadmsd.bus.core.state import Bounds, Delivery, Exchange, Session
 PURGE_INTERVAL = (
     0.1  # seconds between two searches of a full queue: it has thousands of entries, and each message that finds it full would search it
 )
+CREDIT_PART = 4  # of the bytes in flight: a receiver that has taken a fourth of them gives credit back
 CREDIT_LIMIT = 100_000  # deliveries: a receiver that grants more gains nothing
 
 
@@ -133,8 +134,8 @@ class Deliveries:
                     _give_back(session, delivery)
                 counters.expired += delivery.exchange is None  # an exchange is counted when it is swept
                 continue
-            if session.flight and session.flight_bytes + delivery.size > limit:
-                break
+            if session.flight_bytes + delivery.size > limit and session.flight_bytes >= limit // CREDIT_PART:
+                break  # else the receiver has taken too little to give credit back, and would wait for this one for ever
             head, flags, exchange = delivery.header, delivery.header.flags, delivery.exchange
             if exchange is not None:
                 if exchange.is_suspect:

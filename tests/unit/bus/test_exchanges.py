@@ -256,6 +256,15 @@ def test_deliveries_keep_to_the_credit() -> None:
         assert receiver.only()[0].topic == VIOLATION
 
 
+def test_a_large_message_does_not_wait_for_credit_behind_a_small_one() -> None:
+    """Its receiver gives credit back when it has taken a fourth of the bytes in flight, and the small one alone is less."""
+    room = Room(flight_bytes=100)
+    sender, receiver = _pair(room)
+    for size in (1, 150, 1):
+        sender.say(Kind.SEND, b"x" * size, to="1001", topic="t")
+    assert [len(body) for _, body in receiver.take()] == [1, 150]
+
+
 def test_bytes_in_flight_are_bounded_but_one_message_always_goes() -> None:
     """A body above the bound is not stuck for ever."""
     room = Room(flight_bytes=100)

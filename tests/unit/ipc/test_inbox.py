@@ -113,3 +113,16 @@ def test_the_memory_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None
     assert box.take(0.0) is None
     box.answer(message_id(b"s" * 16, 0), OK, b"again")
     assert box.arrive(_header(0, Kind.REQUEST), b"", 0.0) == (REFUSED, body)
+
+
+def test_credit_comes_back_early_when_bodies_are_large() -> None:
+    """The bus counts bytes as well: half a window of large bodies would never be handed out."""
+    box = Inbox(window=1000)
+    header = Header(VERSION, Kind.PUBLISH, bytes(24), "s", "", "t")
+    for _ in range(3):
+        box.arrive(header, bytes(3 * 1024 * 1024), 1.0)
+    due = []
+    for _ in range(3):
+        box.take(1.0)
+        due.append(box.credit_due())
+    assert due == [0, 2, 0]

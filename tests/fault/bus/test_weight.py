@@ -1,0 +1,98 @@
+"""What libzmq would hold without bound: an endless message, answers that nobody reads. Each costs its connection, and nobody else anything."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+import zmq
+
+from dadms_ipc import requests
+from dadms_ipc.client import Client
+from dadms_ipc.codec import encode_body
+from dadms_ipc.envelope import Kind
+from tests.fault.bus.raw import RawClient
+from tests.fault.bus.wire import MORE, Wire, frame
+from tests.integration.bus.daemon import INFO, Daemon, await_true
+
+CAP = 512 * 1024 * 1024  # bytes: of the bus's group
+PIECE = bytes(1024 * 1024)
+
+
+def resident(daemon: Daemon) -> int:
+    """Give the bytes of the bus in memory."""
+    assert daemon.bus is not None
+    return int(Path(f"/proc/{daemon.bus.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.parametrize("greets", [True, False])
+@pytest.mark.parametrize("door", ["control", "data"])
+def test_a_message_without_end_costs_its_connection(daemon: Daemon, door: str, greets: bool) -> None:
+    """It may send ten times the cap, as fast as it can: it is cut before, and another client is served all the while."""
+    sent, peak, is_cut = 0, 0, threading.Event()
+
+    def pour(wire: Wire) -> None:
+        nonlocal sent
+        piece = frame(PIECE, flags=MORE)
+        try:
+            while sent < 10 * CAP:
+                wire.socket.sendall(piece)
+                sent += len(piece)
+        except OSError:
+            is_cut.set()
+
+    with Client(daemon.directory, timeout=30) as client, Wire(daemon.directory, door) as wire:
+        if greets:
+            wire.hello()
+        thread = threading.Thread(target=pour, args=(wire,))
+        thread.start()
+        while thread.is_alive():
+            assert client.call(requests.Status()) == INFO
+            peak = max(peak, resident(daemon))
+        thread.join()
+        assert is_cut.is_set(), f"{sent} bytes were taken"
+        assert peak < CAP
+        assert "this connection sends a message without end" in daemon.text()
+        assert client.call(requests.Status()) == INFO
+        await_true(lambda: resident(daemon) < 200 * 1024 * 1024, "the bus has given the memory back")
+    assert daemon.bus is not None
+    assert daemon.bus.poll() is None
+
+
+def test_one_that_never_reads_large_answers_is_cut(daemon: Daemon) -> None:
+    """They would wait in libzmq, which counts messages and not bytes."""
+    identity = daemon.kernel.enroll(1001)
+    with (
+        Client(daemon.directory, timeout=30) as client,
+        Client(daemon.directory, identity=identity) as process,
+        RawClient(daemon.directory, "data") as deaf,
+    ):
+        deaf.socket.close()
+        deaf.socket = deaf.context.socket(zmq.DEALER)
+        deaf.socket.linger = 0
+        deaf.socket.setsockopt(zmq.RCVHWM, 1)
+        deaf.socket.connect(f"ipc://{daemon.directory / 'data.sock'}")
+        deaf.hello()
+        process.subscribe("ready")
+        answered = 0
+        while "this connection does not read" not in daemon.text():
+            deaf.say(Kind.REQUEST, to="1001", topic="t", deadline=60_000)
+            process.reply(process.receive(timeout=20), PIECE * 16)
+            answered += 1
+            assert answered < 200
+            assert client.call(requests.Status()) == INFO
+            assert resident(daemon) < CAP
+        assert encode_body(client.bus_status()["counters"]["cut"])
+    assert daemon.bus is not None
+    assert daemon.bus.poll() is None
+
+
+def test_large_bodies_of_those_who_behave_are_no_reason_to_cut(daemon: Daemon) -> None:
+    """A hundred times 16 MiB, one after the other, to somebody who reads them."""
+    with Client(daemon.directory, timeout=60) as speaker, Client(daemon.directory, timeout=60) as reader:
+        reader.subscribe("a/#")
+        for _ in range(100):
+            speaker.publish("a/b", PIECE * 16)
+            assert len(reader.receive().body) == len(PIECE) * 16
+        assert speaker.bus_status()["counters"]["hellos"] == 4
+        assert "cut a connection" not in daemon.text()
