@@ -125,10 +125,7 @@ class Config(Table, frozen=True):
 
 
 # "table.key" of what is read and obeyed by nothing yet -> what happens instead
-NOT_IN_FORCE = {
-    "thread_scheduler.scheduling_interval_ms": "a thread is dispatched by the event that makes it ready, and nothing looks at intervals",
-    "thread_scheduler.policy": "processes take turns, and the threads of one start in the order in which they were submitted",
-}
+NOT_IN_FORCE: dict[str, str] = {}
 
 
 def warnings(config: Config, text: str) -> list[str]:

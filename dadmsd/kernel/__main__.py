@@ -115,6 +115,8 @@ def _settings(welcome: keeper.Welcome, journal: Journal, backend: host.Backend) 
         incarnation=welcome.incarnation,
         max_processes=options.process_kernel.max_processes,
         slots=options.thread_scheduler.max_concurrent_threads,
+        policy=options.thread_scheduler.policy,
+        look_interval=options.thread_scheduler.scheduling_interval_ms / 1000,
         ready_timeout=options.process_kernel.process_timeout_ms / 1000,
         definitions=_definitions(options.process_kernel.definitions, welcome),
         config_source=welcome.config_source,

@@ -19,6 +19,7 @@ ANSWERS: dict[type, Any] = {
     requests.KillThread: Any,
     requests.SuspendThread: Any,
     requests.ResumeThread: Any,
+    requests.SetThreadPriority: Any,
     requests.ShowThread: requests.ThreadInfo,
     requests.Wait: requests.ProcessInfo,
     requests.List: list[requests.ProcessInfo],

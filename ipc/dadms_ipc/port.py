@@ -158,6 +158,8 @@ class Submit(Message, tag="submit", frozen=True):
     arguments: list[msgspec.Raw]
     labels: list[str] = []  # for people: one a thread, or none at all
     timeout: float | None = None  # seconds of running; None: the configuration's
+    priority: int = 0  # -100 to 100, higher is sooner
+    deadline: float | None = None  # seconds from now until they should have begun
 
 
 class PackedSubmit(Message, tag="submit", frozen=True):
@@ -168,6 +170,8 @@ class PackedSubmit(Message, tag="submit", frozen=True):
     arguments: msgspec.Raw
     labels: list[str] = []
     timeout: float | None = None
+    priority: int = 0
+    deadline: float | None = None
 
 
 class Cancel(Message, tag="cancel", frozen=True):
@@ -181,7 +185,7 @@ class Steer(Message, tag="steer", frozen=True):
     """Do something with threads that have not ended; one that has is left alone."""
 
     sequence: int
-    verb: str  # "suspend", "resume"
+    verb: str  # "suspend", "resume", "priority"
     tids: list[int]
     value: int = 0
 

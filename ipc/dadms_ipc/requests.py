@@ -88,6 +88,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: list[str] = []  # names of processes that are waited for if they are about to be ready
     requires: list[str] = []  # names of processes that must be ready, or tools that must have completed
     escalate: str = ""  # what fails with it at the start limit: "group", "parent" or "daemon"; "": nothing
+    weight: float = 1.0  # of this process among others, where the policy is "fair"
 
 
 class Spawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spawn", tag_field="verb"):
@@ -152,6 +153,13 @@ class ResumeThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     """Let a suspended thread go on, as soon as a slot is free for it."""
 
     tid: int
+
+
+class SetThreadPriority(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="set-thread-priority", tag_field="verb"):
+    """Give a thread that waits another priority, -100 to 100; higher is sooner."""
+
+    tid: int
+    priority: int
 
 
 class ShowThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="show-thread", tag_field="verb"):
@@ -265,6 +273,7 @@ Request = (
     | KillThread
     | SuspendThread
     | ResumeThread
+    | SetThreadPriority
     | ShowThread
     | Wait
     | List
@@ -282,7 +291,22 @@ Request = (
     | Shutdown
 )
 
-MUTATING = (Spawn, Start, Stop, Restart, Suspend, Resume, Kill, KillThread, SuspendThread, ResumeThread, ChangeContext, Reload, Shutdown)
+MUTATING = (
+    Spawn,
+    Start,
+    Stop,
+    Restart,
+    Suspend,
+    Resume,
+    Kill,
+    KillThread,
+    SuspendThread,
+    ResumeThread,
+    SetThreadPriority,
+    ChangeContext,
+    Reload,
+    Shutdown,
+)
 ROLE_NEEDED = {
     Spawn: "operate",
     Start: "operate",
@@ -294,6 +318,7 @@ ROLE_NEEDED = {
     KillThread: "operate",
     SuspendThread: "operate",
     ResumeThread: "operate",
+    SetThreadPriority: "operate",
     ShowThread: "observe",
     Wait: "observe",
     List: "observe",

@@ -1,4 +1,4 @@
-"""Threads: ls, show, suspend, resume, kill."""
+"""Threads: ls, show, suspend, resume, priority, kill."""
 
 import time
 from typing import TYPE_CHECKING
@@ -133,3 +133,13 @@ def resume(door: Door, tids: tuple[int, ...]) -> None:
             with several.attempt(f"resume thread {tid}"):
                 client.call(requests.ResumeThread(tid))
     several.finish()
+
+
+@thread.command("priority", context_settings={"ignore_unknown_options": True})
+@click.argument("tid", type=NUMBER)
+@click.argument("priority", type=click.IntRange(-100, 100))
+@pass_door
+def set_priority(door: Door, tid: int, priority: int) -> None:
+    """Give a thread that waits another priority, -100 to 100; higher is sooner, and waiting ten seconds makes up for one."""
+    with door.connect() as client, attempt(f"set the priority of thread {tid}"):
+        client.call(requests.SetThreadPriority(tid, priority))

@@ -10,6 +10,7 @@
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.deliveries import TOLD_ONE_BY_ONE, UNSEEN_MOST, label_of
 from dadmsd.kernel.core.moves import ASKED, end, freeze, give, make
+from dadmsd.kernel.core.policies import CREDIT
 from dadmsd.kernel.core.processes import zygote_for
 from dadmsd.kernel.core.records import Batch, Child
 from dadmsd.kernel.core.scheduler import IN_FLIGHT, Pool, Worker
@@ -21,7 +22,9 @@ WORKER_FAILURES = 5  # workers in a row that may come to nothing; then waiting t
 
 def dispatch(state: State) -> None:
     """Send ready threads to workers with room, processes taking turns, as long as slots are free; grow pools that want to."""
-    for pid in list(state.ready_pools):
+    if state.slots_held >= state.settings.slots and len(state.ready_pools) > 1:
+        return
+    for pid in _by_standing(state):
         if state.slots_held >= state.settings.slots and len(state.ready_pools) > 1:
             return  # who is first now is first when a slot is free
         pool = state.pools.get(pid)
@@ -44,6 +47,33 @@ def dispatch(state: State) -> None:
             del state.ready_pools[pid]
         if pool.ready and state.slots_held > held:
             state.ready_pools[pid] = None
+
+
+def _by_standing(state: State) -> list[int]:
+    """Give the processes that want a slot, the next one first; among equals they take turns."""
+    pids = list(state.ready_pools)
+    if len(pids) < 2:
+        return pids
+    for pool in (state.pools.get(pid) for pid in pids):
+        if pool is not None:
+            pool.used = max(pool.used, state.served - CREDIT)  # who wanted nothing for long does not get all of it back
+    standings = {pid: state.policy.standing(state.pools[pid], state.now) if pid in state.pools else 0.0 for pid in pids}
+    return sorted(pids, key=standings.__getitem__)
+
+
+def on_look_deadline(state: State, _key: str) -> None:
+    """Look at the pages of busy workers, whatever they rang; and where one thread keeps others waiting that were sent behind it, take them back."""
+    are_behind = False
+    for pool in state.pools.values():
+        for worker in pool.workers.values():
+            if not worker.holds_slot or not worker.has_followers:
+                continue  # what it runs alone it announces when it ends
+            are_behind = True
+            if state.now - worker.head_since >= state.settings.look_interval:
+                state.do(effects.LookAt(worker.name))
+                freeze(state, state.children[worker.name])
+    if are_behind:
+        state.arm(state.now + state.settings.look_interval, "look", "")
 
 
 def _serve(state: State, pool: Pool) -> None:
@@ -75,6 +105,11 @@ def _send(state: State, pool: Pool, worker: Worker, tids: list[int], *, is_quick
     worker.batches.append(batch)
     if was_idle:
         state.slots_held += 1
+        pool.served_at = state.now
+        state.served = max(state.served, pool.used)
+    if worker.has_followers:
+        state.arm(state.now + state.settings.look_interval, "look", "")
+    if was_idle:
         new_head(state, pool, worker)
     state.do_first(effects.SendBatch(worker.name, first, spans(pool, tids)))
     if was_idle and not (is_quick and pool.told >= TOLD_ONE_BY_ONE):

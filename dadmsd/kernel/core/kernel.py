@@ -34,6 +34,7 @@ from dadmsd.kernel.core import (
 from dadmsd.kernel.core.history import infos_of
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ALIVE, ENDED
+from dadmsd.kernel.core.pools import new_pool
 from dadmsd.kernel.core.records import (
     Answered,
     Batch,
@@ -50,7 +51,7 @@ from dadmsd.kernel.core.records import (
     Results,
     Run,
 )
-from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER, Pool, Worker
+from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER, Worker
 from dadmsd.kernel.core.state import Address, EventRow, Settings, State
 
 
@@ -135,6 +136,7 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "child": children.on_deadline,
     "head": dispatch.on_head_deadline,
     "idle": dispatch.on_idle_deadline,
+    "look": dispatch.on_look_deadline,
     "told": deliveries.on_told_deadline,
     "answered": requests.forget_answered,
     "context": sharing.on_deadline,
@@ -266,7 +268,7 @@ class Kernel:
         run_decoder = msgspec.msgpack.Decoder(list[Run])
         for process in state.processes.values():
             if process.status in ("running", "stopping") and process.ready_at:
-                state.pools[process.pid] = Pool(process.pid, process.incarnation, most=process.spec.limits.workers)
+                state.pools[process.pid] = new_pool(state, process)
         for row in sorted(results, key=lambda each: (each.pid, each.incarnation, each.first_sequence)):
             infos.extend(info for run in run_decoder.decode(row.runs) for info in infos_of(run))
             infos.extend(decoder.decode(row.facts))
@@ -294,6 +296,9 @@ class Kernel:
             self._adopt_batch(batch)
         for pid, pool in state.pools.items():
             freezing.adopt(state, state.processes[pid], pool)
+            for tid, priority in state.processes[pid].priorities.items():
+                if tid in pool:
+                    pool.set_priority(tid, priority)
             for worker in pool.workers.values():
                 state.slots_held += worker.holds_slot
                 dispatch.new_head(state, pool, worker)

@@ -149,3 +149,40 @@ PROCESS_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
         for end in sorted(ENDED)
     },
 }
+
+THREAD_STATES: Final = {
+    "created": "its process made it; its submission is on its way to the kernel, and in no journal",
+    "ready": "in the queue",
+    "running": "in a worker, begun or about to be; it holds a slot. `sent` is shown of one that was sent behind another, and holds none",
+    "waiting": "async, and waits for something; it holds no slot",
+    "suspended": "stands still, in the queue or in a frozen worker; it holds no slot, and its time stands still",
+    "completed": "ended: its entry returned",
+    "error": "ended: its entry raised, its worker was lost or out of memory, or its result cannot travel",
+    "terminated": "ended because somebody gave it up, or its process ended",
+    "timed_out": "ended because it ran for longer than it may",
+}
+
+THREAD_STIMULI: Final = {
+    "accepted": "its submission is in the journal",
+    "begin": "a worker gets it",
+    "back": "it was not begun, and was taken back",
+    "wait": "it waits for something that is no work",
+    "wake": "what it waited for has come",
+    "suspend": "it is to stand still",
+    "resume": "it is to go on, where it stood",
+    "result": "its entry returned",
+    "failure": "its entry raised, or its worker was lost",
+    "terminate": "somebody gives it up",
+    "time": "it has used up its time",
+}
+
+RESUMES: Final = "as before"  # in the table below: ready or running, as it was when it was suspended
+
+THREAD_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
+    "created": {"accepted": "ready", "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": _, "result": _, "failure": _, "terminate": "terminated", "time": _},
+    "ready": {"accepted": _, "begin": "running", "back": _, "wait": _, "wake": _, "suspend": "suspended", "resume": _, "result": _, "failure": "error", "terminate": "terminated", "time": _},
+    "running": {"accepted": _, "begin": _, "back": "ready", "wait": "waiting", "wake": _, "suspend": "suspended", "resume": _, "result": "completed", "failure": "error", "terminate": "terminated", "time": "timed_out"},
+    "waiting": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": "running", "suspend": "suspended", "resume": _, "result": _, "failure": "error", "terminate": "terminated", "time": "timed_out"},
+    "suspended": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": RESUMES, "result": _, "failure": "error", "terminate": "terminated", "time": _},
+    **{end: dict.fromkeys(THREAD_STIMULI, _) for end in ("completed", "error", "terminated", "timed_out")},
+}  # fmt: skip

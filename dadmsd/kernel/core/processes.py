@@ -13,8 +13,8 @@ from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import dependencies, effects, events, readiness, restarts, sharing
 from dadmsd.kernel.core.ending import begin_end, settle
 from dadmsd.kernel.core.moves import enter, give, make, violate
+from dadmsd.kernel.core.pools import new_pool
 from dadmsd.kernel.core.records import Child, Process
-from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.state import MEBIBYTE, State
 from dadmsd.kernel.core.values import flaw
 
@@ -290,7 +290,7 @@ def main_ready(state: State, child: Child, event: events.MainReady) -> None:
     process.limits = {**process.limits, **event.limits}
     process.warnings = process.warnings + [warning[:TEXT_MOST] for warning in event.warnings[:WARNINGS_MOST]]
     state.changed(process)
-    state.pools[process.pid] = Pool(process.pid, process.incarnation, most=process.spec.limits.workers)
+    state.pools[process.pid] = new_pool(state, process)
     took = process.ready_at - process.begun_at
     state.tell_event(
         "process.running",

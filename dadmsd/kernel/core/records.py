@@ -46,6 +46,7 @@ class Process(Record):
     forks_lost: int = 0  # in a row: its zygote ended before it had forked what it was asked for
     threads_done: int = 0  # ended, in any way
     threads_failed: int = 0
+    priorities: dict[int, int] = {}  # of threads that were given another one than their submission's
     suspended: list[int] = []  # threads that stand still, or are to
     memory_peak: int = 0  # bytes
     cpu_seconds: float = 0.0
@@ -148,6 +149,8 @@ class Chunk(Record):
     labels: list[str] = []
     timeout: float = 0.0  # seconds of running
     created_at: float = 0.0
+    priority: int = 0  # higher is sooner
+    deadline: float | None = None  # wall clock, seconds: when they should have begun
 
 
 class Batch(Record):

@@ -24,7 +24,7 @@ from dadmsd.kernel.core.processes import NAME_MOST
 from dadmsd.kernel.core.records import Answered, Process
 from dadmsd.kernel.core.scheduler import SENT, Pool
 from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State, Waiter
-from dadmsd.kernel.core.threads import terminate
+from dadmsd.kernel.core.threads import set_priority, terminate
 
 WAIT_MOST = 60.0  # seconds a request may be parked: the client asks again
 WAITERS_MOST = 10_000
@@ -210,6 +210,14 @@ def _resume_thread(state: State, event: events.RequestArrived, request: requests
     return {"tid": request.tid}
 
 
+def _set_priority(state: State, event: events.RequestArrived, request: requests.SetThreadPriority) -> object:
+    pool = _open_thread(state, event, request.tid, "set the priority of")
+    why = set_priority(state, pool, [request.tid], request.priority)
+    if why:
+        raise Refusal(why)
+    return {"tid": request.tid}
+
+
 def _show_thread(state: State, _event: events.RequestArrived, request: requests.ShowThread) -> object:
     for pool in state.pools.values():
         if request.tid in pool and pool.state(request.tid) <= SENT:
@@ -343,6 +351,7 @@ _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] =
     requests.KillThread: _kill_thread,
     requests.SuspendThread: _suspend_thread,
     requests.ResumeThread: _resume_thread,
+    requests.SetThreadPriority: _set_priority,
     requests.ShowThread: _show_thread,
     requests.Wait: _wait,
     requests.List: _list,

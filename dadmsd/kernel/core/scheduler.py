@@ -2,7 +2,7 @@
 
 A thread is a number and one byte of state; what it is to do stands in the chunk that it was submitted with, so a million waiting threads cost a million bytes.
 
-1. Threads of a process start in the order in which they were submitted; processes take turns. A thread that was handed out and not begun goes back to the front.
+1. Threads of a process start in the order of the policy's ranks, equal ones in that in which they were submitted; processes by their standing. A thread that was handed out and not begun goes back to the front.
 2. A worker that has threads holds one slot, for the one at the head of its queue; the others that were sent with it hold none and can be taken back.
 3. Threads travel one by one until their entry has proved to be short; then in batches of about BATCH_SECONDS, two in flight a worker. Nothing is sent to wait
    behind a thread that is not known to be short.
@@ -13,8 +13,10 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from itertools import islice
 
+from dadmsd.kernel.core.policies import Policy, Priority
 from dadmsd.kernel.core.records import Batch, Chunk
 
 READY, SUSPENDED, SENT, COMPLETED, ERROR, TERMINATED, TIMED_OUT = range(7)  # up to SENT: open
@@ -60,6 +62,13 @@ class Worker:
     def holds_slot(self) -> bool:
         """Tell whether it holds a slot."""
         return bool(self.batches) and not self.is_suspended
+
+    @property
+    def has_followers(self) -> bool:
+        """Tell whether threads were sent behind the one at its head."""
+        return len(self.batches) > 1 or (
+            bool(self.batches) and self.batches[0].first_sequence + len(self.batches[0].tids) > self.head[0] + 1
+        )
 
     @property
     def head(self) -> tuple[int, int]:
@@ -119,7 +128,13 @@ class _Block:
 class Pool:
     """The threads of one incarnation and the workers that run them."""
 
-    def __init__(self, pid: int, incarnation: int, *, most: int) -> None:
+    def __init__(
+        self, pid: int, incarnation: int, *, most: int, policy: Policy | None = None, weight: float = 1.0, now: float = 0.0
+    ) -> None:
+        self._policy = policy or Priority()
+        self._weight = weight
+        self.served_at = now  # monotonic: when it was given a slot last
+        self.used = 0.0  # seconds of run time by its weight
         self.pid = pid
         self.incarnation = incarnation
         self.most = most  # workers
@@ -128,7 +143,13 @@ class Pool:
         self._firsts: list[int] = []
         self._dead = 0  # blocks whose threads have all ended: swept when they are most
         self._emptied: list[Chunk] = []  # chunks that nobody was told of yet
-        self._queue: deque[tuple[int, int]] = deque()  # spans [first, last) of threads that were ready when they were queued
+        self._queue: list[
+            tuple[float, int, int, int]
+        ] = []  # a heap: rank, order, and a span [first, last) of threads that were ready when they were queued
+        self._order = 0  # of the last that was queued
+        self._front = 0  # of the last that was put in front
+        self._moved: dict[int, int] = {}  # threads that were queued anew alone, with another priority -> order
+        self.priorities: dict[int, int] = {}  # theirs
         self.condemned: dict[int, tuple[str, str, str]] = {}  # threads to be terminated once they are at the head: status, cause, message
         self.ready = 0
         self.suspended = 0  # those that are in no worker
@@ -152,11 +173,11 @@ class Pool:
         self.sent += block.states.count(SENT)
         self.suspended += block.states.count(SUSPENDED)
         if states is None:
-            self._queue.append((block.first, block.first + len(block.states)))
+            self._enqueue(block, block.first, block.first + len(block.states))
             return
         for index, state in enumerate(states):
             if state == READY:
-                self._queue.append((block.first + index, block.first + index + 1))
+                self._enqueue(block, block.first + index, block.first + index + 1)
 
     def _find(self, tid: int) -> _Block | None:
         place = bisect_right(self._firsts, tid) - 1
@@ -195,6 +216,8 @@ class Pool:
         self.sent += (state == SENT) - (before == SENT)
         self.suspended += (state == SUSPENDED) - (before == SUSPENDED)
         if before <= SENT < state:
+            self.priorities.pop(tid, None)
+            self._moved.pop(tid, None)
             block.open -= 1
             if not block.open:
                 self._close(block)
@@ -205,17 +228,17 @@ class Pool:
         entry = ""
         size = 0
         while self._queue and len(taken) < most and size < BATCH_BYTES:
-            first, last = self._queue.popleft()
+            rank, order, first, last = self._queue[0]
             block = self._find(first)
+            if taken and block is not None and block.open and block.chunk.entry != entry:
+                break
+            heappop(self._queue)
             if block is None or not block.open:
                 continue  # all ended while they waited
-            if taken and block.chunk.entry != entry:
-                self._queue.appendleft((first, last))
-                break
             entry = block.chunk.entry
             count = min(last - first, most - len(taken))
             place = first - block.first
-            if size + block.size <= BATCH_BYTES and block.states[place : place + count] == _READY[:count]:
+            if not self._moved and size + block.size <= BATCH_BYTES and block.states[place : place + count] == _READY[:count]:
                 block.states[place : place + count] = _SENT[:count]
                 self.ready -= count
                 self.sent += count
@@ -223,36 +246,76 @@ class Pool:
                 size += block.size * count // len(block.states)
                 first += count
             else:
-                first, size = self._take_singly(block, first, last, most, taken, size)
+                first, size = self._take_singly(block, order, (first, last), most, taken, size)
             if first < last:
-                self._queue.appendleft((first, last))
+                heappush(self._queue, (rank, order, first, last))
         return taken
 
-    def _take_singly(self, block: _Block, first: int, last: int, most: int, taken: list[int], size: int) -> tuple[int, int]:
-        """Hand out the ready ones of a span in which others were terminated, or whose arguments are large."""
+    def _take_singly(self, block: _Block, order: int, span: tuple[int, int], most: int, taken: list[int], size: int) -> tuple[int, int]:
+        """Hand out the ready ones of a span in which others were terminated or moved, or whose arguments are large."""
+        first, last = span
         while first < last and len(taken) < most and size < BATCH_BYTES:
-            if block.states[first - block.first] == READY:  # one that was terminated stays in its span
+            if block.states[first - block.first] == READY and self._moved.get(first, order) == order:  # others stay in their span
                 self._set(first, SENT)
+                self._moved.pop(first, None)
                 taken.append(first)
                 size += len(block.chunk.arguments[first - block.first])
             first += 1
         return first, size
 
+    def _enqueue(self, block: _Block, first: int, last: int) -> None:
+        chunk = block.chunk
+        self._order += 1
+        heappush(self._queue, (self._policy.rank(chunk.priority, chunk.created_at, chunk.deadline), self._order, first, last))
+
+    def set_priority(self, tid: int, priority: int) -> None:
+        """Queue a waiting thread anew; one that is in a worker keeps its place there."""
+        block = self._find(tid)
+        if block is None or block.states[tid - block.first] > SENT:
+            return
+        self.priorities[tid] = priority
+        if block.states[tid - block.first] == READY:
+            self._order += 1
+            self._moved[tid] = self._order
+            rank = self._policy.rank(priority, block.chunk.created_at, block.chunk.deadline)
+            heappush(self._queue, (rank, self._order, tid, tid + 1))
+
+    def head(self) -> tuple[float, int]:
+        """Give rank and priority of the next thread."""
+        if not self.next_entry():
+            return math.inf, 0
+        rank, _, first, _ = self._queue[0]
+        block = self._find(first)
+        return rank, self.priorities.get(first, block.chunk.priority if block is not None else 0)
+
+    def note_used(self, seconds: float) -> None:
+        """Charge run time to the process, by its weight."""
+        self.used += seconds / self._weight
+
     def next_entry(self) -> str:
         """Give the entry of the oldest ready thread; "" when none is ready."""
         while self._queue:
-            first, last = self._queue[0]
+            _, order, first, last = self._queue[0]
             block = self._find(first)
-            if block is not None and block.states.find(READY, first - block.first, last - block.first) >= 0:
+            if block is not None and self._has_ready(block, order, first, last):
                 return block.chunk.entry
-            self._queue.popleft()
+            heappop(self._queue)
         return ""
+
+    def _has_ready(self, block: _Block, order: int, first: int, last: int) -> bool:
+        place = block.states.find(READY, first - block.first, last - block.first)
+        if not self._moved or place < 0:
+            return place >= 0
+        states = block.states
+        return any(states[tid - block.first] == READY and self._moved.get(tid, order) == order for tid in range(block.first + place, last))
 
     def requeue(self, tids: list[int]) -> None:
         """Take threads back that were handed out and not begun, in front of all others."""
         for tid in reversed(tids):
             self._set(tid, READY)
-            self._queue.appendleft((tid, tid + 1))
+            self._front -= 1
+            self._moved.pop(tid, None)
+            heappush(self._queue, (-math.inf, self._front, tid, tid + 1))
 
     def set_aside(self, tid: int) -> None:
         """Keep a thread from being handed out, until it is put back."""
@@ -283,6 +346,8 @@ class Pool:
         assert block.states[place : place + count].count(SENT) == count, f"threads from {first_tid} on end twice"
         block.states[place : place + count] = _COMPLETED[:count] if count <= RUN_MOST else bytes([COMPLETED]) * count
         self.sent -= count
+        for tid in [tid for tid in self.priorities if first_tid <= tid < first_tid + count] if self.priorities else ():
+            del self.priorities[tid]
         block.open -= count
         if not block.open:
             self._close(block)
@@ -362,5 +427,10 @@ class Pool:
         assert self.sent == flat.count(SENT), f"process {self.pid}: {self.sent} sent, {flat.count(SENT)} counted"
         flying = [tid for worker in self.workers.values() for _, tid in worker.in_flight if self.state(tid) == SENT]
         assert len(flying) == len(set(flying)) == self.sent, f"process {self.pid}: {self.sent} sent, {flying} in flight"
-        queued = {tid for first, last in self._queue for tid in range(first, last) if self.state(tid) == READY}
+        queued = {
+            tid
+            for _, order, first, last in self._queue
+            for tid in range(first, last)
+            if self.state(tid) == READY and self._moved.get(tid, order) == order
+        }
         assert len(queued) == self.ready, f"process {self.pid}: {self.ready} ready, {len(queued)} queued"

@@ -19,6 +19,7 @@ from dadmsd.kernel.core.contexts import Contexts
 from dadmsd.kernel.core.history import History
 from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
 from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.policies import POLICIES
 from dadmsd.kernel.core.records import Answered, Batch, Caller, Cell, Child, Chunk, Counters, Life, Lock, Process, Record, Region, Results
 from dadmsd.kernel.core.scheduler import Pool
 
@@ -46,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: int = 1  # of this kernel under its keeper
     max_processes: int
     slots: int  # max_concurrent_threads
+    policy: str = "priority"  # of POLICIES
+    look_interval: float = 0.1  # seconds: pages of busy workers are looked at at least that often
     ready_timeout: float  # seconds
     thread_timeout: float  # seconds
     memory_limit: int  # bytes, all processes together
@@ -131,6 +134,8 @@ class State:
         self.orphaned: list[str] = []  # children that were to be forked by a zygote that is gone
         self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in the order of their turns
         self.resuming: dict[str, None] = {}  # frozen workers whose thread is to go on when a slot is free
+        self.policy = POLICIES[settings.policy]()
+        self.served = 0.0  # what the process that was served last has used
         self.slots_held = 0  # workers that have threads
         self.workers_coming = 0  # workers that were asked for and are not ready
         self._timers: list[tuple[float, str, TimerKey]] = []

@@ -15,6 +15,7 @@ from dadmsd.kernel.core.deliveries import Ended, EndedRun, Failure, fail, label_
 from dadmsd.kernel.core.dispatch import condemn, new_head
 from dadmsd.kernel.core.ledger import size_text
 from dadmsd.kernel.core.moves import violate
+from dadmsd.kernel.core.policies import PRIORITY_MOST
 from dadmsd.kernel.core.records import Child, Chunk, Process
 from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool
 from dadmsd.kernel.core.state import MEBIBYTE, State
@@ -57,6 +58,8 @@ def on_submitted(state: State, event: events.Submitted) -> None:
             labels=request.labels,
             timeout=request.timeout or process.spec.thread_timeout or state.settings.thread_timeout,
             created_at=state.wall,
+            priority=request.priority,
+            deadline=state.wall + request.deadline if request.deadline is not None else None,
         )
         state.changed(chunk)
         state.pools[process.pid].add(chunk)
@@ -91,6 +94,10 @@ def _refusal(state: State, process: Process, request: port.Submit) -> str:
         return f"cannot submit {len(request.arguments)} threads with {len(request.labels)} labels"
     if request.timeout is not None and not 0 < request.timeout < math.inf:
         return f"cannot submit with a time-out of {request.timeout} s"
+    if abs(request.priority) > PRIORITY_MOST:
+        return f"cannot submit with a priority of {request.priority}: -{PRIORITY_MOST} to {PRIORITY_MOST}"
+    if request.deadline is not None and not 0 < request.deadline < math.inf:
+        return f"cannot submit with a deadline in {request.deadline} s"
     size = sum(map(len, request.arguments))
     if pool.size + size > QUEUE_BYTES:
         return f"cannot submit {size_text(size)} of arguments: {size_text(pool.size)} wait already, at most {size_text(QUEUE_BYTES)} may"
@@ -136,6 +143,7 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
                 break
             chunk = pool.chunk_of(part.tid)
             pool.note_run(chunk.entry, part.run_seconds)
+            pool.note_used(part.run_seconds)
             ended.append(outcome_of(chunk, child, part))
             pool.end(part.tid, STATE_NUMBER[ended[-1][0].state])
             pool.condemned.pop(part.tid, None)  # it was quicker
@@ -163,6 +171,7 @@ def _end_run(pool: Pool, child: Child, stretch: Stretch) -> list[EndedRun]:
     for chunk, first, count in pool.parts(stretch.first_tid, len(stretch.values)):
         values, seconds = stretch.values[place : place + count], stretch.seconds[place : place + count]
         pool.note_runs(chunk.entry, seconds)
+        pool.note_used(sum(seconds))
         pool.complete(first, count)
         if pool.condemned:
             for tid in range(first, first + count):
@@ -182,6 +191,18 @@ def on_progress(state: State, event: events.ProgressMade) -> None:
     label = label_of(pool.chunk_of(event.tid), event.tid)
     data = {"tid": event.tid, "label": label, "worker": child.number, "text": event.text, "fraction": event.fraction}
     state.tell_event("thread.progress", f"{label}: {event.text}", pid=pool.pid, data=data)
+
+
+def set_priority(state: State, pool: Pool, tids: Iterable[int], priority: int) -> str:
+    """Give threads that wait another priority; gives "", or why not."""
+    if abs(priority) > PRIORITY_MOST:
+        return f"cannot set a priority of {priority}: -{PRIORITY_MOST} to {PRIORITY_MOST}"
+    for tid in tids:
+        pool.set_priority(tid, priority)
+    process = state.processes[pool.pid]
+    process.priorities = dict(pool.priorities)
+    state.changed(process)
+    return ""
 
 
 # ends that are not results
@@ -215,6 +236,7 @@ def on_cancel(state: State, event: events.CancelAsked) -> None:
 _STEERS: dict[str, Callable[[State, Pool, list[int], int], object]] = {
     "suspend": lambda state, pool, tids, _value: freezing.suspend(state, pool, tids),
     "resume": lambda state, pool, tids, _value: freezing.resume(state, pool, tids),
+    "priority": set_priority,
 }
 
 

@@ -34,13 +34,29 @@ class ThreadFailed(DadmsError):
 class Submission:
     """Threads that travel together, and a column for what they come to."""
 
-    __slots__ = ("count", "entry", "first_tid", "is_held", "labels", "left", "outcomes", "packed", "refusal", "ticket", "timeout")
+    __slots__ = (
+        "count",
+        "deadline",
+        "entry",
+        "first_tid",
+        "is_held",
+        "labels",
+        "left",
+        "outcomes",
+        "packed",
+        "priority",
+        "refusal",
+        "ticket",
+        "timeout",
+    )
 
     def __init__(self, ticket: int, entry: str, timeout: float | None, *, is_held: bool = True) -> None:
         self.is_held = is_held  # by handles: nobody hears of its threads by events
         self.ticket = ticket
         self.entry = entry
         self.timeout = timeout
+        self.priority = 0
+        self.deadline: float | None = None  # seconds from the time at which it is sent
         self.packed = bytearray()  # msgpack of the arguments, one after the other
         self.count = 0
         self.labels: list[str] = []
@@ -57,17 +73,14 @@ class Submission:
         self.outcomes = [_OPEN] * self.count
         if self.labels:
             self.labels.extend([""] * (self.count - len(self.labels)))
-        return port.PackedSubmit(self.ticket, self.entry, msgspec.Raw(head + packed), self.labels, self.timeout)
-
-    def takes(self, entry: str, timeout: float | None) -> bool:
-        """Tell whether one more thread, of this entry, may travel with these."""
-        return (
-            self.is_held
-            and self.entry == entry
-            and self.timeout == timeout
-            and self.count < TRAVEL_MOST
-            and len(self.packed) < TRAVEL_BYTES
+        return port.PackedSubmit(
+            self.ticket, self.entry, msgspec.Raw(head + packed), self.labels, self.timeout, self.priority, self.deadline
         )
+
+    def takes(self, entry: str, timeout: float | None, priority: int, deadline: float | None) -> bool:
+        """Tell whether one more thread may travel with these: one that is asked for in the same way."""
+        is_alike = (self.entry, self.timeout, self.priority, self.deadline) == (entry, timeout, priority, deadline)
+        return self.is_held and is_alike and self.count < TRAVEL_MOST and len(self.packed) < TRAVEL_BYTES
 
     def add(self, argument: bytes, label: str) -> int:
         """Take in one more thread; its index is given."""

@@ -158,10 +158,20 @@ class Process:
         self._send(messages)
         return ticket
 
-    def create(self, entry: str, argument: object = None, *, label: str = "", timeout: float | None = None) -> Handle:
+    def create(
+        self,
+        entry: str,
+        argument: object = None,
+        *,
+        label: str = "",
+        timeout: float | None = None,
+        priority: int = 0,
+        deadline: float | None = None,
+    ) -> Handle:
         """Make one thread and give its handle; it is on its way at once, or with the next ones when others are. Never waits.
 
-        Raises RequestRefused when the argument does not encode, or does not fit what the entry declared; that the kernel refuses the thread (its queue is full) is told by the handle.
+        ``timeout`` is in seconds of running, ``deadline`` in seconds until it should have begun (the policy "deadline" goes by it); a higher ``priority``,
+        -100 to 100, is sooner. Raises RequestRefused when the argument does not encode, or does not fit what the entry declared; that the kernel refuses the thread (its queue is full) is told by the handle.
         """
         if entry in self._checks:
             self._checks[entry](argument)
@@ -173,8 +183,17 @@ class Process:
             raise RequestRefused(f'cannot submit "{entry}": {len(encoded)} bytes of arguments, at most {SUBMIT_LIMIT} travel at once')
         session = self._session
         submission = session.tail
-        if submission is None or submission.entry != entry or submission.timeout != timeout or submission.count >= TRAVEL_MOST:
-            submission = session.place(entry, timeout)
+        if (
+            submission is None
+            or submission.entry != entry
+            or submission.timeout != timeout
+            or submission.count >= TRAVEL_MOST
+            or priority
+            or deadline
+            or submission.priority
+            or submission.deadline
+        ):
+            submission = session.place(entry, timeout, priority, deadline)
         handle = Handle(submission, submission.add(encoded, label))
         self._until_look -= 1
         if not session.is_asking:
@@ -219,6 +238,10 @@ class Process:
     def resume(self, handle: Handle) -> None:
         """Let a suspended thread go on as soon as a slot is free for it."""
         self._send(self._session.steer("resume", *handle.place))
+
+    def set_priority(self, handle: Handle, priority: int) -> None:
+        """Give a thread that waits another priority, -100 to 100; higher is sooner."""
+        self._send(self._session.steer("priority", *handle.place, value=priority))
 
     def terminate(self, handle: Handle) -> None:
         """Terminate a thread; one that has ended is left alone."""

@@ -140,11 +140,12 @@ class Session:
         submission.labels = list(labels)
         return self._sequence, self.advance()
 
-    def place(self, entry: str, timeout: float | None) -> Submission:
+    def place(self, entry: str, timeout: float | None, priority: int = 0, deadline: float | None = None) -> Submission:
         """Give the submission that the next thread created travels with; ``advance`` sends it when its turn has come."""
         last = self.tail
-        if last is None or not last.takes(entry, timeout):
+        if last is None or not last.takes(entry, timeout, priority, deadline):
             last = self.tail = self._open(entry, timeout, is_held=True)
+            last.priority, last.deadline = priority, deadline
         return last
 
     def _open(self, entry: str, timeout: float | None, *, is_held: bool) -> Submission:
@@ -185,7 +186,7 @@ class Session:
         return []
 
     def steer(self, verb: str, ticket: int, index: int, value: int = 0) -> list[port.Said]:
-        """Suspend a thread, or resume it; what is asked before its number is known is sent when it is."""
+        """Suspend a thread, resume it, or give it another priority; what is asked before its number is known is sent when it is."""
         submission = self._accepted.get(ticket)
         if submission is not None:
             return self._steer(verb, [submission.first_tid + index], value) if submission.outcomes[index] is None else []

@@ -16,9 +16,21 @@ from dadmsd.kernel.core.lifecycle import (
     PROCESS_STIMULI,
     STIMULI,
     THE_END,
+    THREAD_LIFECYCLE,
+    THREAD_STATES,
+    THREAD_STIMULI,
 )
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "states.md"
+
+
+def test_the_table_of_threads_is_total_and_its_ends_are_final() -> None:
+    assert set(THREAD_LIFECYCLE) == set(THREAD_STATES)
+    for state, row in THREAD_LIFECYCLE.items():
+        assert tuple(row) == tuple(THREAD_STIMULI), state
+        assert set(row.values()) <= {*THREAD_STATES, IGNORE, "as before"}
+        if state in ("completed", "error", "terminated", "timed_out"):
+            assert set(row.values()) == {IGNORE}
 
 
 def render() -> str:
@@ -81,8 +93,19 @@ def render() -> str:
         "",
         "## A thread",
         "",
-        "`ready` → `running` → `completed`, `error`, `terminated` or `timed_out`. `sent`: in a worker, behind another one, and not begun. A thread that has ended never",
-        "changes again.",
+        "| state | what it means |",
+        "|---|---|",
+        *(f"| `{state}` | {meaning} |" for state, meaning in THREAD_STATES.items()),
+        "",
+        "| stimulus | what it means |",
+        "|---|---|",
+        *(f"| `{stimulus}` | {meaning} |" for stimulus, meaning in THREAD_STIMULI.items()),
+        "",
+        "What a stimulus leads to; `-`: nothing. A thread that has ended never changes again. No entry is async yet, so none is `waiting`.",
+        "",
+        "| | " + " | ".join(f"`{stimulus}`" for stimulus in THREAD_STIMULI) + " |",
+        "|---" * (len(THREAD_STIMULI) + 1) + "|",
+        *(f"| `{state}` | " + " | ".join(THREAD_LIFECYCLE[state].values()) + " |" for state in THREAD_STATES),
         "",
     ]
     return "\n".join(lines)
