@@ -87,6 +87,10 @@ class Client(Dialogue):
         answer = await self._wait_for(sequence, seconds)
         return decode_answer(request, answer.status, answer.body)
 
+    async def call_raw(self, body: bytes, *, to: str = "kernel", timeout: float | None = None) -> Answer:
+        """Ask a service with a body of the caller's own making; gives the status and the body of the answer."""
+        return await self._answer_to(Kind.CALL, body, to, "", timeout)
+
     async def bus_status(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Give the counters of the bus."""
         return decode_map(await self._answer_to(Kind.CALL, encode_body({"verb": "status"}), "bus", "", timeout))
