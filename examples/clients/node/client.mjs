@@ -18,6 +18,7 @@ export const Kind = Object.freeze({
 const RETRY = 1;
 const EMPTY = new Uint8Array();
 const WINDOW = 256; // deliveries that may come ahead of the program
+const CREDIT_BYTES = 4 * 1024 * 1024; // of bodies after which credit is given back, or a large one would wait for ever
 const SEEN_LIMIT = 10_000; // ids that are remembered
 const BATCHED_BODY = 16 * 1024; // bytes: a larger body travels alone
 const BATCH_BYTES = 256 * 1024; // bytes of bodies in one batch
@@ -120,7 +121,8 @@ export class Client {
   #inbox = [];
   #waiting = []; // who waits for a message
   #seen = new Map(); // id in hex -> its answer, or null
-  #taken = 0;
+  #taken = 0; // deliveries since credit was last given back
+  #takenBytes = 0; // of their bodies
   #welcome = null;
   #end = null; // why the session is over
 
@@ -195,7 +197,7 @@ export class Client {
   async receive({ timeout = this.#timeout } = {}) {
     this.#line("data");
     const message = this.#inbox.shift() ?? (await this.#wait(timeout));
-    this.#returnCredit();
+    this.#returnCredit(message);
     return message;
   }
 
@@ -285,12 +287,13 @@ export class Client {
     this.#line("data").say({ kind, id: EMPTY, to, topic: status, correlation, body });
   }
 
-  #returnCredit() {
+  #returnCredit(message) {
     this.#taken += 1;
+    this.#takenBytes += message.body.length;
     const line = this.#line("data");
-    if (this.#taken * 2 < WINDOW || !line.isWelcomed) return;
+    if ((this.#taken * 2 < WINDOW && this.#takenBytes < CREDIT_BYTES) || !line.isWelcomed) return;
     line.say({ kind: Kind.CREDIT, id: EMPTY, to: "", topic: "", correlation: EMPTY, body: encode(this.#taken) });
-    this.#taken = 0;
+    this.#taken = this.#takenBytes = 0;
   }
 
   #fail(error) {
@@ -353,7 +356,7 @@ export class Client {
       if (this.#seen.has(key)) {
         const answer = this.#seen.get(key);
         if (answer !== null) this.#answer(message.kind, message.id, message.from, answer.status, answer.body);
-        this.#returnCredit(); // the program will never take it
+        this.#returnCredit(message); // the program will never take it
         return;
       }
       this.#seen.set(key, null);
@@ -375,7 +378,7 @@ export class Client {
     const hello = { client: this.#id, versions: [VERSION], software: "dadms example (node)", credit: 0, ...(this.#identity ?? {}) };
     if (line.name === "data") {
       hello.credit = Math.max(0, WINDOW - this.#inbox.length);
-      this.#taken = 0;
+      this.#taken = this.#takenBytes = 0;
     }
     line.outbox.unshift({ kind: Kind.HELLO, id, to: "", topic: "", correlation: EMPTY, body: encode(hello) });
     void line.flush();

@@ -56,6 +56,15 @@ const doers = {
     assert.equal(status, step.status);
     if (step.body !== undefined || step.size !== undefined) assert.deepEqual(Buffer.from(body), bodyOf(step));
   },
+  large: async (step) => {
+    for (let n = 0; n < step.count; n += 1) {
+      const sent = clients.get(step.as).send(whose(step.to), "large", bodyOf(step));
+      const message = await clients.get(step.to).receive();
+      assert.equal(message.body.length, step.size);
+      clients.get(step.to).acknowledge(message);
+      await sent;
+    }
+  },
   many: async (step) => {
     const sent = Array.from({ length: step.count }, (_, n) => clients.get(step.as).send(whose(step.to), step.topic, String(n)));
     if (clients.has(step.to)) {

@@ -104,6 +104,14 @@ class Script:
         assert status == step["status"], status
         assert not {"body", "size"} & step.keys() or body == body_of(step), body
 
+    async def large(self, step: Step) -> None:
+        """Send large ones in turn, more than may be in flight without credit."""
+        for _ in range(step["count"]):
+            sending = asyncio.create_task(self.clients[step["as"]].send(self.whose(step["to"]), "large", body_of(step)))
+            message = await self.clients[step["to"]].receive()
+            assert message.body == body_of(step)
+            await sending
+
     async def many(self, step: Step) -> None:
         """Send many at once, which arrive in their order."""
         bodies = [str(number).encode() for number in range(step["count"])]

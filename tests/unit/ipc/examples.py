@@ -65,5 +65,14 @@ EXAMPLES: dict[str, list[bytes]] = {
             ]
         ),
     ],
+    "hello-with-runs": _message(Kind.HELLO, 1, encode_body(Hello(CLIENT, [1], "example", 256, runs=True))),
+    "run": _message(Kind.RUN, 11, encode_body([b"one", b"two", b"three"]), to="1001", topic="TASK_REQUEST", deadline=5000),
+    "run-delivered": _message(
+        Kind.RUN, 11, encode_body([b"one", b"two", b"three"]), sender=ADDRESS, to="1001", topic="TASK_REQUEST", deadline=4999
+    ),
+    "acks": _message(Kind.ACKS, body=encode_body([0, 2]), topic=OK, correlation=message_id(CLIENT, 11), to=ADDRESS),
+    "acks-refused": _message(
+        Kind.ACKS, body=encode_body([2, 1, "not today"]), topic=REFUSED, correlation=message_id(CLIENT, 11), to=ADDRESS
+    ),
     "bye": _message(Kind.BYE),
 }

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dadms_ipc import envelope
-from dadms_ipc.codec import decode_batch, decode_header
-from dadms_ipc.envelope import Door, Kind
+from dadms_ipc.codec import decode_batch, decode_body, decode_header, decode_run, encode_batch, encode_body, encode_header
+from dadms_ipc.envelope import Door, Hello, Invite, Kind, Span, Trouble, Welcome
 from dadmsd.bus.core.access import LEVELS
 from dadmsd.bus.core.bus import ROLES
 from dadmsd.bus.core.state import Bounds
@@ -15,6 +15,14 @@ from tests.unit.bus import examples as link_examples
 from tests.unit.ipc import examples as protocol_examples
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
+FORMS: dict[int, type] = {
+    Kind.INVITE: Invite,
+    Kind.HELLO: Hello,
+    Kind.WELCOME: Welcome,
+    Kind.CREDIT: int,
+    Kind.LOST: int,
+    Kind.REFUSE: Trouble,
+}
 PAGES = {"protocol.md": protocol_examples.EXAMPLES, "kernel-bus.md": link_examples.EXAMPLES}
 
 
@@ -33,15 +41,22 @@ def test_a_page_shows_what_the_encoder_makes(page: str) -> None:
     assert _shown(page) == PAGES[page]
 
 
-def test_the_examples_are_readable() -> None:
-    """As a receiver reads them."""
-    for name, frames in protocol_examples.EXAMPLES.items():
-        if name == "probe":
-            continue
-        header = decode_header(frames[0])
-        assert header.version == envelope.VERSION
-        if header.kind == Kind.BATCH:
-            assert [body for _, body in decode_batch(frames[1])] == [b"one", b"two"]
+@pytest.mark.parametrize("name", [name for name in protocol_examples.EXAMPLES if name != "probe"])
+def test_a_literal_frame_is_decoded_and_encoded_to_itself(name: str) -> None:
+    """As it stands on the page: header and, where the protocol says what it is, the body."""
+    head, body = _shown("protocol.md")[name]
+    header = decode_header(head)
+    assert header.version == envelope.VERSION
+    assert encode_header(header) == head
+    if header.kind == Kind.BATCH:
+        assert encode_batch(decode_batch(body)) == body
+    elif header.kind == Kind.RUN:
+        assert encode_body(decode_run(body)) == body
+    elif header.kind == Kind.ACKS:
+        span = decode_body(body, Span)
+        assert encode_body([span.place, span.count, span.reason] if span.reason else [span.place, span.count]) == body
+    elif (form := FORMS.get(header.kind)) is not None:
+        assert encode_body(decode_body(body, form)) == body
 
 
 def test_the_page_lists_every_kind_with_its_number_and_door() -> None:
@@ -78,6 +93,7 @@ def test_the_page_states_the_bounds_that_are_kept() -> None:
     assert envelope.BODY_LIMIT == 64 * 2**20
     assert envelope.CONTROL_BODY_LIMIT == 16 * 2**20
     assert f"at most {envelope.BATCH_LIMIT} messages" in text
+    assert f"at most {envelope.RUN_LIMIT} messages" in text
     assert (bounds.queue, bounds.open, bounds.calls, bounds.patterns, bounds.violations) == (10_000, 10_000, 1024, 1000, 100)
     assert (bounds.queue_bytes, bounds.flight_bytes, bounds.hello_timeout, bounds.linger, bounds.longest) == (
         128 * 2**20,
