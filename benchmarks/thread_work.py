@@ -33,6 +33,12 @@ def hold(seconds: Any, _thread: Thread) -> None:
     time.sleep(seconds)
 
 
+def turn(_arguments: Any, _thread: Thread) -> None:
+    """Compute for ever."""
+    while True:
+        pass
+
+
 def many(process: Process, entry: str, count: int) -> float:
     """Create threads one by one, wait for all, read each value; give the seconds."""
     began = time.perf_counter()
@@ -113,9 +119,12 @@ def run(process: Process) -> None:
             found = one_by_one(process, config["count"])
         case "terminate":
             found = terminations(process, config["count"])
+        case "hold":
+            process.wait([process.create("turn", label="turn for ever", timeout=600.0)])
+            return
         case "waiting":
             found = with_waiting(process, config["count"], config["operations"])
     process.outcome("completed", {"found": found})
 
 
-ORCHESTRATOR = Orchestrator(name="thread work", version="1.0.0", run=run, entries={"noop": noop, "spin": spin, "hold": hold})
+ORCHESTRATOR = Orchestrator(name="thread work", version="1.0.0", run=run, entries={"noop": noop, "spin": spin, "hold": hold, "turn": turn})

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,16 @@ IDLE = 1_000
 TERMINATIONS = 15
 CURVE = (0, 10_000, 30_000, 100_000)  # waiting threads
 OPERATIONS = 50
+SUSPENSIONS = 30
+NEWEST = 1 << 62  # above every event's number
+ORCHESTRATOR = "benchmarks.thread_work:ORCHESTRATOR"
 
 
 def ours(client: Client, measure: str, count: int, **config: object) -> Any:
     """Run one measurement in a process of its own and give what it found."""
     spec = requests.Spec(
         name=measure,
-        orchestrator="benchmarks.thread_work:ORCHESTRATOR",
+        orchestrator=ORCHESTRATOR,
         config=msgspec.Raw(msgspec.msgpack.encode({"measure": measure, "count": count, **config})),
         limits=LIMITS,
         enforcement="best-effort",
@@ -149,6 +153,38 @@ def termination(client: Client, _repeats: int) -> tuple[dict[str, float], list[R
     return {"terminate_ms_p50": statistics.median(values)}, [Row("terminating a thread that runs", values, "ms", "until its process knows")]
 
 
+def suspension(client: Client, _repeats: int) -> tuple[dict[str, float], list[Row]]:
+    """Suspending a thread that runs, from a client's request to the event that its worker stands still."""
+    config = msgspec.Raw(msgspec.msgpack.encode({"measure": "hold", "count": 0}))
+    spec = requests.Spec(
+        name="hold", orchestrator=ORCHESTRATOR, config=config, limits=LIMITS, enforcement="best-effort", thread_timeout=600.0
+    )
+    after = client.call(requests.Events(NEWEST)).last
+    pid = client.call(requests.Spawn(spec))["pid"]
+    tid, after = _told(client, after, "thread.started", "turn for ever")
+    values = []
+    for _ in range(SUSPENSIONS):
+        began = time.perf_counter()
+        client.call(requests.SuspendThread(tid))
+        _, after = _told(client, after, "thread.suspended")
+        values.append((time.perf_counter() - began) * 1e3)
+        client.call(requests.ResumeThread(tid))
+        _, after = _told(client, after, "thread.resumed")
+    client.call(requests.Kill(pid, force=True))
+    return {"suspend_ms_p50": statistics.median(values)}, [Row("suspending a thread that runs", values, "ms", "until a client knows")]
+
+
+def _told(client: Client, after: int, kind: str, label: str = "") -> tuple[int, int]:
+    """Wait for an event about a thread; gives its number, and where to go on."""
+    for _ in range(100):
+        page = client.call(requests.Events(after, wait=PATIENCE / 10))
+        for event in page.events:
+            if event.kind == kind and (not label or event.data["label"] == label):
+                return event.data["tid"], event.number
+        after = page.last
+    raise HostFailure(f"cannot measure: no {kind} came")
+
+
 def curve(client: Client, _repeats: int) -> tuple[dict[str, float], list[Row]]:
     """What an operation costs while others wait."""
     rows = []
@@ -162,7 +198,7 @@ def curve(client: Client, _repeats: int) -> tuple[dict[str, float], list[Row]]:
     return {}, rows
 
 
-SECTIONS = {"latency": latency, "efficiency": efficiency, "termination": termination, "curve": curve}
+SECTIONS = {"latency": latency, "efficiency": efficiency, "termination": termination, "suspension": suspension, "curve": curve}
 
 
 def measure(repeats: int, only: list[str]) -> tuple[dict[str, float], list[Row], str]:

@@ -138,6 +138,12 @@ class Handle:
         outcome = self._submission.outcomes[self._index]
         return outcome.status if isinstance(outcome, port.Result) else "completed"
 
+    @property
+    def cause(self) -> str:
+        """Give why it did not complete; "" when it did, or has not ended."""
+        outcome = self._submission.outcomes[self._index] if self._index < len(self._submission.outcomes) else _OPEN
+        return outcome.cause if isinstance(outcome, port.Result) else ""
+
     def value(self) -> Any:
         """Give what its entry returned. Raises ThreadFailed when it did not complete, RequestRefused when it was refused or has not ended."""
         submission = self._submission

@@ -1,0 +1,82 @@
+"""Thousands of short threads in batches while workers, and the kernel, are killed at random: none is lost, none begun twice, none recorded twice, no slot leaks.
+
+``DADMS_STORM=200000x40`` runs as many threads with as many kills; the default is short enough for every test run.
+"""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dadms_ipc.client import Client
+from dadms_ipc.requests import Limits, ProcessInfo, Spawn, Spec, Status
+from tests.fault.kernel.daemon import client, daemon, ended, kill_server, until
+
+STORM = "tests.fault.kernel.storm_orchestrator:ORCHESTRATOR"
+COUNT, KILLS = (int(number) for number in os.environ.get("DADMS_STORM", "8000x6").split("x"))
+
+
+def workers_of(door: Client, pid: int) -> list[int]:
+    """Give the OS pids of a process's workers: the children in its groups that are not its main."""
+    info: ProcessInfo = door.call(Status(pid))
+    found = []
+    for status in Path("/proc").glob("[0-9]*/cgroup"):
+        try:
+            text = status.read_text()
+        except OSError:
+            continue
+        if f"/{pid}/w" in text and int(status.parent.name) != info.os_pid:
+            found.append(int(status.parent.name))
+    return found
+
+
+def lines(ledger: Path) -> int:
+    return ledger.read_bytes().count(b"\n") if ledger.exists() else 0
+
+
+@pytest.mark.parametrize("kills_kernel", [False, True], ids=["workers", "workers and kernel"])
+def test_no_thread_is_lost_or_begun_twice(short_path: Path, *, kills_kernel: bool) -> None:
+    chance = random.Random(7)
+    ledger = short_path / "ledger"
+    config = msgspec.Raw(msgspec.msgpack.encode({"ledger": str(ledger), "count": COUNT}))
+    with daemon(short_path) as made, client(made) as door:
+        spec = Spec("storm", STORM, config=config, limits=Limits(workers=2), enforcement="best-effort")
+        pid = door.call(Spawn(spec))["pid"]
+        until(door, lambda event: event.kind == "worker.ready")
+        if not workers_of(door, pid):
+            pytest.skip("this host gives workers no groups of their own to be found by")
+        killed = 0
+        for number in range(KILLS):
+            deadline = time.monotonic() + 20
+            while lines(ledger) < COUNT * (number + 1) // (KILLS + 2) and time.monotonic() < deadline:
+                os.sched_yield()
+            if kills_kernel and number % 3 == 2:
+                kill_server(door, "kernel")
+            victims = workers_of(door, pid)
+            if victims:
+                try:
+                    os.kill(chance.choice(victims), signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                killed += 1
+        info = ended(door, pid)
+        begun = Counter(ledger.read_text().split())
+        outcome = info.outcome
+        assert info.status == "completed", info
+        assert isinstance(outcome, dict)
+        assert outcome["wrong"] == []
+        assert outcome["open"] == 0
+        assert sum(outcome["statuses"].values()) == COUNT
+        assert set(begun.values()) == {1}, "begun twice"
+        lost = outcome["causes"].get("worker_lost", 0)
+        assert lost <= killed, f"{lost} lost by {killed} kills"
+        assert outcome["completed"] + lost + outcome["causes"].get("terminated", 0) == COUNT
+        assert len(begun) >= outcome["completed"]
+        assert killed > 0
+        assert door.call(Status()).threads_running == 0
+        assert (info.threads_done, info.threads_waiting, info.threads_running) == (COUNT, 0, 0)
