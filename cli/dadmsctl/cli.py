@@ -25,6 +25,7 @@ COMMANDS = {
     "restart": "control:restart",
     "suspend": "control:suspend",
     "resume": "control:resume",
+    "limits": "limiting:limits",
     "kill": "control:kill",
     "wait": "control:wait",
     "thread": "threads:thread",

@@ -5,14 +5,16 @@
 3. Everything here may be repeated: a kernel may have died after any step.
 """
 
+import contextlib
 from pathlib import Path
 
 import msgspec
 
-from dadms_ipc.errors import HostFailure
+from dadms_ipc.errors import DadmsError, HostFailure
 from dadms_ipc.requests import Limits
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.host import Backend, Caps, Usage, limits, oom
+from dadmsd.kernel.host.caps import size_text
 from dadmsd.zygote.messages import Rlimit
 
 BUS = "bus"  # the group that holds it to a memory cap
@@ -86,6 +88,46 @@ class Confinement:
             self._held[process.pid] = limits.held_caps(caps, self.backend)
             self._warned[process.pid] = list(plan.warnings)
         return self._held[process.pid], self._warned[process.pid]
+
+    def change(self, process: Process, before: Limits, children: list[Child]) -> tuple[dict[str, str], list[str]]:
+        """Put other limits in force on what lives, and read them back; raises HostFailure or RequestRefused, and everything is what it was then."""
+        asked, enforcement = process.spec.limits, process.spec.enforcement
+        group = str(process.pid)
+        _check_use(self.backend, group, asked.memory)
+        workers = [child for child in children if child.role == "worker"]
+        for child in workers:
+            _check_use(self.backend, group_of(child), asked.worker_memory)
+        held = self._held.pop(process.pid, {})
+        try:
+            fresh, warnings = self._put(process, asked, enforcement, children)
+        except DadmsError:
+            with contextlib.suppress(DadmsError):
+                self._put(process, before, "best-effort", children)
+            self._held[process.pid] = held
+            raise
+        return fresh, list(dict.fromkeys(warnings))
+
+    def _put(self, process: Process, asked: Limits, enforcement: str, children: list[Child]) -> tuple[dict[str, str], list[str]]:
+        whole = asked
+        if asked.memory is None and "memory" in self.backend.holds:
+            whole = msgspec.structs.replace(asked, memory=self._memory_limit)
+        plan = limits.plan(whole, self.backend, "process", enforcement=enforcement)
+        held = limits.held_caps(self.backend.change(str(process.pid), plan.caps), self.backend)
+        self._held[process.pid], self._warned[process.pid] = held, list(plan.warnings)
+        texts, warnings = dict(held), list(plan.warnings)
+        for child in children:
+            role = {"zygote": "main", "probe": "command", "main": "command" if child.is_command else "main"}.get(child.role, child.role)
+            own = limits.plan(asked, self.backend, role, enforcement=enforcement)
+            if child.role == "worker":
+                caps = limits.held_caps(self.backend.change(group_of(child), own.caps), self.backend)
+                texts |= {f"worker_{name}": text for name, text in caps.items()}
+            applied = limits.apply(own, child.os_pid)
+            texts |= applied.enforced.limits
+            warnings += applied.enforced.warnings
+            warnings += [
+                f"{limit.resource} stays what it is: it is another user's process, and the daemon may not set it" for limit in applied.left
+            ]
+        return texts, warnings
 
     def enclose_bus(self, os_pid: int) -> None:
         """Hold the bus to a memory cap of its own where the host can: hostile clients cost a restart of the bus at most."""
@@ -169,3 +211,10 @@ class Confinement:
             return self.backend.remove(BUS) and self.backend.dismantle()
         except HostFailure:
             return False
+
+
+def _check_use(backend: Backend, group: str, memory: int | None) -> None:
+    """Refuse a memory limit below what is in use: cgroup v2 would take it, and kill somebody."""
+    usage = backend.usage(group) if memory is not None and "memory" in backend.holds else None
+    if usage is not None and memory is not None and usage.memory > memory:
+        raise HostFailure(f'a memory limit of {size_text(memory)} asked, "{group}" uses {size_text(usage.memory)} now')

@@ -90,6 +90,7 @@ class Hands:
             effects.Signal: self._signal,
             effects.KillGroup: self._kill_group,
             effects.SignalGroup: self._signal_group,
+            effects.SetLimits: self._set_limits,
             effects.Freeze: self._freeze,
             effects.Thaw: self._thaw,
             effects.Bury: self._bury,
@@ -310,6 +311,18 @@ class Hands:
         child = self._state.children.get(effect.besides)
         with contextlib.suppress(HostFailure):
             self.confinement.signal(effect.pid, effect.signal, child.os_pid if child is not None else 0)
+
+    def _set_limits(self, effect: effects.SetLimits) -> None:
+        process = self._state.processes.get(effect.pid)
+        if process is None or process.before is None:
+            return
+        children = [child for child in self._state.owned(process.pid) if child.os_pid and child.phase in ("opened", "ready", "stopping")]
+        try:
+            held, warnings = self.confinement.change(process, process.before.limits, children)
+        except DadmsError as error:
+            self.found.append(events.LimitsSet(process.pid, effect.incarnation, reason=str(error)))
+            return
+        self.found.append(events.LimitsSet(process.pid, effect.incarnation, held, warnings))
 
     def _freeze(self, effect: effects.Freeze) -> None:
         try:

@@ -13,6 +13,7 @@ ANSWERS: dict[type, Any] = {
     requests.Start: dict[str, Any],
     requests.Stop: dict[str, Any],
     requests.Restart: dict[str, Any],
+    requests.ChangeLimits: dict[str, Any],
     requests.Suspend: dict[str, Any],
     requests.Resume: dict[str, Any],
     requests.Kill: Any,

@@ -4,6 +4,8 @@ Maps, not arrays: these are the shapes that people read (``--json`` prints them)
 by answers' readers and refused by the kernel (a misspelt limit must not be silently dropped).
 """
 
+from typing import Any
+
 import msgspec
 
 from dadms_ipc import context
@@ -137,6 +139,16 @@ class Resume(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="resum
     pid: int
 
 
+class ChangeLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="limits", tag_field="verb"):
+    """Change limits and reservations of a process while it lives; answered with ``{"pid", "limits", "warnings"}`` once they are in force and read back.
+
+    ``changes`` has names of ``Limits``, ``memory_request`` and ``cpu_request``; null lifts a limit. All are put in force, or none.
+    """
+
+    pid: int
+    changes: dict[str, Any]
+
+
 class KillThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kill-thread", tag_field="verb"):
     """Terminate a thread, whatever it is doing."""
 
@@ -267,6 +279,7 @@ Request = (
     | Start
     | Stop
     | Restart
+    | ChangeLimits
     | Suspend
     | Resume
     | Kill
@@ -296,6 +309,7 @@ MUTATING = (
     Start,
     Stop,
     Restart,
+    ChangeLimits,
     Suspend,
     Resume,
     Kill,
@@ -312,6 +326,7 @@ ROLE_NEEDED = {
     Start: "operate",
     Stop: "operate",
     Restart: "operate",
+    ChangeLimits: "operate",
     Suspend: "operate",
     Resume: "operate",
     Kill: "operate",

@@ -20,7 +20,7 @@ MOST_WEIGHT = 10_000  # cpu.weight of cgroup-v2
 
 def refusal(state: State, spec: Spec, uid: int) -> str:
     """Say why a process cannot be admitted; "" when it can."""
-    name, limits = spec.name, spec.limits
+    name = spec.name
     if state.is_stopping:
         return f'cannot start "{name}": the daemon is shutting down'
     if not name or len(name) > NAME_MOST or not name.isprintable():
@@ -39,6 +39,17 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
         return f'cannot start "{name}": no orchestrator {spec.orchestrator!r}{hint}'
     if spec.enforcement not in ("strict", "best-effort"):
         return f'cannot start "{name}": enforcement is "strict" or "best-effort", not {spec.enforcement!r}'
+    why = limits_flaw(state, spec)
+    if why:
+        return f'cannot start "{name}": {why}'
+    if uid != state.settings.uid and state.settings.uid != 0:
+        return f'cannot start "{name}" as user {uid}: the daemon runs as user {state.settings.uid} and cannot change it'
+    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request)) or disk.refusal(state, f'start "{name}"')
+
+
+def limits_flaw(state: State, spec: Spec) -> str:
+    """Say why limits and times cannot be meant, or not be held here; "" when they can."""
+    limits = spec.limits
     for field, value, least in (
         ("memory", limits.memory, LEAST_MEMORY),
         ("worker_memory", limits.worker_memory, LEAST_MEMORY),
@@ -58,7 +69,7 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
         ("stop_timeout", spec.stop_timeout, 0),
     ):
         if value is not None and not least <= value < math.inf:
-            return f'cannot start "{name}": {field} is {value}, at least {least} is needed'
+            return f"{field} is {value}, at least {least} is needed"
     if spec.enforcement == "strict":
         for field, value, cap in (
             ("memory", limits.memory, "memory"),
@@ -71,16 +82,16 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
             ("io", ", ".join(limits.io) or None, "io"),
         ):
             if value is not None and cap not in state.settings.holds:
-                return f'cannot start "{name}": {field} = {value} cannot be enforced here ({state.settings.limits_backend}); best-effort enforcement would go without'
+                return (
+                    f"{field} = {value} cannot be enforced here ({state.settings.limits_backend}); best-effort enforcement would go without"
+                )
     if limits.memory is not None and limits.memory > state.ledger.memory:
-        return f'cannot start "{name}": a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)'
+        return f"a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)"
     if limits.cpu_weight is not None and limits.cpu_weight > MOST_WEIGHT:
-        return f'cannot start "{name}": a cpu_weight of {limits.cpu_weight} asked, at most {MOST_WEIGHT} is one'
+        return f"a cpu_weight of {limits.cpu_weight} asked, at most {MOST_WEIGHT} is one"
     if limits.workers > MOST_WORKERS:
-        return f'cannot start "{name}": {limits.workers} workers asked, at most {MOST_WORKERS} a process'
-    if uid != state.settings.uid and state.settings.uid != 0:
-        return f'cannot start "{name}" as user {uid}: the daemon runs as user {state.settings.uid} and cannot change it'
-    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request)) or disk.refusal(state, f'start "{name}"')
+        return f"{limits.workers} workers asked, at most {MOST_WORKERS} a process"
+    return ""
 
 
 def _is_code(orchestrator: str) -> bool:

@@ -9,7 +9,7 @@
 import msgspec
 
 from dadms_ipc.requests import ChangeInfo, ReloadReport, Spec
-from dadmsd.kernel.core import dependencies
+from dadmsd.kernel.core import dependencies, limiting
 from dadmsd.kernel.core.admission import admit, refusal
 from dadmsd.kernel.core.ending import forget, stop
 from dadmsd.kernel.core.ledger import Grant
@@ -45,6 +45,9 @@ IN_PLACE = frozenset(
 )  # fmt: skip
 
 
+LIVE = frozenset({"limits", "memory_request", "cpu_request"})  # the host and the ledger are asked for these
+
+
 def differing(old: Spec, new: Spec) -> list[str]:
     """Name the fields in which two specifications differ."""
     return [name for name in Spec.__struct_fields__ if getattr(old, name) != getattr(new, name)]
@@ -77,16 +80,14 @@ def _change(state: State, process: Process, definition: Definition, mistakes: li
     fields = differing(process.spec, definition.spec)
     if not fields:
         return None
-    is_in_place = set(fields) <= IN_PLACE
+    is_in_place = set(fields) <= IN_PLACE | LIVE
     is_up = process.status not in ENDED
     action = "change" if is_in_place or not is_up else "restart"
     if not is_dry:
-        grant = Grant(definition.spec.memory_request, definition.spec.cpu_request)
-        why = state.ledger.change(definition.name, process.pid, grant) if is_up else ""
+        why = _take(state, process, definition.spec, is_live=is_up and is_in_place)
         if why:
-            mistakes.append(f"{definition.file}: {why}")
+            mistakes.append(f'{definition.file}: cannot change "{definition.name}": {why}')
             return None
-        process.spec = definition.spec
         process.definition = definition.file
         state.changed(process)
         state.tell_event(
@@ -95,6 +96,17 @@ def _change(state: State, process: Process, definition: Definition, mistakes: li
         if action == "restart" and process.desired == "up":
             stop(state, process, "a change of its definition", force=False, into="stopped", again=True)
     return ChangeInfo(definition.name, process.pid, action, fields)
+
+
+def _take(state: State, process: Process, spec: Spec, *, is_live: bool) -> str:
+    """Give a process another specification, with its limits in force where that can be; says why not."""
+    if is_live:
+        return limiting.change(state, process, spec)
+    grant = Grant(spec.memory_request, spec.cpu_request)
+    why = state.ledger.change(spec.name, process.pid, grant) if process.status not in ENDED else ""
+    if not why:
+        process.spec = spec
+    return why.partition(": ")[2]
 
 
 def _end(state: State, process: Process) -> None:

@@ -49,6 +49,13 @@ class SignalGroup(Effect, frozen=True):
     besides: str
 
 
+class SetLimits(Effect, frozen=True):
+    """Put the limits that a process now has in force, or leave those that it had before. Ends in LimitsSet."""
+
+    pid: int
+    incarnation: int
+
+
 class Freeze(Effect, frozen=True):
     """Stop everything of a process where it stands. Ends in Frozen."""
 
@@ -228,6 +235,7 @@ AnyEffect = (
     | Signal
     | KillGroup
     | SignalGroup
+    | SetLimits
     | Freeze
     | Thaw
     | Bury

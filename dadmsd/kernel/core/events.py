@@ -259,6 +259,16 @@ class RequestArrived(Event, frozen=True):
     request: Request
 
 
+class LimitsSet(Event, frozen=True):
+    """Changed limits of a process are in force and read back, or, with a reason, are what they were."""
+
+    pid: int
+    incarnation: int
+    limits: dict[str, str] = {}
+    warnings: list[str] = []
+    reason: str = ""
+
+
 class DefinitionsRead(Event, frozen=True):
     """The directory of definitions holds this; somebody who may will say what is to be done about it."""
 
@@ -329,6 +339,7 @@ AnyEvent = (
     | GroupGone
     | RequestArrived
     | DefinitionsRead
+    | LimitsSet
     | ClientLeft
     | BusLinked
     | ServerChanged

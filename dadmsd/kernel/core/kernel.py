@@ -20,6 +20,7 @@ from dadmsd.kernel.core import (
     ending,
     events,
     freezing,
+    limiting,
     moves,
     order,
     processes,
@@ -125,6 +126,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.GroupGone: ending.on_group_gone,
     events.RequestArrived: requests.on_request,
     events.DefinitionsRead: requests.on_definitions_read,
+    events.LimitsSet: requests.on_limits_set,
     events.ClientLeft: requests.on_client_left,
     events.BusLinked: _on_bus_linked,
     events.ServerChanged: _on_server_changed,
@@ -252,6 +254,7 @@ class Kernel:
         for process in state.live_processes():
             processes.advance(state, process)
             ending.settle(state, process)
+            limiting.repeat(state, process)
             if process.suspension == "freezing":
                 state.do(effects.Freeze(process.pid, process.incarnation))
         order.take_up(state)

@@ -66,6 +66,7 @@ class Process(Record):
     said: str = ""  # what it says about itself
     probes_made: int = 0
     probe_failures: int = 0  # of its live command, in a row
+    before: Spec | None = None  # what holds until the host has put the limits of `spec` in force; None: they are
     definition: str = ""  # the file that defines it; "": none does
     is_recorded: bool = False  # this incarnation is in the history
     is_interrupted: bool = False  # a reboot or the end of the daemon ended this incarnation

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from dadms_ipc import requests
-from dadmsd.kernel.core import defined, effects, events, freezing, sharing, suspension
+from dadmsd.kernel.core import defined, effects, events, freezing, limiting, sharing, suspension
 from dadmsd.kernel.core.admission import admit, refusal
 from dadmsd.kernel.core.answers import daemon_info, events_after, open_info, process_info, thread_infos
 from dadmsd.kernel.core.context import Refused
@@ -59,14 +59,20 @@ def on_request(state: State, event: events.RequestArrived) -> None:
     if answer is None:
         return  # parked
     if is_mutating:
-        body = msgspec.msgpack.encode(answer)
-        answered = Answered(client=event.client, sequence=event.sequence, at=state.wall, status="ok", body=body)
-        state.answered[key] = answered
-        state.changed(answered)
-        if len(state.answered) > ANSWERED_MOST:
-            state.deleted(state.answered.pop(next(iter(state.answered))))
-        state.arm(state.now + REPLY_RETENTION, "answered", "")
-    state.do(effects.Reply(event.client, event.sequence, "ok", answer))
+        _settle(state, key, answer)
+    else:
+        state.do(effects.Reply(*key, "ok", answer))
+
+
+def _settle(state: State, key: Address, answer: object) -> None:
+    """Answer a mutating request for good: a retry gets the same."""
+    answered = Answered(client=key[0], sequence=key[1], at=state.wall, status="ok", body=msgspec.msgpack.encode(answer))
+    state.answered[key] = answered
+    state.changed(answered)
+    if len(state.answered) > ANSWERED_MOST:
+        state.deleted(state.answered.pop(next(iter(state.answered))))
+    state.arm(state.now + REPLY_RETENTION, "answered", "")
+    state.do(effects.Reply(*key, "ok", answer))
 
 
 def _find(state: State, pid: int) -> Process:
@@ -146,6 +152,44 @@ def _restart(state: State, event: events.RequestArrived, request: requests.Resta
     stop_dependents(state, process)
     stop(state, process, request.reason[:NAME_MOST] or f"restart from {event.origin}", force=False, into="stopped", again=True)
     return {"pid": process.pid, "was": was}
+
+
+def _limits(state: State, event: events.RequestArrived, request: requests.ChangeLimits) -> object:
+    process = _find(state, request.pid)
+    _owned(state, event, process, "change the limits of")
+    spec = limiting.wanted_spec(process.spec, request.changes)
+    if isinstance(spec, str):
+        raise Refusal(f'cannot change the limits of {process.pid} ("{process.spec.name}"): {spec}')
+    key = (event.client, event.sequence)
+    if (
+        spec != process.spec or process.before is None
+    ):  # otherwise a retry: an earlier kernel took it in, and died before the host had answered
+        why = limiting.change(state, process, spec)
+        if why:
+            raise Refusal(f'cannot change the limits of {process.pid} ("{process.spec.name}"): {why}')
+    if process.before is None:
+        return _limits_answer(process, ["they hold from its next start on"] if state.main_of(process) is None else [])
+    waiting = state.limiting.setdefault(process.pid, [])
+    if key not in waiting:
+        waiting.append(key)
+    return None
+
+
+def _limits_answer(process: Process, warnings: list[str]) -> dict[str, object]:
+    return {"pid": process.pid, "limits": process.limits, "warnings": warnings}
+
+
+def on_limits_set(state: State, event: events.LimitsSet) -> None:
+    """The host has answered: so is whoever asked."""
+    limiting.on_limits_set(state, event)
+    process = state.processes.get(event.pid)
+    for client, sequence in state.limiting.pop(event.pid, []):
+        if process is None or event.reason:
+            name = process.spec.name if process is not None else ""
+            message = f'cannot change the limits of {event.pid} ("{name}"): {event.reason}'
+            state.do(effects.Reply(client, sequence, "refused", {"message": message}))
+        else:
+            _settle(state, (client, sequence), _limits_answer(process, event.warnings))
 
 
 def _suspend(state: State, event: events.RequestArrived, request: requests.Suspend) -> object:
@@ -345,6 +389,7 @@ _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] =
     requests.Start: _start,
     requests.Stop: _stop,
     requests.Restart: _restart,
+    requests.ChangeLimits: _limits,
     requests.Suspend: _suspend,
     requests.Resume: _resume,
     requests.Kill: _kill,

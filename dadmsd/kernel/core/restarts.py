@@ -35,7 +35,7 @@ _FRESH = {
     in {
         "ready_at", "ended_at", "entries", "cause", "reason", "ending_as", "stop_reason", "stop_as", "outcome_status", "outcome", "limits", "warnings", "asked", "submitted",
         "submitted_tid", "refusal", "results", "seen", "workers_made", "workers_failed", "forks_lost", "memory_peak", "cpu_seconds", "exit_how", "exit_status", "started_at",
-        "ready_since", "suspension", "paused", "said", "probes_made", "probe_failures", "is_recorded", "is_interrupted", "resume",
+        "ready_since", "suspension", "paused", "said", "probes_made", "probe_failures", "is_recorded", "is_interrupted", "resume", "suspended",
     }
 }  # fmt: skip
 
@@ -142,6 +142,7 @@ def take_up(state: State, process: Process, *, is_interrupted: bool) -> None:
         process.clocks.clear()
         process.suspension = ""
         process.paused = {}
+        process.before = None  # nobody has to be asked: the next start puts them in force
         process.starts = []
         process.failures = 0
         process.is_interrupted = process.status not in ENDED

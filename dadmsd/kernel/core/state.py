@@ -119,6 +119,7 @@ class State:
         self.lives: deque[Life] = deque()  # the history, oldest end first; pruned with its rows
         self.flight: deque[FlightEntry] = deque(maxlen=FLIGHT_KEPT)  # what was taken in and done last, oldest first
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
+        self.limiting: dict[int, list[Address]] = {}  # processes whose limits change -> who waits for it
         self.reading: object = None  # of the definitions, the newest
         self.servers: dict[str, dict[str, object]] = {}
         self.contexts = Contexts()

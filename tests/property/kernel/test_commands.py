@@ -2,7 +2,7 @@
 
 import pytest
 
-from dadms_ipc.requests import Kill, Request, Restart, Resume, Start, Stop, Suspend
+from dadms_ipc.requests import ChangeLimits, Kill, Request, Restart, Resume, Start, Stop, Suspend
 from tests.property.kernel.test_crashes import CHAOS, hold, run
 from tests.property.kernel.world import World
 
@@ -119,7 +119,8 @@ def test_whatever_order_and_suspension_do_under_crashes_everything_ends_in_order
             world.happen()
             world.turn(crash_at=chance.randrange(0, 5) if chance.random() < 0.15 else None)
         pid = 1001 + chance.randrange(3)
-        words: list[Request] = [Suspend(pid), Resume(pid), Restart(pid), Stop(pid), Start(pid)]
+        size = chance.choice([1 << 28, 1 << 29])
+        words: list[Request] = [Suspend(pid), Resume(pid), Restart(pid), Stop(pid), Start(pid), ChangeLimits(pid, {"memory": size})]
         if all((b"client", each) in world.replies for each in (1, 2, 3)):
             world.ask(sequence, chance.choice(words))
     world.stop()

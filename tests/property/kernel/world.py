@@ -170,6 +170,7 @@ class World:
         """Kill the kernel; the next one adopts, and may be killed between any two acts of that as well."""
         self.crashes += 1
         self.channels.pop(OWN, None)
+        self.channels.pop("bus", None)  # the link is a fresh one for each kernel: what was not read is said again
         self.kernel = Kernel(msgspec.structs.replace(self.settings, epoch=self.crashes + 1))
         rows = [msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=type(record)) for record in self.disk.values()]
         done = self.kernel.adopt(rows, now=self.now, wall=EPOCH + self.now)
@@ -237,6 +238,8 @@ class World:
                     self.end(effect.name, 1, 0)
             case effects.KillGroup():
                 self._kill_group(effect.pid)
+            case effects.SetLimits():
+                self._say(OWN, events.LimitsSet(effect.pid, effect.incarnation))
             case effects.Freeze():
                 self._say(OWN, events.Frozen(effect.pid, effect.incarnation))
             case effects.SignalGroup():

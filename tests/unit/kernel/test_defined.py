@@ -3,10 +3,10 @@
 from typing import Any
 
 from dadms_ipc import requests
-from dadms_ipc.requests import ReloadReport, Spec
-from dadmsd.kernel.core import events
+from dadms_ipc.requests import Limits, ReloadReport, Spec
+from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.defined import Definition, Reading
-from tests.unit.kernel.driver import Driver
+from tests.unit.kernel.driver import Driver, only
 from tests.unit.kernel.test_restarts import execute, leave
 
 
@@ -119,7 +119,7 @@ def test_one_that_there_is_no_room_for_is_told_with_the_numbers() -> None:
     assert actions(report) == [("start", "small")]
     assert report.mistakes == ['a.toml: cannot start "big": 2 GiB asked, 1 GiB free of 1 GiB']
     report = reload(driver, definition("small", memory_request=2 << 30))
-    assert report.mistakes == ['a.toml: cannot reserve for "small": 2 GiB asked, 1 GiB free of 1 GiB']
+    assert report.mistakes == ['a.toml: cannot change "small": 2 GiB asked, 1 GiB free of 1 GiB']
     reload(driver, definition("small", memory_request=1 << 30))
     assert driver.state.ledger.memory_reserved == 1 << 30
 
@@ -138,3 +138,14 @@ def test_reading_again_is_for_an_admin() -> None:
     driver = Driver()
     driver.give(events.DefinitionsRead(Reading()))
     assert driver.refusal(requests.Reload(), role="operate").startswith('cannot reload: needs the role "admin"')
+
+
+def test_limits_in_a_definition_change_under_the_running_process() -> None:
+    driver = Driver()
+    reload(driver, definition("web"))
+    execute(driver, 1001)
+    driver.give(events.DefinitionsRead(Reading([definition("web", limits=Limits(memory=1 << 30))])))
+    done = driver.give(events.RequestArrived(b"c", 90, 0, "admin", "uid 0", requests.Reload()))
+    assert only(done, effects.SetLimits) == [effects.SetLimits(1001, 1)]
+    driver.give(events.LimitsSet(1001, 1))
+    assert (driver.process(1001).desired, driver.process(1001).spec.limits.memory) == ("up", 1 << 30)

@@ -1,0 +1,65 @@
+"""What processes may use, while they live: limits."""
+
+from typing import Any
+
+import click
+
+from dadms_ipc import requests
+from dadmsctl.attempts import Several
+from dadmsctl.door import Door
+from dadmsctl.options import as_json, pass_door
+from dadmsctl.quantities import cores, size
+from dadmsctl.targets import resolve, target
+from dadmsctl.terminal import printable, write_json
+
+SIZES = {"memory", "worker_memory", "core", "memory_high", "swap", "memory_request"}
+CORES = {"cpu", "cpu_request"}
+NONE = ("none", "null", "max", "unlimited")
+
+
+def read_change(text: str) -> tuple[str, Any]:
+    """Read ``memory=2G``; ``none`` lifts a limit."""
+    name, sign, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not sign or not name or not value.strip():
+        raise click.UsageError(f'a limit is written NAME=VALUE, such as memory=2G, not "{text}"')
+    if value.strip().lower() in NONE:
+        return name, None
+    if name in SIZES:
+        return name, 0 if value.strip() == "0" else size(value)
+    if name in CORES:
+        return name, cores(value)
+    if not value.strip().isdecimal():
+        raise click.UsageError(f'{name} is a whole number, not "{value.strip()}"')
+    return name, int(value)
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="TARGET... [NAME=VALUE...]")
+@as_json
+@pass_door
+def limits(door: Door, words: tuple[str, ...], as_json: bool) -> None:
+    """Show the limits of processes as they were read back, or change them while the processes live.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME". NAME is memory, cpu, pids, files, core, worker-memory, workers, memory-high, swap, cpu-weight, or memory-request
+    and cpu-request for what is reserved; "none" lifts a limit. All changes of a process are put in force, or none.
+    """
+    changes = dict(read_change(word) for word in words if "=" in word)
+    names = [target(word) for word in words if "=" not in word]
+    if not names:
+        raise click.UsageError("Missing argument 'TARGET...'.")
+    several, answers = Several(), []
+    with door.connect() as client:
+        for pid in resolve(client, names, "change the limits of", several):
+            with several.attempt(f"change the limits of {pid}"):
+                answers.append(client.call(requests.ChangeLimits(pid, changes)))
+    if as_json:
+        if answers:
+            write_json(answers)
+    else:
+        for answer in answers:
+            for name, text in answer["limits"].items():
+                click.echo(printable(f"{answer['pid']}  {name:<14}  {text}"))
+            for warning in answer["warnings"]:
+                click.echo(printable(f"dadmsctl: warning: {answer['pid']}: {warning}"), err=True)
+    several.finish()

@@ -1,0 +1,103 @@
+"""Limits that change while a process lives, in the pure core: the ledger, the host's word, and crashes in between."""
+
+from typing import Any
+
+import pytest
+
+from dadms_ipc import requests
+from dadms_ipc.requests import Limits
+from dadmsd.kernel.core import effects, events
+from tests.unit.kernel.driver import Driver, only
+from tests.unit.kernel.test_order import waiting
+from tests.unit.kernel.test_restarts import command, execute, leave
+
+GIB = 1 << 30
+
+
+def ask(driver: Driver, pid: int, sequence: int = 90, **changes: Any) -> list[effects.AnyEffect]:
+    return driver.give(events.RequestArrived(b"c", sequence, 0, "operate", "uid 0", requests.ChangeLimits(pid, changes)))
+
+
+def test_the_answer_waits_for_the_host_and_has_what_was_read_back() -> None:
+    driver = Driver()
+    pid = command(driver, limits=Limits(memory=GIB))
+    done = ask(driver, pid, memory=2 * GIB, cpu=0.5)
+    assert only(done, effects.SetLimits) == [effects.SetLimits(pid, 1)]
+    assert only(done, effects.Reply) == []
+    held = {"memory": "2 GiB by cgroup v2 memory, read back"}
+    (reply,) = only(driver.give(events.LimitsSet(pid, 1, held)), effects.Reply)
+    assert reply.answer == {"pid": pid, "limits": held, "warnings": []}
+    assert driver.process(pid).spec.limits == Limits(memory=2 * GIB, cpu=0.5)
+    assert only(ask(driver, pid, memory=2 * GIB, cpu=0.5), effects.SetLimits) == [], "a retry is answered from the journal"
+
+
+def test_what_the_host_refuses_changes_nothing_reservations_included() -> None:
+    driver = Driver()
+    pid = command(driver, limits=Limits(memory=GIB), memory_request=GIB)
+    ask(driver, pid, memory=GIB // 2, memory_request=GIB // 2)
+    assert driver.state.ledger.memory_reserved == GIB // 2
+    (reply,) = only(driver.give(events.LimitsSet(pid, 1, reason="800 MiB are in use")), effects.Reply)
+    assert (reply.status, reply.answer) == ("refused", {"message": f'cannot change the limits of {pid} ("c"): 800 MiB are in use'})
+    assert driver.process(pid).spec.limits == Limits(memory=GIB)
+    assert driver.state.ledger.memory_reserved == GIB
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"memry": 1}, 'unknown limit "memry"; did you mean "memory"?'),
+        ({"memory": "much"}, "Expected int | null, got str - at $.memory"),
+        ({"memory": 1024}, "memory is 1024, at least 8388608 is needed"),
+        ({"memory": 8 * GIB}, "a memory limit of 8 GiB asked, all processes together may use 4 GiB (memory_limit_mb)"),
+        ({"memory_request": 5 * GIB}, "5 GiB asked, 4 GiB free of 4 GiB"),
+        ({"cpu_request": 3.0}, "3 cores asked, 2 free of 2"),
+        ({"swap": GIB}, "swap = 1073741824 cannot be enforced here (simulated); best-effort enforcement would go without"),
+    ],
+)
+def test_what_cannot_be_meant_or_granted_is_refused_with_the_numbers(changes: dict[str, Any], reason: str) -> None:
+    driver = Driver()
+    pid = command(driver)
+    assert driver.refusal(requests.ChangeLimits(pid, changes)) == f'cannot change the limits of {pid} ("c"): {reason}'
+    assert driver.process(pid).before is None
+
+
+def test_one_that_has_no_group_gets_them_at_its_next_start() -> None:
+    driver = Driver()
+    pid = command(driver, kind="tool")
+    leave(driver, pid)
+    answer = driver.answer(requests.ChangeLimits(pid, {"memory": GIB}))
+    assert answer["warnings"] == ["they hold from its next start on"]
+    assert driver.process(pid).spec.limits.memory == GIB
+    blocked = waiting(driver, name="w", after=["w"] if False else [])
+    driver.answer(requests.ChangeLimits(blocked, {"cpu": 0.5}))
+    assert driver.process(blocked).spec.limits.cpu == 0.5
+
+
+def test_a_kernel_that_dies_before_the_host_answered_asks_it_again() -> None:
+    driver = Driver()
+    pid = command(driver, limits=Limits(memory=GIB))
+    ask(driver, pid, memory=2 * GIB)
+    assert only(driver.next_kernel(), effects.SetLimits) == [effects.SetLimits(pid, 1)]
+    assert only(ask(driver, pid, memory=2 * GIB), effects.SetLimits, effects.Reply) == [], "the client's repetition waits like its first"
+    (reply,) = only(driver.give(events.LimitsSet(pid, 1)), effects.Reply)
+    assert reply.status == "ok"
+
+
+def test_another_change_meanwhile_is_refused() -> None:
+    driver = Driver()
+    pid = command(driver)
+    ask(driver, pid, memory=GIB)
+    (reply,) = only(ask(driver, pid, 91, memory=2 * GIB), effects.Reply)
+    assert reply.answer == {"message": f'cannot change the limits of {pid} ("c"): its limits are being changed already'}
+
+
+def test_a_process_that_ends_meanwhile_has_them_from_its_next_start_on() -> None:
+    driver = Driver()
+    pid = command(driver)
+    ask(driver, pid, memory=GIB)
+    leave(driver, pid)
+    driver.give(after=1.0)
+    execute(driver, pid)
+    (reply,) = only(driver.give(events.LimitsSet(pid, 1, reason="its group is gone")), effects.Reply)
+    assert reply.status == "refused"
+    assert driver.process(pid).spec.limits.memory == GIB
