@@ -275,7 +275,8 @@ class Hands:
             with contextlib.suppress(KeyError):
                 home = pwd.getpwuid(uid).pw_dir
             base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "USER": user, "LOGNAME": user}
-        extra = process.spec.environment if process is not None else {}
+        # Handlers, too, may open a client of this daemon.
+        extra = {"DADMS_RUNTIME_DIR": self._settings.runtime_dir} | (process.spec.environment if process is not None else {})
         return {**(QUIET_LIBRARIES if quiet else {}), **base, **extra}
 
     def _directory(self, process: Process) -> str:
