@@ -322,6 +322,8 @@ class Bus:
             reason = None
         elif kind == Kind.PUBLISH:
             reason = self.publications.publish(header, header.sender or session.address, body, now)
+            if self.deliveries.stalled:
+                self._cut_stalled(now)
         elif kind == Kind.BROADCAST:
             reason = self.broadcasts.begin(session, header, header.sender or session.address, body, now)
         elif kind == Kind.CALL:
@@ -389,6 +391,20 @@ class Bus:
         is_death = session.pid > 0 and self.roster.is_known and not self.roster.lives(session.pid, session.incarnation)
         self.exchanges.release(session, now, f"the receiver's session ended: {reason}", is_death=is_death)
 
+    def _cut_stalled(self, now: float) -> None:
+        """Tell subscribers that take nothing what they have lost, and cut them."""
+        stalled, self.deliveries.stalled = self.deliveries.stalled, []
+        for session in stalled:
+            peer = session.routes.get(Door.DATA)
+            if peer is None or session.stalled_since is None:
+                continue
+            self.outbox.transmit(peer, Header(VERSION, Kind.LOST, b"", "bus"), encode_body(session.lost))
+            why = f"{session.origin} lost {session.lost} publications and took none for {self.bounds.stall_patience:g} s"
+            session.lost, session.stalled_since = 0, None
+            self.outbox.cut(peer, why, now, session.who)
+            self.admission.drop(peer, now)
+            self._note(now + self.bounds.linger)
+
     def _expel(self, session: Session, now: float, reason: str) -> None:
         """End a session whose process ended, and say so."""
         for peer in session.routes.values():
@@ -445,6 +461,8 @@ class Bus:
             self.calls.reply(message, now)
         elif isinstance(message, link.Event):
             self.publications.tell(message, now)
+            if self.deliveries.stalled:
+                self._cut_stalled(now)
         elif isinstance(message, link.Enrolled):
             old = self.roster.get(message.pid)
             self.roster.enroll(

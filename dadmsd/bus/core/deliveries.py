@@ -4,7 +4,8 @@
 2. What is over or has expired is dropped before it is handed out, never after.
 3. What an earlier incarnation died with is handed out alone, until it is answered or its time is up: so the one message that kills its receiver is told from
    those that were only in its hands at the time.
-4. A publication that finds no room is dropped and counted, and the subscriber is told with the next one that it gets.
+4. A publication that finds no room is dropped and counted, and the subscriber is told with the next one that it gets. A client that goes on losing them and takes
+   none is told, and cut: it comes back when it can.
 """
 
 from dadms_ipc.codec import encode_body
@@ -31,6 +32,7 @@ class Deliveries:
     def __init__(self, outbox: Outbox, bounds: Bounds) -> None:
         self._outbox = outbox
         self._bounds = bounds
+        self.stalled: list[Session] = []  # clients that are to be cut: they take nothing. A process may be suspended, and is not
 
     def has_room(self, session: Session, size: int, now: float) -> bool:
         """Tell whether a message of this size may wait for a receiver; what is over makes room first."""
@@ -70,6 +72,10 @@ class Deliveries:
         if not self.has_room(session, delivery.size, now) or (must_wait and session.tab.refusal_of_bytes(delivery.size) is not None):
             session.lost += 1
             self._outbox.counters.dropped += 1
+            if session.stalled_since is None:
+                session.stalled_since = now
+            elif now - session.stalled_since >= self._bounds.stall_patience and not session.pid:
+                self.stalled.append(session)
             return
         self._outbox.counters.fanned_out += 1
         if must_wait:  # one that goes out at once costs nobody anything
@@ -88,6 +94,7 @@ class Deliveries:
     def grant(self, session: Session, count: int, now: float) -> None:
         """Take a receiver's credit: so many of what it was handed are off its hands."""
         session.credit = min(CREDIT_LIMIT, session.credit + count)
+        session.stalled_since = None
         for _ in range(min(count, len(session.flight))):
             session.flight_bytes -= session.flight.popleft()
         self.pump(session, now)
@@ -117,6 +124,7 @@ class Deliveries:
         """Note that the receiver's connection is new: nothing is in flight to it."""
         session.credit = min(CREDIT_LIMIT, credit)
         session.suspect = None
+        session.stalled_since = None
         session.flight.clear()
         session.flight_bytes = 0
 

@@ -56,6 +56,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     user_sessions: int = 2048
     user_patterns: int = 50_000
     user_open: int = 50_000
+    stall_patience: float = 30.0  # seconds that a client may lose publications and take none before it is cut
     pool_bytes: int = (
         384 * 1024 * 1024
     )  # of bodies that all clients have the bus keep in memory; nobody may hold more of it than is left free
@@ -126,6 +127,7 @@ class Session:
     flight_bytes: int = 0
     holds: "dict[bytes, Exchange]" = field(default_factory=dict)  # delivered, not answered
     lost: int = 0  # publications dropped since it was last told
+    stalled_since: float | None = None  # it has lost publications, and given no credit since
     is_spilling: bool = False  # its queue is on disk, and what comes goes there too until the queue is empty
     suspect: "Exchange | None" = None  # what an earlier incarnation died with: nothing else is handed out before its answer
     is_paused: bool = False  # the kernel says that its process is suspended: time-outs stand still

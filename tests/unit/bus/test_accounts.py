@@ -2,7 +2,7 @@
 
 import pytest
 
-from dadms_ipc.codec import encode_body
+from dadms_ipc.codec import decode_body, encode_body
 from dadms_ipc.envelope import OK, Door, Kind
 from dadmsd.bus.core.events import Vanished, Who
 from dadmsd.kernel import link
@@ -162,3 +162,34 @@ def test_ten_times_too_much_is_refused_early_and_others_go_on() -> None:
     assert len(receiver.take()) == 100
     sent = calm.say(Kind.SEND, b"calm", to="1001", topic="t")
     assert receiver.only()[0].id == sent
+
+
+def test_a_subscriber_that_takes_nothing_is_told_and_cut() -> None:
+    """After a while, and only while it goes on losing; a process may be suspended and is left alone."""
+    room = Room(queue=5, ping_interval=1e6)
+    speaker, deaf = room.member(), of(room, 7, credit=0)
+    process = room.member(room.enroll(1001), credit=0)
+    for guest in (deaf, process):
+        guest.take()
+        guest.say(Kind.SUBSCRIBE, topic="#")
+        guest.take()
+    for _ in range(8):
+        speaker.say(Kind.PUBLISH, topic="t")
+    room.pass_time(29)
+    speaker.say(Kind.PUBLISH, topic="t")
+    assert not deaf.is_cut
+    deaf.say(Kind.CREDIT, encode_body(1), id=b"")
+    assert deaf.kinds() == [Kind.PUBLISH, Kind.LOST]
+    for _ in range(3):
+        speaker.say(Kind.PUBLISH, topic="t")
+    room.pass_time(31)
+    assert not deaf.is_cut
+    speaker.say(Kind.PUBLISH, topic="t")
+    assert deaf.is_cut
+    header, body = deaf.only()
+    assert (header.kind, decode_body(body, int)) == (Kind.LOST, 3)
+    assert room.audits[-1] == "cut a connection: uid 1001 pid 7 lost 3 publications and took none for 30 s"
+    assert not process.is_cut
+    again = room.guest(client=deaf.client, uid=1001)
+    again.who = Who(1001, 7)
+    assert again.hello(credit=100).kinds() == [Kind.WELCOME, *[Kind.PUBLISH] * 5]

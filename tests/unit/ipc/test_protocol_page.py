@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dadms_ipc import envelope
+from dadms_ipc import envelope, requests
 from dadms_ipc.codec import decode_batch, decode_body, decode_header, decode_run, encode_batch, encode_body, encode_header
 from dadms_ipc.envelope import Door, Hello, Invite, Kind, Span, Trouble, Welcome
 from dadmsd.bus.core.access import LEVELS
@@ -109,3 +109,14 @@ def test_every_kind_of_a_client_has_a_door_and_a_role() -> None:
     assert set(ROLES) == set(envelope.DOORS) - {Kind.HELLO, Kind.BYE}
     assert set(ROLES.values()) <= set(LEVELS)
     assert all(doors in ((Door.CONTROL,), (Door.DATA,), (Door.CONTROL, Door.DATA)) for doors in envelope.DOORS.values())
+
+
+@pytest.mark.parametrize("role", ["observe", "operate", "admin"])
+def test_the_page_says_which_request_needs_which_role(role: str) -> None:
+    """All of them, as the table beside the requests has it."""
+    section = (
+        (REFERENCE / "protocol.md").read_text().partition("Of the requests to the kernel:")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    )
+    (row,) = [line for line in section.splitlines() if line.lstrip("| ").startswith(f"`{role}`")]
+    said = set(re.findall(r"`([a-z-]+)`", row)) - {role}
+    assert said == {str(kind.__struct_config__.tag) for kind, needed in requests.ROLE_NEEDED.items() if needed == role}

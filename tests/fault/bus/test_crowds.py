@@ -1,0 +1,122 @@
+"""Crowds: more connections than there is room for, idle ones by the thousand. Each is refused or cut, that is written down, and who works is served."""
+
+import contextlib
+import os
+import resource
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc import requests
+from dadms_ipc.client import Client
+from tests.fault.bus.network import Network
+from tests.integration.bus.daemon import INFO, Daemon, await_true
+
+IDLE = 9000
+SHARE = 1024  # connections of one process at a door of 4096
+
+
+def _left(strangers: list[socket.socket]) -> int:
+    """Count the connections that the other side has not ended, and close the others."""
+    left = 0
+    for stranger in strangers:
+        if stranger.fileno() < 0:
+            continue
+        try:
+            is_over = stranger.recv(1000) == b""
+        except BlockingIOError:
+            is_over = False
+        except OSError:
+            is_over = True
+        if is_over:
+            stranger.close()
+        else:
+            left += 1
+    return left
+
+
+@pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 20_000, reason="this host lets a process have fewer than 20 000 descriptors"
+)
+def test_nine_thousand_idle_peers_cost_nobody_anything(no_leaks: None) -> None:
+    """One program has its share of the door; what it may have and leaves idle is cut as well, after ten seconds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    strangers: list[socket.socket] = []
+    try:
+        with Daemon() as daemon, Client(daemon.directory, timeout=30) as client:
+            path = str(daemon.directory / "control.sock")
+            for number in range(IDLE):
+                stranger = socket.socket(socket.AF_UNIX)
+                stranger.settimeout(5.0)
+                with contextlib.suppress(OSError):
+                    stranger.connect(path)
+                stranger.setblocking(False)
+                strangers.append(stranger)
+                if number % 100 == 0:
+                    assert client.call(requests.Status()) == INFO
+            await_true(lambda: _left(strangers) <= SHARE, "what is beyond its share was cut", 20)
+            began = time.monotonic()
+            while _left(strangers):
+                assert client.call(requests.Status()) == INFO
+                assert time.monotonic() - began < 30, "the idle ones were not cut"
+                time.sleep(0.05)
+            audit = (daemon.directory / "logs" / "audit.log").read_text()
+            assert f"connections of process {os.getpid()}, at most {SHARE} may be" in audit
+            await_true(
+                lambda: "it said nothing for 10 s" in (daemon.directory / "logs" / "audit.log").read_text(), "that was written down", 25
+            )
+            assert daemon.bus is not None
+            assert daemon.bus.poll() is None
+            assert client.call(requests.Status()) == INFO
+    finally:
+        for stranger in strangers:
+            stranger.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_crowd_on_the_network_is_shut_out_and_the_unix_sockets_stay_open(tmp_path: Path) -> None:
+    """From many addresses, each within its share: the port takes nobody until some have gone."""
+    with Network(tmp_path, files=256) as network:
+        key = network.key("laptop")
+        port = network.ports["kernel"]
+        crowd: list[socket.socket] = []
+        with Client(network.daemon.directory, timeout=30) as local, Client(network.place(), key=key, timeout=30) as early:
+            for address in range(2, 8):
+                for _ in range(8):
+                    one = socket.socket()
+                    one.bind((f"127.0.0.{address}", 0))
+                    one.settimeout(0.3)
+                    with contextlib.suppress(OSError):
+                        one.connect(("127.0.0.1", port))
+                    crowd.append(one)
+            await_true(lambda: f"shut port 127.0.0.1:{port} (kernel)" in network.audit(), "the port was shut")
+            with pytest.raises(TimeoutError):
+                socket.create_connection(("127.0.0.1", port), timeout=0.5)
+            for client in (local, early):
+                assert client.call(requests.Status()) == INFO
+            for one in crowd:
+                one.close()
+            await_true(lambda: f"opened port 127.0.0.1:{port} (kernel) again" in network.audit(), "the port was opened")
+        with Client(network.place(), key=key, timeout=30) as client:
+            assert client.call(requests.Status()) == INFO
+
+
+def test_one_address_has_its_share_of_the_network(tmp_path: Path) -> None:
+    """What is beyond it is cut, and another address comes in."""
+    with Network(tmp_path, files=256) as network:
+        crowd = []
+        for _ in range(20):
+            one = socket.socket()
+            one.bind(("127.0.0.9", 0))
+            one.settimeout(5.0)
+            with contextlib.suppress(OSError):
+                one.connect(("127.0.0.1", network.ports["kernel"]))
+            crowd.append(one)
+        await_true(lambda: "connections of address 127.0.0.9, at most 12 may be" in network.audit(), "it was cut")
+        with Client(network.place(), key=network.key("laptop"), timeout=30) as client:
+            assert client.call(requests.Status()) == INFO
+        for one in crowd:
+            one.close()
