@@ -56,7 +56,9 @@ class Network:
 
     def _listens(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", max(port for port in self.ports.values() if port))).close()
+            for port in self.ports.values():
+                if port:
+                    socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
             return False
         return True
