@@ -483,8 +483,8 @@ class Bus:
                     self.exchanges.want(str(message.pid))
             self._unpark(now)
         elif isinstance(message, link.Expected):
-            if (entry := self.roster.get(message.pid)) is None or not entry.incarnation:
-                self.roster.enroll(Entry(message.pid, 0, message.name, -1, b"", message.group, message.parent, message.kind))
+            self.roster.enroll(Entry(message.pid, 0, message.name, -1, b"", message.group, message.parent, message.kind))
+            self._expel_absent(self.admission.by_address.get(str(message.pid), ()), now)
         elif isinstance(message, link.Discharged):
             if self.roster.discharge(message.pid, message.incarnation, returns=message.returns):
                 self._expel_absent(self.admission.by_address.get(str(message.pid), ()), now)

@@ -125,7 +125,7 @@ class Room:
         """Let the disk be full."""
         self.do(NotKept(self.disk.refuse(), reason))
 
-    def attach_kernel(self, *roster: link.Enrolled, epoch: int = 1) -> None:
+    def attach_kernel(self, *roster: link.Enrolled | link.Expected, epoch: int = 1) -> None:
         """Let a kernel come."""
         self.do(LinkOpened())
         self.hear(link.KernelHello("boot", "1"), epoch=epoch)

@@ -445,3 +445,20 @@ def test_headers_on_disk_are_those_of_the_delivery() -> None:
     assert row.header == Header(1, Kind.SEND, sent, f"client/{sender.client.hex()[:12]}", "1001/3", "t", b"", 0, Flag.URGENT)
     assert row.address == "1001"
     assert row.stored_at == pytest.approx(1_700_000_000 + 1000, abs=1)
+
+
+def test_a_process_that_died_while_no_kernel_was_there_is_expected_by_the_next() -> None:
+    """It was on the old roster as living: messages to it wait, and its session is ended."""
+    room = Room()
+    sender = room.member()
+    receiver = room.member(room.enroll(1001))
+    room.detach_kernel()
+    sent = sender.say(Kind.SEND, to="1001", topic="t")
+    receiver.take()
+    room.attach_kernel(link.Expected(1001, "name"), epoch=2)
+    assert receiver.kinds() == [Kind.BYE]
+    room.pass_time(0.2)
+    assert sender.only()[0].topic == STORED
+    again = room.guest()
+    room.hear(room.entry(room.identity(1001, 2)), epoch=2)
+    assert [(header.id, header.flags) for header, _ in again.hello(room.identity(1001, 2)).take()[1:]] == [(sent, Flag.RETRY)]
