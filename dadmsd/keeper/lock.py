@@ -49,8 +49,11 @@ def _is_same(fd: int, path: Path) -> bool:
         return False
 
 
-def next_epoch(directory: Path) -> int:
-    """Count one kernel more: gives its epoch, which is then on disk. Raises OSError when it is not."""
+def next_epoch(directory: Path, *, above: int = 0) -> int:
+    """Count one kernel more: gives its epoch, which is then on disk. Raises OSError when it is not.
+
+    ``above`` is the epoch of the last one, which a full disk may have kept off the disk.
+    """
     path = directory / "epoch"
     try:
         last = int(path.read_text(encoding="ascii"))
@@ -58,6 +61,7 @@ def next_epoch(directory: Path) -> int:
         last = 0
     except (OSError, ValueError):
         last = int(time.time())
+    last = max(last, above)
     fresh = directory / "epoch.new"
     fresh.write_text(f"{last + 1}\n", encoding="ascii")
     fresh.replace(path)

@@ -246,7 +246,7 @@ class Keeper:
 
     def _count_epoch(self) -> int:
         try:
-            return lock.next_epoch(self._settings.runtime_dir)
+            return lock.next_epoch(self._settings.runtime_dir, above=self._epoch)
         except OSError as error:
             self._voice.say(f"cannot write the epoch {self._epoch + 1} to disk: {error.strerror}")
             return self._epoch + 1

@@ -42,3 +42,9 @@ def test_an_unreadable_epoch_is_replaced_by_one_that_nobody_can_have_seen(tmp_pa
     (tmp_path / "epoch").write_text("")
     before = int(time.time())
     assert before < next_epoch(tmp_path) <= time.time() + 1
+
+
+def test_an_epoch_that_a_full_disk_kept_off_the_disk_is_never_given_again(tmp_path: Path) -> None:
+    assert next_epoch(tmp_path) == 1
+    assert next_epoch(tmp_path, above=5) == 6  # 2 to 5 could not be written
+    assert next_epoch(tmp_path) == 7
