@@ -1,4 +1,4 @@
-"""How long until a hundred capped decision processes are ready, beside a hundred plain subprocesses: ``python -m benchmarks.spawn [--json]``.
+"""How long until a hundred capped decision processes are ready, beside a hundred plain subprocesses: ``python -m benchmarks.spawn [--no-scale] [--json]``.
 
 Ours: ``Spawn`` requests through the client library to a real private daemon, each process with caps on memory, CPU and tasks that are read back, its row in
 the journal, its contract handshake done; the clock runs from the first request to the answer that the last one is ready. "Warm" has the zygote of the
@@ -7,7 +7,11 @@ version standing, "cold" includes the start of the daemon and the import.
 Theirs: ``subprocess.Popen`` of a child that imports pyzmq, msgspec and the same orchestrator and says hello over a socket; the clock runs from the first start
 to the last hello. It has no limits, no journal and no supervision, which is to its advantage, and so is that its byte code is compiled before the clock runs.
 
-The two take turns, so that a neighbour on the machine disturbs both.
+circus and supervisord start the same children as one group, at one command on their own socket (benchmarks/spawn_peers); they supervise, and have neither limits nor a
+journal. All take turns, so that a neighbour on the machine disturbs each.
+
+Unless ``--no-scale`` says so, a thousand are measured besides, the default of ``max_processes``: start, ends, memory, the idle servers (benchmarks/spawn_scale.py); how fast an exit is told while the bus is
+flooded, and how fast a new kernel takes over a hundred.
 """
 
 import argparse
@@ -20,15 +24,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from benchmarks import spawn_peers, spawn_scale
 from benchmarks.report import Row, machine, report
+from benchmarks.spawn_peers import supervisors
 from dadms_ipc import requests
 from dadms_ipc.client import Client
 from dadms_ipc.errors import DadmsError, HostFailure
 from dadmsctl.private import PrivateDaemon
 
 COUNT = 100
+SCALE = 1000  # the default of max_processes
 REPEATS = 3
 WARM_RUNS = 2  # of ours in each turn: it takes a tenth of theirs, and a neighbour's second weighs more in it
 PATIENCE = 120.0  # seconds for anything; a run that needs more has failed
@@ -100,24 +109,46 @@ def subprocesses(count: int) -> float:
     children: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dadms-bench-"))) / "hello"
-        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        listener.bind(str(path))
-        listener.listen(count)
-        listener.settimeout(PATIENCE)
+        listener = stack.enter_context(_listening(path, count))
         stack.callback(_end_children, children)
         began = time.perf_counter()
         for _ in range(count):
             children.append(subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdin=subprocess.DEVNULL))
-        for _ in range(count):
-            try:
-                peer = stack.enter_context(listener.accept()[0])
-                peer.settimeout(PATIENCE)
-                said = peer.recv(len(HELLO), socket.MSG_WAITALL)
-            except TimeoutError:
-                raise HostFailure(f"cannot measure: a plain subprocess said nothing in {PATIENCE:g} s") from None
-            if said != HELLO:
-                raise HostFailure("cannot measure: a plain subprocess ended before its hello")
+        _await_hellos(listener, count, stack)
         return time.perf_counter() - began
+
+
+def supervised(start: Callable[[Path, list[str], int], AbstractContextManager[Callable[[], None]]], programs: Path, count: int) -> float:
+    """Let a supervisor start the children, and wait for every hello; gives the seconds from the command."""
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dadms-bench-")))
+        listener = stack.enter_context(_listening(directory / "hello", count))
+        command = stack.enter_context(start(programs, supervisors.python(CHILD, directory / "hello", directory), count))
+        began = time.perf_counter()
+        command()
+        _await_hellos(listener, count, stack)
+        return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def _listening(path: Path, count: int) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen(count)
+        listener.settimeout(PATIENCE)
+        yield listener
+
+
+def _await_hellos(listener: socket.socket, count: int, stack: contextlib.ExitStack) -> None:
+    for _ in range(count):
+        try:
+            peer = stack.enter_context(listener.accept()[0])
+            peer.settimeout(PATIENCE)
+            said = peer.recv(len(HELLO), socket.MSG_WAITALL)
+        except TimeoutError:
+            raise HostFailure(f"cannot measure: a child said nothing in {PATIENCE:g} s") from None
+        if said != HELLO:
+            raise HostFailure("cannot measure: a child ended before its hello")
 
 
 def _end_children(children: list[subprocess.Popen[bytes]]) -> None:
@@ -132,6 +163,8 @@ def measure(repeats: int) -> tuple[dict[str, float], list[Row], str]:
     warm: list[float] = []
     plain: list[float] = []
     memory: list[float] = []
+    peers: dict[str, list[float]] = {"circus": [], "supervisord": []}
+    programs = spawn_peers.environment()
     with PrivateDaemon(PATIENCE) as daemon, Client(daemon.door.runtime_dir, timeout=PATIENCE) as client:
         backend = daemon.info.limits_backend
         is_capped = backend.startswith("cgroup")
@@ -148,6 +181,9 @@ def measure(repeats: int) -> tuple[dict[str, float], list[Row], str]:
                     memory.append(pss_megabytes(infos))
                 end(client, infos)
             plain.append(subprocesses(COUNT))
+            if isinstance(programs, Path):
+                peers["circus"].append(supervised(supervisors.circus, programs, COUNT))
+                peers["supervisord"].append(supervised(supervisors.supervisord, programs, COUNT))
     colds = [cold(enforcement=enforcement, is_capped=is_capped) for _ in range(repeats)]
     figures = {
         "ready_100_seconds": statistics.median(warm),
@@ -160,10 +196,62 @@ def measure(repeats: int) -> tuple[dict[str, float], list[Row], str]:
         Row("  of which the daemon's start", [up for _, up in colds]),
         Row(f"{COUNT} plain subprocesses", plain, note="without limits, journal and supervision"),
     ]
+    for name, values in peers.items():
+        if values:
+            figures[f"ratio_vs_{name}"] = statistics.median(values) / statistics.median(warm)
+            rows.append(Row(f"{COUNT} children of {name}", values, note="supervised, without limits and journal"))
+    if not isinstance(programs, Path):
+        sys.stderr.write(f"circus and supervisord are left out: {programs}\n")
     if memory:
         figures["pss_mb_per_process"] = statistics.median(memory)
         rows.append(Row("memory of a process (PSS)", memory, "MB", f"with {COUNT} of them"))
     return figures, rows, backend
+
+
+def measure_scale() -> tuple[dict[str, float], list[Row]]:
+    """Measure a thousand, exits, and adoption; each once, as each takes its time."""
+    figures: dict[str, float] = {}
+    rows: list[Row] = []
+    with PrivateDaemon(PATIENCE) as daemon, Client(daemon.door.runtime_dir, timeout=PATIENCE) as client:
+        is_capped = daemon.info.limits_backend.startswith("cgroup")
+        enforcement = "strict" if is_capped else "best-effort"
+        keeper = int((Path(daemon.door.runtime_dir) / "lock").read_text())
+        end(client, spawn(client, 1, enforcement=enforcement))
+        infos = spawn(client, COUNT, enforcement=enforcement)
+        exits = spawn_scale.exits_seen(client, Path(daemon.door.runtime_dir), infos)
+        end(client, infos[spawn_scale.EXITS :])
+        adopted = []
+        infos = spawn(client, COUNT, enforcement=enforcement)
+        for _ in range(REPEATS):
+            adopted.append(spawn_scale.adoption(client, infos))
+        end(client, infos)
+        ready, over = [], {}
+        for force in (True, False):
+            began = time.perf_counter()
+            infos = spawn(client, SCALE, enforcement=enforcement)
+            ready.append(time.perf_counter() - began)
+            check(infos, is_capped=is_capped)
+            if force:
+                memory = pss_megabytes(infos) if os.geteuid() == 0 else 0.0
+                idle = spawn_scale.idle_percent(client, keeper)
+            over[force] = spawn_scale.stopped(client, infos, force=force)
+    figures["ready_1000_seconds"] = statistics.median(ready)
+    figures["killed_1000_seconds"], figures["stop_1000_seconds"] = over[True], over[False]
+    figures["idle_core_percent_1000"] = idle
+    figures["exit_seen_ms_p50"] = statistics.median(exits)
+    figures["adopt_100_seconds"] = statistics.median(adopted)
+    if memory:
+        figures["pss_mb_per_process"] = memory
+        rows.append(Row("memory of a process (PSS)", [memory], "MB", f"with {SCALE} of them"))
+    rows += [
+        Row(f"{SCALE} processes ready", ready),
+        Row(f"{SCALE} processes killed", [over[True]]),
+        Row(f"{SCALE} processes stopped gracefully", [over[False]]),
+        Row(f"keeper, kernel, bus and logger, {SCALE} processes idle", [idle], "%", "of a core"),
+        Row("an exit is told to a client", exits, "ms", "journaled and published, the bus flooded by two publishers"),
+        Row(f"a killed kernel's {COUNT} processes are all known again", adopted, note="its start included"),
+    ]
+    return figures, rows
 
 
 def main() -> int:
@@ -171,6 +259,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.spawn", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--repeats", type=int, default=REPEATS, help=f"of each measurement; medians are shown (default {REPEATS})")
+    parser.add_argument(
+        "--scale", action=argparse.BooleanOptionalAction, default=True, help="a thousand processes, exits and adoption, too"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that a run that is cut short leaves nothing either
     on = machine()
@@ -179,6 +270,10 @@ def main() -> int:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         try:
             figures, rows, backend = measure(max(1, options.repeats))
+            if options.scale:
+                more, others = measure_scale()
+                figures |= more
+                rows += others
         except DadmsError as error:
             sys.stderr.write(f"{error}\n")
             return 1

@@ -1,0 +1,104 @@
+"""What a thousand processes cost: their start, their ends, their memory, the servers while nothing happens; and how fast an exit is told and a new kernel takes over."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dadms_ipc import requests
+from dadms_ipc.client import Client
+from dadms_ipc.errors import HostFailure
+
+IDLE_SECONDS = 10.0  # that the servers are watched
+EXITS = 30
+PATIENCE = 120.0  # seconds
+LOAD = """
+import sys
+from dadms_ipc.client import Client
+with Client(sys.argv[1], timeout=60.0) as client:
+    sys.stdout.write("loads")
+    sys.stdout.flush()
+    while True:
+        client.publish("benchmark/load", b"x" * 200)
+"""
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def server_pids(client: Client, keeper: int) -> list[int]:
+    """Find keeper, kernel, bus and logger."""
+    info: Any = client.call(requests.Status())
+    return [keeper, info.os_pid, *(int(info.servers[name]["os_pid"]) for name in ("bus", "logger"))]
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """Give the CPU time of processes, in seconds of a core."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def idle_percent(client: Client, keeper: int) -> float:
+    """Give the part of a core that the servers use while nobody asks for anything."""
+    pids = server_pids(client, keeper)
+    time.sleep(1.0)  # what was begun comes to its end
+    before, began = cpu_seconds(pids), time.monotonic()
+    time.sleep(IDLE_SECONDS)
+    return (cpu_seconds(pids) - before) / (time.monotonic() - began) * 100
+
+
+def stopped(client: Client, infos: list[requests.ProcessInfo], *, force: bool) -> float:
+    """End processes; gives the seconds until the last one has ended."""
+    began = time.perf_counter()
+    for info in infos:
+        client.call(requests.Kill(info.pid, force=force))
+    for info in infos:
+        ended = client.call(requests.Wait(info.pid, until="ended", timeout=60.0))
+        if not ended.ended_at:
+            raise HostFailure(f"cannot measure: process {info.pid} did not end in 60 s")
+    return time.perf_counter() - began
+
+
+def exits_seen(client: Client, runtime_dir: Path, infos: list[requests.ProcessInfo]) -> list[float]:
+    """Kill processes one by one while the bus is flooded; gives the milliseconds from each kill until a client that waits for events has it."""
+    loads = [subprocess.Popen([sys.executable, "-c", LOAD, str(runtime_dir)], stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for load in loads:
+            assert load.stdout is not None
+            load.stdout.read(5)
+        times = []
+        last = client.call(requests.Events(after=1 << 60)).last
+        for info in infos[:EXITS]:
+            began = time.perf_counter()
+            os.kill(info.os_pid, signal.SIGKILL)
+            while True:
+                page = client.call(requests.Events(last, pid=info.pid, wait=10.0))
+                if any(event.kind == "process.ended" for event in page.events):
+                    break
+                if time.perf_counter() - began > PATIENCE:
+                    raise HostFailure(f"cannot measure: the end of process {info.pid} is not told")
+                last = page.last
+            last = page.last
+            times.append((time.perf_counter() - began) * 1000)
+        return times
+    finally:
+        for load in loads:
+            load.kill()
+            load.communicate()
+
+
+def adoption(client: Client, infos: list[requests.ProcessInfo]) -> float:
+    """Kill the kernel; gives the seconds until the next one has answered that every process runs on."""
+    before: Any = client.call(requests.Status())
+    began = time.perf_counter()
+    os.kill(before.os_pid, signal.SIGKILL)
+    after: Any = client.call(requests.Status())
+    running = {process.pid: process.os_pid for process in client.call(requests.List(include_ended=False)) if process.status == "running"}
+    took = time.perf_counter() - began
+    if after.epoch == before.epoch or any(running.get(info.pid) != info.os_pid for info in infos):
+        raise HostFailure("cannot measure: the next kernel does not have every process")
+    return took
