@@ -91,6 +91,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requires: list[str] = []  # names of processes that must be ready, or tools that must have completed
     escalate: str = ""  # what fails with it at the start limit: "group", "parent" or "daemon"; "": nothing
     weight: float = 1.0  # of this process among others, where the policy is "fair"
+    recycle_threads: int | None = None  # a worker that has run so many threads is replaced
+    recycle_seconds: float | None = None  # and one that is so old, between two threads
 
 
 class Spawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spawn", tag_field="verb"):

@@ -65,6 +65,9 @@ def limits_flaw(state: State, spec: Spec) -> str:
         ("memory_request", spec.memory_request, 0),
         ("cpu_request", spec.cpu_request, 0),
         ("thread_timeout", spec.thread_timeout, 0.001),
+        ("weight", spec.weight, 0.01),
+        ("recycle_threads", spec.recycle_threads, 1),
+        ("recycle_seconds", spec.recycle_seconds, 0.001),
         ("ready_timeout", spec.ready_timeout, 0.001),
         ("stop_timeout", spec.stop_timeout, 0),
     ):

@@ -40,7 +40,7 @@ IN_PLACE = frozenset(
     {
         "restart", "success_codes", "restart_codes", "final_codes", "backoff", "backoff_most", "backoff_jitter", "backoff_reset", "start_limit", "start_limit_seconds",
         "escalate", "stop_timeout", "group", "after", "requires", "live_command", "live_interval", "live_threshold", "probe_timeout", "max_age", "max_age_jitter",
-        "ready_interval", "ready_timeout", "thread_timeout", "run_timeout",
+        "ready_interval", "ready_timeout", "thread_timeout", "recycle_threads", "recycle_seconds", "run_timeout",
     }
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from dadmsd.kernel.core.moves import ASKED, end, freeze, give, make
 from dadmsd.kernel.core.policies import CREDIT
 from dadmsd.kernel.core.processes import zygote_for
 from dadmsd.kernel.core.records import Batch, Child
-from dadmsd.kernel.core.scheduler import IN_FLIGHT, Pool, Worker
+from dadmsd.kernel.core.scheduler import BATCH_MOST, IN_FLIGHT, Pool, Worker
 from dadmsd.kernel.core.state import State
 from dadmsd.worker.messages import Span
 
@@ -86,10 +86,32 @@ def _serve(state: State, pool: Pool) -> None:
         child = state.children[worker.name]
         if not worker.takes(is_quick=is_quick) or child.phase != "ready" or child.freeze:
             continue
+        left = _left(state, pool, worker)
+        if left <= 0:
+            if not worker.is_busy:
+                _retire(state, child, worker)
+            continue
         is_full = state.slots_held >= state.settings.slots
         if is_full and (not worker.is_busy or len(state.ready_pools) > 1):
             continue
-        _send(state, pool, worker, pool.take(pool.batch_size(entry)), is_quick=is_quick)
+        _send(state, pool, worker, pool.take(min(left, pool.batch_size(entry))), is_quick=is_quick)
+
+
+def _left(state: State, pool: Pool, worker: Worker) -> int:
+    """Count the threads that a worker may still be sent before it is replaced."""
+    spec = state.processes[pool.pid].spec
+    if spec.recycle_seconds is not None and state.now - worker.ready_since >= spec.recycle_seconds:
+        return 0
+    return spec.recycle_threads + 1 - worker.next_sequence if spec.recycle_threads is not None else BATCH_MOST
+
+
+def _retire(state: State, child: Child, worker: Worker) -> None:
+    """Have an idle worker exit."""
+    worker.is_leaving = True
+    child.intent = "idle"
+    state.changed(child)
+    state.do(effects.Retire(child.name))
+    give(state, child, state.settings.gate_timeout)
 
 
 def _send(state: State, pool: Pool, worker: Worker, tids: list[int], *, is_quick: bool) -> None:
@@ -141,6 +163,10 @@ def new_head(state: State, pool: Pool, worker: Worker) -> None:
     worker.head_at = state.wall
     if not worker.is_busy:
         worker.idle_since = state.now
+        child = state.children[worker.name]
+        if worker.is_ready and child.phase == "ready" and not worker.is_leaving and _left(state, pool, worker) <= 0:
+            _retire(state, child, worker)
+            return
         state.arm(state.now + state.settings.idle_timeout, "idle", worker.name)
         return
     tid = worker.head[1]
@@ -243,8 +269,4 @@ def on_idle_deadline(state: State, name: str) -> None:
     if deadline > state.now:
         state.arm(deadline, "idle", name)
         return
-    worker.is_leaving = True
-    child.intent = "idle"
-    state.changed(child)
-    state.do(effects.Retire(name))
-    give(state, child, state.settings.gate_timeout)
+    _retire(state, child, worker)

@@ -293,6 +293,7 @@ class Kernel:
                 worker.is_ready = bool(child.ready_at)
                 worker.is_leaving = bool(child.intent)
                 worker.done = child.done_sequence
+                worker.ready_since = state.now - max(0.0, state.wall - child.ready_at) if child.ready_at else 0.0
                 state.workers_coming += not worker.is_ready
                 state.pools[child.pid].workers[child.name] = worker
         for batch in sorted(batches, key=lambda each: (each.worker, each.first_sequence)):

@@ -50,6 +50,7 @@ class Worker:
         self.head_since = 0.0  # monotonic: when the oldest became the oldest
         self.head_at = 0.0  # the same, wall clock
         self.idle_since = 0.0
+        self.ready_since = 0.0  # monotonic
         self.is_suspended = False  # it stands still with the thread that it runs, and holds no slot
         self.suspended_at = 0.0  # monotonic
 

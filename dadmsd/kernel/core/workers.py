@@ -23,6 +23,7 @@ def worker_ready(state: State, child: Child) -> None:
     pool = state.pools[child.pid]
     worker = pool.workers[child.name]
     worker.is_ready = True
+    worker.ready_since = state.now
     state.workers_coming -= 1
     if pool.ready:
         state.ready_pools.setdefault(child.pid)

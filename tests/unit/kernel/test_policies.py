@@ -3,8 +3,8 @@
 import pytest
 
 from dadms_ipc import port, requests
-from dadmsd.kernel.core import events
-from tests.unit.kernel.driver import NIL, Driver
+from dadmsd.kernel.core import effects, events
+from tests.unit.kernel.driver import NIL, Driver, names, sent
 
 WORKER = "1001.1/w1"
 
@@ -105,3 +105,26 @@ def test_fair_gives_slots_by_run_time_and_weight(weight: float) -> None:
         driver.finish(name, seconds=1.0)
     share = found.count(2) / found.count(1)
     assert 0.5 <= share / weight <= 2.0, found
+
+
+def test_a_worker_is_replaced_after_so_many_threads() -> None:
+    driver = Driver()
+    pid = driver.run(workers=1, recycle_threads=3)
+    driver.submit(pid, 10)
+    driver.worker(WORKER)
+    driver.finish(WORKER, seconds=0.0001)
+    assert driver.flying(WORKER) == [2, 3], "no more than it may run"
+    done = driver.finish(WORKER, count=2, seconds=0.0001)
+    assert names(done, effects.Retire) == [WORKER]
+    assert sent(done) == {}
+    driver.give(events.Exited(WORKER, 1, 0, begun=3))
+    assert sent(driver.worker(f"{pid}.1/w2", 202)) == {f"{pid}.1/w2": [4, 5, 6]}
+
+
+def test_a_worker_is_replaced_when_it_is_old_between_two_threads() -> None:
+    driver = Driver()
+    pid = driver.run(workers=1, recycle_seconds=60.0, thread_timeout=1000.0)
+    driver.submit(pid, 2)
+    driver.worker(WORKER)
+    assert not names(driver.give(after=61.0), effects.Retire)
+    assert names(driver.finish(WORKER), effects.Retire) == [WORKER]
