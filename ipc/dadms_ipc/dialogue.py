@@ -114,9 +114,7 @@ class Dialogue:
         session = self._session
         messages = session.receive_many(limit, self._clock())
         if acknowledge:
-            for message in messages:
-                if message.kind == Kind.SEND:
-                    session.respond(message, OK)
+            session.acknowledge(messages)
         return messages
 
     def _seconds(self, timeout: float | None) -> float:

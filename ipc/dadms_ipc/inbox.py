@@ -10,13 +10,14 @@ from collections import OrderedDict, deque
 import msgspec
 
 from dadms_ipc.codec import trouble
-from dadms_ipc.envelope import REFUSED, Flag, Header, Kind, split_id
+from dadms_ipc.envelope import OK, REFUSED, Flag, Header, Kind, split_id
 
 WINDOW = 1024  # deliveries ahead of the program: some runs, so that the round trip of CREDIT is hidden at full speed
 SEEN_LIMIT = 10_000  # ids remembered: far more than the bus has in flight to one client
 CREDIT_BYTES = 4 * 1024 * 1024  # of bodies taken: the bus counts them as well, and holds back a large body behind as many
 KEPT_BYTES = 8 * 1024 * 1024  # of answers that may have to be repeated
 
+_WELL = (OK, b"")
 _FORGOTTEN = (REFUSED, trouble("this was answered before, and the answer is no longer kept"))
 
 
@@ -88,9 +89,21 @@ class Inbox:
         client, first = split_id(header.id)
         deadline = now + header.deadline / 1000.0 if header.deadline else None
         run, sender, to, topic, retry, send = header.id, header.sender, header.to, header.topic, bool(header.flags & _RETRY), Kind.SEND
-        seen, ready, again = self._seen, self._ready, []
-        for place, body in enumerate(bodies):
-            identifier = client + (first + place).to_bytes(8, "big")
+        seen, ready = self._seen, self._ready
+        again: list[tuple[int, tuple[str, bytes]]] = []
+        numbers = range(first, first + len(bodies))
+        identifiers = [client + number.to_bytes(8, "big") for number in numbers]
+        if seen.keys().isdisjoint(identifiers):  # nearly always
+            seen.update(dict.fromkeys(identifiers))
+            ready.extend(
+                [
+                    Message(send, identifier, sender, to, topic, body, deadline, retry, run, place)
+                    for place, (identifier, body) in enumerate(zip(identifiers, bodies, strict=True))
+                ]
+            )
+            self._trim()
+            return again
+        for place, (identifier, body) in enumerate(zip(identifiers, bodies, strict=True)):
             if identifier in seen:
                 self.repeated += 1
                 self._taken += 1
@@ -101,10 +114,16 @@ class Inbox:
                 continue
             seen[identifier] = None
             ready.append(Message(send, identifier, sender, to, topic, body, deadline, retry, run, place))
-        while len(seen) > SEEN_LIMIT:
-            _, forgotten = seen.popitem(last=False)
-            self._kept -= len(forgotten[1]) if forgotten else 0
+        self._trim()
         return again
+
+    def _trim(self) -> None:
+        """Forget the oldest ids."""
+        take_oldest = self._seen.popitem
+        for _ in range(len(self._seen) - SEEN_LIMIT):
+            forgotten = take_oldest(False)[1]
+            if forgotten is not None and forgotten is not _WELL:
+                self._kept -= len(forgotten[1])
 
     def take(self, now: float) -> Message | None:
         """Give the oldest message that is still wanted."""
@@ -126,6 +145,13 @@ class Inbox:
         self._kept += len(body)
         if self._kept > KEPT_BYTES:
             self._shed()
+
+    def answer_well(self, identifiers: list[bytes]) -> None:
+        """Remember that messages were acknowledged."""
+        seen = self._seen
+        for identifier in identifiers:
+            if seen.get(identifier, _FORGOTTEN) is None:
+                seen[identifier] = _WELL
 
     def _shed(self) -> None:
         """Forget the oldest kept answers, but not that they were given."""

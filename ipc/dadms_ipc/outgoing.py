@@ -74,13 +74,13 @@ class Line:
         """Say something that is nobody's request or answer."""
         self.outbox.append(Outgoing(kind, identifier, "", topic, b"", None, body))
 
-    def acknowledge(self, run: bytes, place: int, *, to: str, status: str, body: bytes) -> None:
+    def acknowledge(self, run: bytes, place: int, *, to: str, status: str, body: bytes, count: int = 1) -> None:
         """Answer a message that came in a run; neighbours that came out well are answered together."""
         last = self.outbox[-1] if self.outbox and status == OK else None
         if last is not None and last.span is not None and last.correlation == run and last.topic == OK and sum(last.span) == place:
-            last.span[1] += 1
+            last.span[1] += count
         else:
-            self.outbox.append(Outgoing(_ACKS, b"", to, status, run, None, body, 0, 0, None, [place, 1]))
+            self.outbox.append(Outgoing(_ACKS, b"", to, status, run, None, body, 0, 0, None, [place, count]))
 
     def stage(self, now: float) -> list[bytes] | None:
         """Take from the outbox what may go now: one message, or all that are small together."""

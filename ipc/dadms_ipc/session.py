@@ -185,6 +185,23 @@ class Session:
         self.inbox.answer(message.id, status, body)
         self._answer(message.kind == _SEND, message.id, message.sender, status, body, message.run, message.place)
 
+    def acknowledge(self, messages: list[Message]) -> None:
+        """Acknowledge the SENDs among messages; neighbours in a run together."""
+        start = 0
+        while start < len(messages):
+            first = messages[start]
+            end = start + 1
+            if not first.run:
+                if first.kind == _SEND:
+                    self.respond(first, OK)
+            else:
+                run, place = first.run, first.place
+                while end < len(messages) and messages[end].run == run and messages[end].place == place + end - start:
+                    end += 1
+                self.inbox.answer_well([message.id for message in messages[start:end]])
+                self._lines[Door.DATA].acknowledge(run, place, to=first.sender, status=OK, body=b"", count=end - start)
+            start = end
+
     def close(self) -> None:
         """Say that the session ends for good."""
         for line in self._lines.values():
