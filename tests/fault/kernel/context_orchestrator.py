@@ -59,6 +59,7 @@ def take(arguments: Any, thread: Thread) -> Row:
     thread.context.watch("r", f"held {arguments}", after=0, timeout=60.0)
     thread.context.set("r", f"wants {arguments}", thread.tid)
     with thread.context.lock("r", "l", timeout=60.0) as lock:
+        thread.context.set("r", "taken", thread.tid)
         return [time.monotonic(), lock.token]
 
 
@@ -66,7 +67,7 @@ def write_late(arguments: Any, thread: Thread) -> Row:
     """Have the lock, and write under it before and after it is taken away."""
     with thread.context.lock("r", "l") as lock:
         thread.context.set("r", "a", "mine", guard=lock)
-        thread.context.set("r", "ready", 1)
+        thread.context.set("r", "ready", thread.tid)
         thread.context.watch("r", "broken", after=0, timeout=60.0)
         try:
             thread.context.set("r", "a", "mine again", guard=lock)

@@ -11,8 +11,8 @@ import pytest
 
 from dadms_ipc import context
 from dadms_ipc.client import Client
-from dadms_ipc.requests import ChangeContext, Limits, ReadContext, Spawn, Spec, Status, Threads
-from tests.fault.kernel.daemon import client, daemon, ended, kill_server
+from dadms_ipc.requests import ChangeContext, Limits, ReadContext, ResumeThread, Spawn, Spec, Status, SuspendThread, Threads
+from tests.fault.kernel.daemon import client, daemon, ended, kill_server, until
 from tests.fault.kernel.linearizability import explain, history
 
 CONTEXT = "tests.fault.kernel.context_orchestrator:ORCHESTRATOR"
@@ -99,15 +99,22 @@ def test_a_lock_of_a_killed_thread_is_free_within_50_ms(short_path: Path) -> Non
     assert min(took) < 0.05, took  # seconds
 
 
-def test_the_writes_of_an_old_holder_are_refused_by_token(short_path: Path) -> None:
-    """Its lock is broken and another thread has it; the value stays what it was, also after the next kernel."""
+@pytest.mark.parametrize("how", ["runs", "suspended"])
+def test_the_writes_of_an_old_holder_are_refused_by_token(short_path: Path, how: str) -> None:
+    """Its lock is broken while it runs, or stands still, and another thread has it; the value stays what it was, also after the next kernel."""
     with daemon(short_path) as made, client(made) as door:
         pid = start(door, [["write_late", None], ["take", 0]], workers=2)
-        watched(door, pid, "ready")
+        holder = watched(door, pid, "ready").value
+        if how == "suspended":
+            door.call(SuspendThread(holder))
+            until(door, lambda event: event.kind == "thread.suspended")
         assert door.call(ChangeContext(pid, context.Break("r", "l"))).applied
         kill_server(door, "kernel")
         door.call(ChangeContext(pid, context.Set("r", "held 0", msgspec.Raw(b"\x01"))))
+        watched(door, pid, "taken")
         door.call(ChangeContext(pid, context.Set("r", "broken", msgspec.Raw(b"\x01"))))
+        if how == "suspended":
+            door.call(ResumeThread(holder))
         (kind, message), taken = outcome(door, pid)["threads"]
         assert kind == "RequestRefused"
         assert message.startswith(f'cannot set "a" of region "r" of {pid} under lock "l" with token ')

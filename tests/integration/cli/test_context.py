@@ -101,3 +101,26 @@ def test_what_there_is_not_is_refused(context: Ctl, at: tuple[str, str], ctl: Ct
     assert (done.returncode, done.stderr) == (4, "dadmsctl: cannot list the context of 7: no process 7\n")
     assert "not JSON" in context("set", "r", "k", "{broken").stderr
     assert context("update", "r", "k", "5").stderr.endswith("only a map with texts for keys can be merged\n")
+
+
+SHARING = """
+@handler("make")
+def make(task):
+    task.context.increment("sites", "made")
+    return {"data": task.artifact(b"x" * 1_000_000)}
+
+@handler("use")
+def use(task):
+    return {"size": len(task.open(task.variables["data"])), "made": task.context.get("sites", "made").value}
+"""
+
+
+def test_handlers_of_a_model_share_values_and_large_data(
+    at: tuple[str, str], ctl: Ctl, linear: Callable[..., Path], handlers: Callable[[str], Path]
+) -> None:
+    """A reference is a variable like any other."""
+    done = ctl(*at, "run", linear("make", "use"), "--handlers", handlers(SHARING), "--json")
+    assert done.returncode == 0, done.stderr
+    variables = json.loads(done.stdout)["outcome"]["variables"]
+    assert (variables["size"], variables["made"]) == (1_000_000, 1)
+    assert set(variables["data"]) == {"$artifact", "pid", "size", "form"}

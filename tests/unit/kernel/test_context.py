@@ -502,3 +502,47 @@ def test_calls_of_nobody_and_of_those_at_their_gate_are_dropped() -> None:
     call = shared.call(W1, Get("r", "a"))
     assert not shared.driver.give(events.ContextCalled("1001.1/w9", call))
     assert not shared.driver.give(events.ContextCalled("zygote/1", call))
+
+
+def test_two_may_watch_the_same_and_each_has_its_own_time() -> None:
+    """One that asks again, as to a new kernel, waits from then on."""
+    shared = Shared()
+    driver = shared.driver
+    first, second = shared.call(W1, Watch("r", "a", 0, 2.0)), shared.call(W2, Watch("r", "a", 0, 2.0))
+    driver.give(events.ContextCalled(W1, first), events.ContextCalled(W2, second))
+    driver.give(events.ContextCalled(W2, second), after=1.0)
+    done = driver.give(after=1.1)
+    assert answer_to(W1, first.operation, done) == ("ok", Cell())  # type: ignore[arg-type]  # no room is asked for
+    assert answer_to(W2, second.operation, done) is None  # type: ignore[arg-type]  # no room is asked for
+    assert answer_to(W2, second.operation, driver.give(after=1.0)) == ("ok", Cell())  # type: ignore[arg-type]  # no room is asked for
+
+
+def test_a_lock_in_a_context_that_goes_is_held_no_longer() -> None:
+    """Its holder is of another process, which lives on."""
+    shared = Shared(ended_kept=0)
+    driver = shared.driver
+    driver.spawn()
+    driver.open("1002.1", 300)
+    driver.give(events.MainReady("1002.1", ["work"], []))
+    shared.get("1001.1", Share("r", writers=["1002"]))
+    held = shared.get("1002.1", Lock("r", "l"), pid=1001)
+    driver.end(1001)
+    assert not driver.state.contexts.held
+    assert "no process 1001" in shared.refusal("1002.1", Set("r", "a", raw(1), Guard("l", held.token)), pid=1001)
+    driver.end(1002)
+
+
+def test_no_more_contexts_give_way_than_have_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    monkeypatch.setattr(sharing, "TOTAL_BYTES", 150)
+    for number in range(3):
+        pid = driver.spawn()
+        if f"{pid}.1" not in driver.state.children:
+            driver.import_code()
+        driver.answer(requests.ChangeContext(pid, Set("r", "k", raw(b"x" * 40))))
+        driver.open(f"{pid}.1", 100 + number)
+        driver.give(events.MainReady(f"{pid}.1", [], []))
+        driver.end(pid)
+    last = driver.spawn()
+    driver.answer(requests.ChangeContext(last, Set("r", "k", raw(b"x" * 40))))
+    assert list(driver.state.contexts.spaces) == [1002, 1003, last]
