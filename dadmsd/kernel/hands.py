@@ -178,7 +178,9 @@ class Hands:
             held.left = confined.left
             held.channel.send(self._gate(child, process, confined))
         except ChannelClosed:
-            return  # it exited at its gate: its zygote reports it
+            if not child.is_command:
+                return  # it exited at its gate: its zygote reports it
+            # an earlier kernel opened the gate and died: it has become its program, or has ended, which its zygote reports
         except DadmsError as error:
             self.found.append(events.GateShut(child.name, str(error)))
             return

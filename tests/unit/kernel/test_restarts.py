@@ -306,3 +306,16 @@ def test_a_process_belongs_to_the_one_that_asks_for_it() -> None:
     assert driver.process(pid + 1).parent == pid
     assert driver.answer(requests.Spawn(Spec("e", kind="tool", command=["e"], parent=pid)))["pid"] == pid + 2
     assert driver.process(pid + 2).parent == pid
+
+
+def test_a_wall_clock_that_is_set_back_moves_nothing() -> None:
+    """Pauses, limits on starts and time-outs count monotonic seconds."""
+    driver = Driver()
+    pid = command(driver, backoff=5.0, backoff_jitter=0.0, run_timeout=60.0)
+    leave(driver, pid)
+    driver.now += 4.9
+    for wall in (-3600.0, 7200.0):
+        assert driver.kernel.handle([events.TimePassed()], now=driver.now, wall=wall) == []
+    driver.now += 0.2
+    done = driver.kernel.handle([events.TimePassed()], now=driver.now, wall=-3600.0)
+    assert [effect.name for effect in only(done, effects.Fork)] == [f"{pid}.2"]
