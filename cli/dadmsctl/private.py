@@ -2,11 +2,13 @@
 
 1. It lives by a lease: a pipe whose only write end is ours. When we end, by whatever signal, it reads EOF, ends everything and removes its directory.
 2. Its directory is named here and made there, so that a death in between leaves nothing; what it says goes to memory without a name.
-3. It has a session of its own: Ctrl-C at the terminal is ours to answer.
+3. A server of it that failed by an error of ours is told when all is over, and what it wrote is kept: the daemon takes its logs with it.
+4. It has a session of its own: Ctrl-C at the terminal is ours to answer.
 """
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -17,15 +19,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import click
+
 from dadms_ipc import paths, requests
 from dadms_ipc.errors import DeadlinePassed, HostFailure, Unreachable
 from dadmsctl.door import Door
 from dadmsctl.siblings import python
+from dadmsctl.terminal import printable
 
 START_LIMIT = 30.0  # seconds until the first answer; it takes a quarter of one on a quiet machine
 STOP_LIMIT = 60.0  # seconds after the lease has ended; the daemon's own limit is 30
 REMOVE_LIMIT = 5.0  # seconds that the servers of a killed keeper have to end
 WORDS_LIMIT = 65_536  # bytes of what the daemon said that are looked at
+_FAILED = re.compile(
+    r"^dadmsd: (\w+) \(pid \d+\) ended after [\d.]+ s: (exit [1-9]\d*); it is started again", re.MULTILINE
+)  # keeper/loop.py
 SOCKET_PATH_LIMIT = 107  # bytes, unix(7)
 
 
@@ -100,6 +108,7 @@ class PrivateDaemon:
     def _end(self) -> None:
         """End the lease and wait until everything is gone; a daemon that cannot end is killed, and its servers with it."""
         signal.signal(signal.SIGCHLD, self._before)
+        self._keep_traces()
         if self._lease is not None:
             os.close(self._lease)
         if self._process is not None:
@@ -110,6 +119,22 @@ class PrivateDaemon:
                 self._process.wait()
         _remove(self.door.runtime_dir)
         os.close(self._words)
+
+    def _keep_traces(self) -> None:
+        """Keep what the servers wrote, and say where, when one of them ended by an exit of its own."""
+        failures = _FAILED.findall(os.pread(self._words, WORDS_LIMIT, 0).decode(errors="replace"))
+        if not failures:
+            return
+        kept = Path(tempfile.gettempdir()) / f"{self.door.runtime_dir.name}.log"
+        servers = ", ".join(dict.fromkeys(name for name, _ in failures))
+        try:
+            shutil.copyfile(self.door.runtime_dir / "state" / "logs" / "servers.log", kept)
+        except OSError as error:
+            where = f"what it wrote could not be kept: {error.strerror}"
+        else:
+            where = f"what it wrote is in {kept}"
+        text = f"dadmsctl: warning: the {servers} of the private daemon failed ({failures[-1][1]}) and was started again; {where}"
+        click.echo(printable(text), err=True)
 
 
 def _remove(directory: Path) -> None:

@@ -1,0 +1,41 @@
+"""A private daemon takes its logs with it, but not those of an error of ours."""
+
+import os
+import re
+import resource
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dadms_ipc.client import Client
+from dadms_ipc.requests import Spawn, Spec, Status
+from dadmsctl.private import PrivateDaemon
+
+
+def test_an_error_of_a_server_is_told_and_its_words_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    with PrivateDaemon(30.0) as daemon, Client(daemon.door.runtime_dir, timeout=30.0) as client:
+        before: Any = client.call(Status())
+        _, hard = resource.prlimit(before.os_pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(before.os_pid, resource.RLIMIT_FSIZE, (30_000, hard))  # room for its last words, and soon none for its journal
+        for _ in range(20):
+            client.call(Spawn(Spec("one", kind="tool", command=["/bin/true"])))
+        assert client.call(Status()).epoch > before.epoch
+    said = capsys.readouterr().err
+    found = re.fullmatch(
+        r"dadmsctl: warning: the kernel of the private daemon failed \(exit 1\) and was started again; what it wrote is in (\S+)\n", said
+    )
+    assert found, said
+    kept = Path(found[1])
+    assert kept.parent == Path(tempfile.gettempdir())
+    assert re.search(r"[Dd]isk|[Ff]ile|I/O", kept.read_text())
+    kept.unlink()
+
+
+def test_a_killed_server_leaves_no_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    with PrivateDaemon(30.0) as daemon, Client(daemon.door.runtime_dir, timeout=30.0) as client:
+        before: Any = client.call(Status())
+        os.kill(before.os_pid, 9)
+        assert client.call(Status()).epoch > before.epoch
+    assert capsys.readouterr().err == ""
