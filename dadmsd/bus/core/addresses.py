@@ -29,6 +29,8 @@ class Addresses:
 
     def resolve(self, to: str) -> tuple[str, str]:
         """Give the address whose sessions receive for an address, and the reason when that cannot be said."""
+        if to in self._admission.by_address:
+            return to, ""
         head = to.partition("/")[0]
         if is_pid(head) or to.startswith(CLIENT) or to in self._admission.by_address:
             return (head if is_pid(head) else to), ""

@@ -161,7 +161,11 @@ class Admission:
 
     def find(self, address: str) -> Session | None:
         """Give the session that receives for an address: the newest that is connected for data."""
-        sessions = self.by_address.get(address, ())
+        sessions = self.by_address.get(address)
+        if sessions is None:
+            return None
+        if Door.DATA in sessions[-1].routes:
+            return sessions[-1]
         return next((session for session in reversed(sessions) if Door.DATA in session.routes), None)
 
     def drop(self, peer: Peer, now: float) -> None:

@@ -18,6 +18,7 @@ PURGE_INTERVAL = (
     0.1  # seconds between two searches of a full queue: it has thousands of entries, and each message that finds it full would search it
 )
 CREDIT_PART = 4  # of the bytes in flight: a receiver that has taken a fourth of them gives credit back
+_SEND = int(Kind.SEND)
 CREDIT_LIMIT = 100_000  # deliveries: a receiver that grants more gains nothing
 
 
@@ -55,8 +56,9 @@ class Deliveries:
         return self._fits(session, size)
 
     def _fits(self, session: Session, size: int) -> bool:
-        bounds = self._bounds
-        return len(session.queue) < bounds.queue and (not session.queue or session.queue_bytes + size <= bounds.queue_bytes)
+        if not session.queue:
+            return self._bounds.queue > 0
+        return len(session.queue) < self._bounds.queue and session.queue_bytes + size <= self._bounds.queue_bytes
 
     def enqueue(self, session: Session, delivery: Delivery, now: float) -> None:
         """Queue a message and hand out what may go."""
@@ -102,8 +104,7 @@ class Deliveries:
     def takes_at_once(self, session: Session, count: int, size: int) -> bool:
         """Tell whether so many messages can be handed to a receiver now, all of them, before anything else."""
         return (
-            session.takes_runs
-            and Door.DATA in session.routes
+            Door.DATA in session.routes
             and not session.queue
             and session.credit >= count
             and session.suspect is None
@@ -112,13 +113,39 @@ class Deliveries:
             and (not session.flight or session.flight_bytes + size <= self._bounds.flight_bytes)
         )
 
+    def hand_over_at_once(self, session: Session, exchange: Exchange, now: float) -> bool:
+        """Hand out a message for the first time without queueing it, which comes to the same and costs less; False when that is not possible."""
+        if not self.takes_at_once(session, 1, exchange.size) or exchange.is_suspect or exchange.was_delivered or exchange.deadline <= now:
+            return False
+        header, size = exchange.header, exchange.size
+        exchange.holder = session
+        exchange.is_delivered = exchange.was_delivered = True
+        exchange.is_resting = False
+        session.holds[header.id] = exchange
+        if header.kind == _SEND:
+            exchange.until = now + self._bounds.attempt_timeout
+            self._outbox.note(exchange.until)
+        session.credit -= 1
+        session.flight.append(size)
+        session.flight_bytes += size
+        self._say(session, header, exchange.body, exchange.deadline, now)
+        return True
+
+    def _say(self, session: Session, header: Header, body: Body, deadline: float, now: float) -> None:
+        left = remaining(deadline, now)
+        ahead = Header(VERSION, header.kind, header.id, header.sender, header.to, header.topic, b"", left, header.flags)
+        peer = session.routes[Door.DATA]
+        self._outbox.transmit(peer, ahead, body)
+        if session.lost:
+            self._outbox.transmit(peer, Header(VERSION, Kind.LOST, b"", "bus"), encode_body(session.lost))
+            session.lost = 0
+
     def hand_over_run(self, session: Session, header: Header, body: Body, sizes: list[int], deadline: float, now: float) -> None:
         """Hand out a run that ``takes_at_once`` let through."""
         session.credit -= len(sizes)
         session.flight.extend(sizes)
         session.flight_bytes += sum(sizes)
-        ahead = Header(VERSION, header.kind, header.id, header.sender, header.to, header.topic, b"", remaining(deadline, now), header.flags)
-        self._outbox.transmit(session.routes[Door.DATA], ahead, body)
+        self._say(session, header, body, deadline, now)
 
     def restart(self, session: Session, credit: int) -> None:
         """Note that the receiver's connection is new: nothing is in flight to it."""

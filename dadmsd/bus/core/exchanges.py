@@ -129,7 +129,8 @@ class Exchanges:
     def _place(self, exchange: Exchange, receiver: Session | None, now: float) -> None:
         exchange.is_delivered = False
         if receiver is not None:
-            self._deliveries.enqueue(receiver, Delivery(exchange.header, b"", exchange.size, None, exchange), now)
+            if not self._deliveries.hand_over_at_once(receiver, exchange, now):
+                self._deliveries.enqueue(receiver, Delivery(exchange.header, b"", exchange.size, None, exchange), now)
             return
         exchange.holder = None
         address = exchange.address

@@ -45,7 +45,9 @@ class Runs:
             return True
         address, reason = self._addresses.resolve(header.to)
         receiver = None if reason else self._addresses.find(address)
-        if receiver is None or header.flags & Flag.RETRY or not self._deliveries.takes_at_once(receiver, count, size):
+        if receiver is None or not receiver.takes_runs or header.flags & Flag.RETRY:
+            return False
+        if not self._deliveries.takes_at_once(receiver, count, size):
             return False
         bounds = self._bounds
         if sum(run.open.bit_count() for run in sender.runs.values()) + len(sender.asked) + count > bounds.open:
