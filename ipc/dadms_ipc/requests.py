@@ -532,3 +532,5 @@ class DaemonInfo(msgspec.Struct, frozen=True):
     memory_reserved: int
     memory_limit: int  # bytes
     machine: dict[str, float] = {}  # cores, memory and memory_available in bytes, load over one minute
+    disk_used: int = 0  # bytes of artifacts, logs and working directories when they were looked at last, and what was granted since
+    disk_limit: int = 0  # bytes

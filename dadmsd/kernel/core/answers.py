@@ -86,6 +86,8 @@ def daemon_info(state: State) -> DaemonInfo:
         slots=settings.slots,
         memory_reserved=state.ledger.memory_reserved,
         memory_limit=state.ledger.memory,
+        disk_used=state.disk.measured + state.disk.granted,
+        disk_limit=state.disk.limit,
     )
 
 

@@ -35,6 +35,8 @@ def test_room_is_counted_from_the_last_look_on() -> None:
     shared.driver.give(events.DiskMeasured(3 * GIB))
     assert reserve(shared, GIB) == ("ok", Room(4 * GIB, 10 * GIB))
     assert reserve(shared, 0) == ("ok", Room(4 * GIB, 10 * GIB))
+    info = shared.driver.answer(requests.Status())
+    assert (info.disk_used, info.disk_limit) == (4 * GIB, 10 * GIB)
     assert reserve(shared, -1) == ("refused", "cannot keep an artifact of -1 bytes")
 
 
