@@ -367,6 +367,8 @@ class Exchanges:
             if holder.suspect is exchange:
                 holder.suspect = None
                 self._deliveries.pump(holder, now)
+            elif not holder.holds and holder.queue:  # another suspect may have waited for that
+                self._deliveries.pump(holder, now)
 
     # how receivers come and go
 
