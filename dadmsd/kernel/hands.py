@@ -109,6 +109,7 @@ class Hands:
             effects.Reply: self._reply,
             effects.Enroll: self._enroll,
             effects.Expect: lambda effect: self.tell_bus(link.Expected(effect.pid, effect.name, effect.group, effect.parent, effect.type)),
+            effects.Pause: lambda effect: self.tell_bus(link.Paused(effect.pid, effect.is_paused)),
             effects.Discharge: lambda effect: self.tell_bus(link.Discharged(effect.pid, effect.incarnation, effect.returns)),
             effects.FinishRoster: lambda effect: self.tell_bus(link.RosterSent(effect.count)),
             effects.Publish: self._publish,

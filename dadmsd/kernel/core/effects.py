@@ -200,6 +200,13 @@ class Discharge(Effect, frozen=True):
     returns: bool = False
 
 
+class Pause(Effect, frozen=True):
+    """Tell the bus that a process stands still, or goes on."""
+
+    pid: int
+    is_paused: bool
+
+
 class FinishRoster(Effect, frozen=True):
     """Tell the bus that every living incarnation was enrolled."""
 
@@ -255,6 +262,7 @@ AnyEffect = (
     | Enroll
     | Expect
     | Discharge
+    | Pause
     | FinishRoster
     | Publish
     | AskReload

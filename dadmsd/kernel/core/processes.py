@@ -217,6 +217,8 @@ def start_due(state: State) -> None:
         del state.starting[pid]
         process = state.processes.get(pid)
         if process is not None and not state.is_stopping and restarts.renew(state, process):
+            if not process.spec.command:
+                state.do(expectation(process))
             text = f"{process.spec.name} begins incarnation {process.incarnation}"
             state.tell_event("process.renewed", text, pid=pid, data={"incarnation": process.incarnation, "failures": process.failures})
             advance(state, process)

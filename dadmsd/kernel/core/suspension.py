@@ -2,7 +2,8 @@
 
 1. Its clocks, and those of its children, keep what was left of them from the demand on, and go on with it at the resume.
 2. It is suspended once the host says that every task of it stands still, not when it was asked for.
-3. Whoever ends a suspended process lets it go on: a signal reaches nobody who does not run.
+3. The bus hears of it at once: the time-outs of messages to it stand still as well.
+4. Whoever ends a suspended process lets it go on: a signal reaches nobody who does not run.
 """
 
 from dadmsd.kernel.core import effects, events
@@ -25,6 +26,8 @@ def suspend(state: State, process: Process, who: str) -> None:
             child.deadline = None
             state.changed(child)
     state.do(effects.Freeze(process.pid, process.incarnation))
+    if not process.spec.command:
+        state.do(effects.Pause(process.pid, is_paused=True))
     state.tell_event("process.suspending", f"{process.spec.name} is suspended by {who}", pid=process.pid)
 
 
@@ -54,6 +57,8 @@ def resume(state: State, process: Process, who: str) -> None:
         if pool.ready:
             state.ready_pools.setdefault(process.pid)
     state.do(effects.Thaw(process.pid, process.incarnation))
+    if not process.spec.command:
+        state.do(effects.Pause(process.pid, is_paused=False))
     state.tell_event("process.resumed", f"{process.spec.name} goes on, by {who}", pid=process.pid)
 
 

@@ -198,3 +198,23 @@ def test_an_age_is_replaced_with_a_part_of_chance() -> None:
     assert 100.0 <= left < 150.0
     assert signalled(driver.give(after=left)) == [f"{pid}.1"]
     assert driver.process(pid).desired == "restart"
+
+
+def test_the_bus_hears_of_a_suspension_and_again_on_each_new_link() -> None:
+    driver = Driver()
+    pid = driver.run()
+    done = driver.give(events.RequestArrived(b"c", 90, 0, "admin", "uid 0", requests.Suspend(pid)))
+    assert only(done, effects.Pause) == [effects.Pause(pid, is_paused=True)]
+    linked = only(driver.give(events.BusLinked()), effects.Enroll, effects.Pause)
+    assert [type(effect) for effect in linked] == [effects.Enroll, effects.Pause]
+    done = driver.give(events.RequestArrived(b"c", 91, 0, "admin", "uid 0", requests.Resume(pid)))
+    assert only(done, effects.Pause) == [effects.Pause(pid, is_paused=False)]
+
+
+def test_messages_to_an_orchestrator_that_is_started_again_wait_for_it() -> None:
+    driver = Driver()
+    pid = driver.run()
+    driver.end(pid)
+    done = driver.give(events.RequestArrived(b"c", 90, 0, "admin", "uid 0", requests.Start(pid)))
+    assert [effect.pid for effect in only(done, effects.Expect)] == [pid]
+    assert driver.process(pid).incarnation == 2
