@@ -5,7 +5,7 @@ import pytest
 
 from dadms_ipc import port, requests
 from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.requests import ANSWERED_MOST
+from dadmsd.kernel.core.standing import ANSWERED_MOST
 from dadmsd.kernel.core.state import REPLY_RETENTION
 from tests.unit.kernel.driver import NIL, START, Driver, names, only, short
 

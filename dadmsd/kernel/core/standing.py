@@ -1,0 +1,44 @@
+"""What every request stands on: who it is about, whose that is, and the answer that is given once."""
+
+import difflib
+
+import msgspec
+
+from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.records import Answered, Process
+from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State
+
+ANSWERED_MOST = 20_000  # replies kept for retries: a flood of requests drops the oldest before their time
+
+
+class Refusal(Exception):
+    """Ends the handling of a request with a sentence for the client; nothing was changed."""
+
+
+def find(state: State, pid: int) -> Process:
+    process = state.processes.get(pid)
+    if process is None:
+        last = next((life for life in reversed(state.lives) if life.pid == pid), None)
+        if last is not None:
+            raise Refusal(f"process {pid} has left the table: it {last.status} ({last.cause}); its history is kept")
+        near = difflib.get_close_matches(str(pid), [str(each) for each in state.processes], 1)
+        hint = f"; there is {near[0]}" if near else ""
+        raise Refusal(f"no process {pid}{hint}")
+    return process
+
+
+def owned(state: State, event: events.RequestArrived, process: Process, verb: str) -> None:
+    """Refuse what is another user's: only the daemon's own user and root may touch everybody's."""
+    if event.uid not in (0, state.settings.uid, process.uid):
+        raise Refusal(f'cannot {verb} {process.pid} ("{process.spec.name}"): it belongs to user {process.uid}, {event.origin} is not')
+
+
+def settle(state: State, key: Address, answer: object) -> None:
+    """Answer a mutating request for good: a retry gets the same."""
+    answered = Answered(client=key[0], sequence=key[1], at=state.wall, status="ok", body=msgspec.msgpack.encode(answer))
+    state.answered[key] = answered
+    state.changed(answered)
+    if len(state.answered) > ANSWERED_MOST:
+        state.deleted(state.answered.pop(next(iter(state.answered))))
+    state.arm(state.now + REPLY_RETENTION, "answered", "")
+    state.do(effects.Reply(*key, "ok", answer))
