@@ -395,9 +395,7 @@ class Bus:
         """Tell subscribers that take nothing what they have lost, and cut them."""
         stalled, self.deliveries.stalled = self.deliveries.stalled, []
         for session in stalled:
-            peer = session.routes.get(Door.DATA)
-            if peer is None or session.stalled_since is None:
-                continue
+            peer = session.routes[Door.DATA]
             self.outbox.transmit(peer, Header(VERSION, Kind.LOST, b"", "bus"), encode_body(session.lost))
             why = f"{session.origin} lost {session.lost} publications and took none for {self.bounds.stall_patience:g} s"
             session.lost, session.stalled_since = 0, None

@@ -76,7 +76,7 @@ class Deliveries:
             self._outbox.counters.dropped += 1
             if session.stalled_since is None:
                 session.stalled_since = now
-            elif now - session.stalled_since >= self._bounds.stall_patience and not session.pid:
+            elif now - session.stalled_since >= self._bounds.stall_patience and not session.pid and Door.DATA in session.routes:
                 self.stalled.append(session)
             return
         self._outbox.counters.fanned_out += 1

@@ -193,3 +193,19 @@ def test_a_subscriber_that_takes_nothing_is_told_and_cut() -> None:
     again = room.guest(client=deaf.client, uid=1001)
     again.who = Who(1001, 7)
     assert again.hello(credit=100).kinds() == [Kind.WELCOME, *[Kind.PUBLISH] * 5]
+
+
+def test_the_kernels_events_cut_who_takes_none_as_well() -> None:
+    """And one who is away is not cut for what it cannot take."""
+    room = Room(queue=1, stall_patience=1.0, ping_interval=1e6)
+    deaf, away = of(room, 7, credit=0), of(room, 8, credit=0)
+    for guest in (deaf, away):
+        guest.take()
+        guest.say(Kind.SUBSCRIBE, topic="events/#")
+    room.do(Vanished(away.peer, is_gone=True))
+    for number in range(3):
+        room.hear(link.Event(number, "events/a", encode_body({})))  # type: ignore[arg-type]  # bytes serve as Raw
+    room.pass_time(2)
+    room.hear(link.Event(9, "events/a", encode_body({})))  # type: ignore[arg-type]  # as above
+    assert deaf.is_cut
+    assert room.counter("cut") == 1

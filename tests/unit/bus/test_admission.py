@@ -527,9 +527,11 @@ def test_a_revoked_key_without_a_connection_loses_its_session() -> None:
     """It would find its subscriptions and answers otherwise."""
     room = Room(keys=KEYS)
     guest = from_afar(room, LAPTOP).hello()
-    room.do(Vanished(guest.peer, is_gone=True))
-    room.do(KeysChanged({}))
-    assert room.bus.admission.sessions == {}
+    kept = from_afar(room, WALL).hello()
+    for one in (guest, kept):
+        room.do(Vanished(one.peer, is_gone=True))
+    room.do(KeysChanged({"wall": KEYS["wall"]}))
+    assert list(room.bus.admission.sessions) == [kept.client]
 
 
 def test_a_key_whose_role_changed_comes_back_with_the_new_one() -> None:
