@@ -1,12 +1,12 @@
-"""What a request is answered with, as tables: request -> type of its answer, status -> error."""
+"""What a request is answered with, as a table: request -> type of its answer."""
 
 from typing import Any
 
 import msgspec
 
-from dadms_ipc import context, dead_letters, envelope, requests
-from dadms_ipc.codec import trouble_of
-from dadms_ipc.errors import DadmsError, DeadlinePassed, HostFailure, InternalError, PeerViolation, RequestRefused
+from dadms_ipc import context, dead_letters, requests
+from dadms_ipc.errors import PeerViolation
+from dadms_ipc.statuses import raise_for
 
 ANSWERS: dict[type, Any] = {
     requests.Spawn: dict[str, Any],
@@ -50,16 +50,6 @@ def service_of(request: Request) -> str:
     return "bus" if isinstance(request, dead_letters.Request) else "kernel"
 
 
-ERRORS: dict[str, type[DadmsError]] = {
-    envelope.REFUSED: RequestRefused,
-    envelope.VIOLATION: PeerViolation,
-    envelope.HOST: HostFailure,
-    envelope.INTERNAL: InternalError,
-    envelope.EXPIRED: DeadlinePassed,
-    envelope.WRONG_VERSION: PeerViolation,
-}
-
-
 def answer_type(request: Request) -> Any:
     """Give the type that the answer to this request is decoded into."""
     if isinstance(request, requests.Status) and request.pid is None:
@@ -85,9 +75,3 @@ def decode_answer(request: Request, status: str, body: bytes) -> Any:
         return msgspec.msgpack.decode(body, type=answer_type(request))
     except (msgspec.DecodeError, ValueError) as error:
         raise PeerViolation(f"cannot read the answer to {type(request).__name__}: {error}") from error
-
-
-def raise_for(status: str, body: bytes) -> None:
-    """Raise what a status stands for, unless it is OK, or STORED, which is no failure either."""
-    if status not in (envelope.OK, envelope.STORED):
-        raise ERRORS.get(status, InternalError)(trouble_of(body))

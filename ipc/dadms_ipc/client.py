@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import zmq
 
-from dadms_ipc.answers import Request, decode_answer, raise_for
 from dadms_ipc.codec import decode_body, encode_body
 from dadms_ipc.dialogue import (
     CHUNKS_OPEN,
@@ -27,6 +26,7 @@ from dadms_ipc.dialogue import (
     check_size,
     chunks,
     decode_map,
+    decoded,
     outcome,
     raise_refused,
 )
@@ -36,6 +36,10 @@ from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer
 from dadms_ipc.sockets import Wire
+from dadms_ipc.statuses import raise_for
+
+if TYPE_CHECKING:
+    from dadms_ipc.answers import Request
 
 __all__ = ["Client", "Identity", "Message"]
 
@@ -74,7 +78,7 @@ class Client(Dialogue):
 
     # requests to the kernel
 
-    def call(self, request: Request, *, timeout: float | None = None) -> Any:
+    def call(self, request: "Request", *, timeout: float | None = None) -> Any:
         """Ask the kernel, or the bus about its dead letters, and give the answer, of the type that dadms_ipc.answers names.
 
         The deadline is ``timeout`` seconds, and whatever the request lets the kernel wait on top. Raises RequestRefused, HostFailure, InternalError,
@@ -82,7 +86,7 @@ class Client(Dialogue):
         """
         sequence, seconds = self._ask_service(request, timeout)
         answer = self._wait_for(sequence, seconds)
-        return decode_answer(request, answer.status, answer.body)
+        return decoded(request, answer)
 
     def call_raw(self, body: bytes, *, to: str = "kernel", timeout: float | None = None) -> Answer:
         """Ask a service with a body of the caller's own making; gives the status and the body of the answer."""

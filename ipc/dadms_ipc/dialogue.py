@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import zmq
 
 from dadms_ipc import targets
-from dadms_ipc.answers import Request, patience, raise_for, service_of
 from dadms_ipc.codec import BATCH_BYTES, BATCHED_BODY, encode_body, trouble, trouble_of
 from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, PRIORITIES, REFUSED, RUN_LIMIT, STORED, Door, Identity, Kind
 from dadms_ipc.errors import DeadlinePassed, PartlyRefused, RequestRefused
@@ -21,7 +21,11 @@ from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer, Session
 from dadms_ipc.sockets import Denials, Wire
+from dadms_ipc.statuses import raise_for
 from dadms_ipc.targets import Remote
+
+if TYPE_CHECKING:
+    from dadms_ipc.answers import Request
 
 START_TIMEOUT = 0.1  # seconds that a missing socket may take to appear: a restarted bus binds it anew
 CLOSE_TIMEOUT = 0.2  # seconds that close may take to hand over what waits
@@ -129,7 +133,9 @@ class Dialogue:
         flags, expires = priority_flags(priority), 0.0 if expiry is None else now + expiry
         return self._session.ask(kind, body, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
 
-    def _ask_service(self, request: Request, timeout: float | None) -> tuple[int, float]:
+    def _ask_service(self, request: "Request", timeout: float | None) -> tuple[int, float]:
+        from dadms_ipc.answers import patience, service_of  # here: who only sends and receives does without the requests' hundred types
+
         seconds = self._seconds(timeout) + patience(request)
         return self._ask(Kind.CALL, encode_body(request), service_of(request), "", seconds), seconds
 
@@ -228,6 +234,13 @@ class Dialogue:
             raise_for(self._session.refusal.status, self._session.refusal.body)
         if self._session.ended is not None:
             raise RequestRefused(f"the bus ended this session: {self._session.ended}")
+
+
+def decoded(request: "Request", answer: Answer) -> Any:
+    """Give the answer of a service as its type, or raise what its status stands for."""
+    from dadms_ipc.answers import decode_answer
+
+    return decode_answer(request, answer.status, answer.body)
 
 
 def chunks(bodies: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:

@@ -9,7 +9,6 @@
 import contextlib
 import os
 import re
-import secrets
 import stat
 import time
 from pathlib import Path
@@ -185,7 +184,7 @@ def _encode(value: msgspec.Struct) -> str:
 
 def _create(path: Path, text: str, what: str) -> None:
     """Make a file of mode 0600 that was not there, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:

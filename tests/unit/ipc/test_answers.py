@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from dadms_ipc import requests
-from dadms_ipc.answers import ANSWERS, ERRORS, Request, answer_type, decode_answer, patience, raise_for
+from dadms_ipc.answers import ANSWERS, Request, answer_type, decode_answer, patience
 from dadms_ipc.codec import encode_body, trouble
 from dadms_ipc.errors import DadmsError, InternalError, PeerViolation, RequestRefused
+from dadms_ipc.statuses import ERRORS, raise_for
 
 
 def test_every_request_has_an_answer() -> None:
