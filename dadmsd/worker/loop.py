@@ -34,7 +34,7 @@ from dadmsd.worker.thread import Place, Thread
 from dadmsd.zygote.messages import WorkerGate
 
 PROMPT = 0.001  # seconds that a result may wait for the doorbell: a ring costs both sides some 10 microseconds
-FORGETTING = 0.05  # of the gap by which an entry's expected duration comes down again each time that it is faster
+NEWEST_WEIGHT = 0.2  # of a run time in what is expected of its entry: one that lost its CPU for a while is soon forgotten
 PROGRESS_INTERVAL = 0.02  # seconds between two reports of progress; those between are dropped
 TEXT_LIMIT = 500  # characters of a report
 
@@ -180,7 +180,7 @@ class Worker:
                         record, now = self._record(sequence, tid, value, started)
                 if record and not results.write(record):
                     self._wait_and_write(record)
-                expected = took if expected is None or took > expected else expected - (expected - took) * FORGETTING
+                expected = took if expected is None else expected + (took - expected) * NEWEST_WEIGHT
             finish(sequence)
             self._oldest = self._oldest or now
             sequence += 1

@@ -32,7 +32,7 @@ RUN_MOST = BATCH_MOST
 BATCH_BYTES = 1 << 20  # of arguments that travel together, one thread's excepted: a frame has a limit, and what travels may be taken back
 IN_FLIGHT = 2  # batches a worker, when threads are short: one runs while the other travels
 _READY, _SENT, _COMPLETED = (bytes([state]) * BATCH_MOST for state in (READY, SENT, COMPLETED))  # columns to compare with and to copy from
-NEWEST_WEIGHT = 0.2  # of a new run time in the moving average
+SEEN_MOST = 40  # threads that what is known of an entry stands for: as many new ones weigh as much
 
 
 class Worker:
@@ -162,6 +162,7 @@ class Pool:
         self.told = 0  # those ends
         self.untold = 0  # ends that were only counted, and not told of yet
         self.untold_failed = 0
+        self._seen: dict[str, int] = {}  # threads that the estimate of an entry stands for
         self.estimates: dict[str, float] = {}  # seconds an entry runs, a moving average
 
     def add(self, chunk: Chunk, states: bytearray | None = None) -> None:
@@ -388,20 +389,22 @@ class Pool:
         )
         return list(islice(found, most))
 
-    def note_run(self, entry: str, seconds: float) -> None:
-        """Learn how long an entry runs. A worker may say anything: what is no number counts as long."""
-        if not seconds >= 0.0:
+    def note_run(self, entry: str, seconds: float, *, count: int = 1) -> None:
+        """Learn how long an entry runs, from ``count`` threads of it. A worker may say anything: what is no number counts as long.
+
+        One thread says little once many have run: on a busy machine, one of many is interrupted for a thousand times as long as it runs.
+        """
+        if not 0.0 <= seconds < math.inf:
             seconds = 2 * SHORT_SECONDS
-        known = self.estimates.get(entry)
-        self.estimates[entry] = seconds if known is None else known + NEWEST_WEIGHT * (seconds - known)
+        seen = self._seen.get(entry, 0)
+        self._seen[entry] = min(SEEN_MOST, seen + count)
+        known = self.estimates.get(entry, seconds)
+        self.estimates[entry] = known + (seconds - known) * count / (min(SEEN_MOST, seen) + count)
 
     def note_runs(self, entry: str, seconds: list[float]) -> None:
-        """Learn from short threads that ran one after the other: how long most of them take, and at least a part of their mean.
-
-        On a busy machine a few of many are interrupted for a thousand times as long as they run.
-        """
+        """Learn from short threads that ran one after the other: how long most of them take, and at least a part of their mean."""
         some = sorted(seconds[:SAMPLE])
-        self.note_run(entry, max(some[len(some) // 2], sum(seconds) / len(seconds) / TAIL))
+        self.note_run(entry, max(some[len(some) // 2], sum(seconds) / len(seconds) / TAIL), count=len(seconds))
 
     def is_short(self, entry: str) -> bool:
         """Tell whether an entry has proved to be short."""

@@ -85,7 +85,7 @@ def test_a_thread_that_was_sent_and_not_begun_is_set_aside() -> None:
     done = driver.freeze(WORKER)
     assert only(done, effects.Revoke, effects.ThawWorker) == [effects.Revoke(WORKER, 3, 5), effects.ThawWorker(WORKER)]
     assert (state_of(driver, pid, 2), state_of(driver, pid, 4)) == ("running", "suspended")
-    driver.finish(WORKER)
+    driver.finish(WORKER, seconds=0.0001)
     assert driver.flying(WORKER) == [3, 5]
 
 

@@ -162,7 +162,7 @@ def test_a_thread_behind_another_is_taken_back_and_given_up() -> None:
     assert [(result.tid, result.status, result.cause) for result in results(done)] == [(4, "terminated", "terminated")]
     assert only(done, effects.Revoke, effects.ThawWorker) == [effects.Revoke(name, 3, 5), effects.ThawWorker(name)]
     assert driver.flying(name) == [2], "nothing waits behind it"
-    driver.finish(name)
+    driver.finish(name, seconds=0.0001)
     assert driver.flying(name) == [3, 5]
 
 
