@@ -1,5 +1,7 @@
 """Processes as they are: ps, status."""
 
+from collections.abc import Iterator, Sequence
+
 import click
 
 from dadms_ipc import requests
@@ -15,9 +17,10 @@ PS_IMPORTANCE = ("PID", "NAME", "STATUS", "LIVED", "MEMORY", "CPU s", "CAUSE", "
 
 @click.command()
 @click.option("--all", "-a", "include_ended", is_flag=True, help="Those that ended, too.")
+@click.option("--tree", "as_tree", is_flag=True, help="Each below the process that it belongs to.")
 @as_json
 @pass_door
-def ps(door: Door, include_ended: bool, as_json: bool) -> None:
+def ps(door: Door, include_ended: bool, as_tree: bool, as_json: bool) -> None:
     """List the processes."""
     with door.connect() as client:
         found = client.call(requests.List(include_ended=include_ended))
@@ -26,14 +29,28 @@ def ps(door: Door, include_ended: bool, as_json: bool) -> None:
     else:
         from dadmsctl.listing import show
 
-        show(PS_COLUMNS, PS_IMPORTANCE, map(_row, found))
+        rows = [(0, each) for each in found] if not as_tree else list(_tree(found))
+        show(PS_COLUMNS, PS_IMPORTANCE, (_row(each, depth) for depth, each in rows))
 
 
-def _row(process: requests.ProcessInfo) -> tuple[str, ...]:
+def _tree(found: Sequence[requests.ProcessInfo]) -> Iterator[tuple[int, requests.ProcessInfo]]:
+    """Give each process with its depth, behind the one that it belongs to; one whose parent is not shown stands for itself."""
+    below: dict[int, list[requests.ProcessInfo]] = {}
+    shown = {each.pid for each in found}
+    for each in found:
+        below.setdefault(each.parent if each.parent in shown else 0, []).append(each)
+    waiting = [(0, each) for each in reversed(below.get(0, []))]
+    while waiting:
+        depth, each = waiting.pop()
+        yield depth, each
+        waiting += [(depth + 1, child) for child in reversed(below.get(each.pid, []))]
+
+
+def _row(process: requests.ProcessInfo, depth: int = 0) -> tuple[str, ...]:
     threads = f"{process.threads_running}+{process.threads_waiting} now, {process.threads_done} done, {process.threads_failed} failed"
     return (
         str(process.pid),
-        process.name,
+        "  " * depth + process.name,
         process.orchestrator or f"{process.kind}: {process.command[0] if process.command else '-'}",
         process.suspension or process.status,
         str(process.os_pid or "-"),

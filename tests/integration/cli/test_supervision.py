@@ -124,3 +124,7 @@ def test_a_command_that_spawns_is_the_parent_of_what_it_spawns(ctl: Ctl, at: tup
     ctl(*at, "wait", "parent")
     by_name = {each["name"]: each for each in json.loads(ctl(*at, "ps", "-a", "--json").stdout)}
     assert by_name["child"]["parent"] == by_name["parent"]["pid"]
+    ctl(*at, "spawn", "other", "--", "true")
+    lines = ctl(*at, "ps", "-a", "--tree").stdout.splitlines()[1:]
+    assert [line.split()[1] for line in lines] == ["parent", "child", "other"]
+    assert "    child" in lines[1]
