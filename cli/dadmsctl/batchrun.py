@@ -126,7 +126,9 @@ async def _exchange(place: Door, pid: int, rows: RowFile, teller: "_Teller", wor
     """Carry the rows there and the results back, and tell the process that this was all."""
     from dadms_ipc.aio import Client as AsyncClient
 
-    async with AsyncClient(place.runtime_dir, timeout=place.timeout, start_timeout=place.timeout) as client:
+    async with AsyncClient(
+        place.place, timeout=place.timeout, start_timeout=place.timeout, key=place.key if place.host else None
+    ) as client:
 
         async def ask(body: bytes) -> bytes:
             return await client.request(str(pid), body, topic=TOPIC, timeout=CHUNK_PATIENCE)

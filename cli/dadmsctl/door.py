@@ -29,12 +29,19 @@ class Door:
     host: str | None = None  # of a daemon behind a network, instead of the directory
     key: Path | None = None  # for it
 
+    @property
+    def place(self) -> str | Path:
+        """What a client is given to find the daemon."""
+        if self.host is None:
+            return self.runtime_dir
+        return self.host if self.host.startswith("tcp://") else f"tcp://{self.host}"
+
     def connect(self) -> "Client":
         """Give a client of the daemon that runs here; raises Unreachable at once where none does or is about to."""
         if self.host is not None:
             from dadms_ipc.client import Client  # as below
 
-            return Client(self.host if self.host.startswith("tcp://") else f"tcp://{self.host}", timeout=self.timeout, key=self.key)
+            return Client(self.place, timeout=self.timeout, key=self.key)
         if not self.is_running():
             raise Unreachable(f'cannot reach a daemon: none runs on "{self.runtime_dir}"; dadmsd starts one, dadmsctl run brings its own')
         from dadms_ipc.client import Client  # brings pyzmq, which --help and mistakes need not wait for

@@ -92,7 +92,7 @@ Target = Local | Remote
 
 
 def find(place: "str | Path | None", key: "str | Path | Key | None" = None) -> Target:
-    """Give the daemon that is meant: a directory, ``tcp://HOST[:PORT]``, or what the environment says (``DADMS_HOST``, ``DADMS_KEY``; paths.py)."""
+    """Give the daemon that is meant: a directory, ``tcp://HOST[:PORT]``, or what the environment says (``DADMS_HOST`` and ``DADMS_KEY``, else paths.py)."""
     if place is None and (named := os.environ.get("DADMS_HOST")):
         place = named if named.startswith("tcp://") else f"tcp://{named}"
     if not isinstance(place, str) or not place.startswith("tcp://"):

@@ -12,6 +12,8 @@ from tests.conftest import Daemon
 from tests.fault.bus.network import NAMES, free_ports
 from tests.integration.cli.conftest import Ctl
 
+GO_NO_GO = Path(__file__).parents[3] / "examples" / "uas_selection" / "go_no_go.dmn"
+
 
 @pytest.fixture
 def state(short_path: Path) -> Path:
@@ -113,3 +115,18 @@ def test_a_network_without_encryption_is_refused_at_start(short_path: Path, ctl:
     done = ctl("config", "check", path)
     assert done.returncode == 4
     assert "line 3: [network] curve = false: nothing is said to a network without CURVE" in done.stderr
+
+
+def test_a_batch_of_decisions_goes_over_the_network_too(ctl: Ctl, daemon: tuple[Daemon, dict[str, int]], short_path: Path) -> None:
+    """Through both doors: what starts the process, and what carries its rows."""
+    running, ports = daemon
+    file, rows, output = short_path / "k.key", short_path / "rows.jsonl", short_path / "out.jsonl"
+    user = ("--user", "0") if os.geteuid() == 0 else ()
+    assert ctl("keys", "new", "k", *user, "--out", file, "--state-dir", running.state_dir).returncode == 0
+    rows.write_text('{"cost_risk": 0.1, "score_margin": 0.1, "robustness": 0.2}\n' * 5)
+    done = ctl("--host", f"127.0.0.1:{ports['kernel']}", "--key", file, "decision", "batch", GO_NO_GO, "--rows", rows, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert output.read_text().count("\n") == 5
+    assert [one["orchestrator"] for one in json.loads(ctl("--runtime-dir", running.runtime_dir, "ps", "--all", "--json").stdout)] == [
+        "decision"
+    ]
