@@ -109,6 +109,7 @@ def admit(state: State, spec: Spec, uid: int, *, parent: int = 0) -> Process:
     state.counters.next_pid += 1
     state.changed(state.counters)
     state.processes[process.pid] = process
+    dependencies.note(state, process)
     state.changed(process)
     state.ledger.grant(process.pid, Grant(spec.memory_request, spec.cpu_request))
     restarts.began(state, process)

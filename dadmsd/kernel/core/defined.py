@@ -89,6 +89,7 @@ def _change(state: State, process: Process, definition: Definition, mistakes: li
             mistakes.append(f'{definition.file}: cannot change "{definition.name}": {why}')
             return None
         process.definition = definition.file
+        dependencies.note(state, process)
         state.changed(process)
         state.tell_event(
             "process.redefined", f"{definition.name} is defined otherwise: {', '.join(fields)}", pid=process.pid, data={"fields": fields}

@@ -54,12 +54,25 @@ def holders(state: State, process: Process) -> list[Process]:
     name = process.spec.name
     return [
         each
-        for each in state.processes.values()
+        for each in _ordered(state)
         if each.pid != process.pid
         and each.desired != "up"
         and each.status in HAS_TREE
         and (name in each.spec.requires or name in each.spec.after)
     ]
+
+
+def note(state: State, process: Process) -> None:
+    """Remember that a process depends on others, if it does: most do not, and are not looked at when others end."""
+    if process.spec.requires or process.spec.after:
+        state.ordered[process.pid] = None
+    else:
+        state.ordered.pop(process.pid, None)
+
+
+def _ordered(state: State) -> list[Process]:
+    """Give the processes of the table that depend on others."""
+    return [state.processes[pid] for pid in state.ordered]
 
 
 def dependents(state: State, process: Process) -> list[Process]:
@@ -68,7 +81,7 @@ def dependents(state: State, process: Process) -> list[Process]:
     names = [process.spec.name]
     while names:
         name = names.pop()
-        for each in state.processes.values():
+        for each in _ordered(state):
             if name in each.spec.requires and each.status not in ENDED and each.pid != process.pid and each.pid not in found:
                 found[each.pid] = each
                 names.append(each.spec.name)
@@ -98,13 +111,17 @@ def circle(spec: Spec, others: Mapping[str, Iterable[str]]) -> list[str]:
 def edges(state: State) -> dict[str, list[str]]:
     """Give what each name of the living depends on."""
     found: dict[str, list[str]] = {}
-    for process in state.live_processes():
+    for process in _ordered(state):
+        if process.status in ENDED:
+            continue
         found.setdefault(process.spec.name, []).extend([*process.spec.requires, *process.spec.after])
     return found
 
 
 def flaw(state: State, spec: Spec) -> str:
     """Say why a process with these dependencies cannot be; "" when it can."""
+    if not spec.requires and not spec.after:
+        return ""
     found = circle(spec, edges(state))
     if found:
         return f"its dependencies go in a circle: {' → '.join(found)}"

@@ -144,6 +144,7 @@ def forget(state: State, pid: int) -> None:
     """Let a process that has ended leave the table; its lives stay in the history."""
     del state.ended[pid]
     state.deleted(state.processes.pop(pid))
+    state.ordered.pop(pid, None)
     for results in state.results.pop(pid, []):
         state.deleted(results)
     sharing.forget(state, pid)

@@ -371,5 +371,7 @@ class Kernel:
         assert state.slots_held <= state.settings.slots, "more slots are held than there are"
         assert state.workers_coming == sum(1 for worker in every if not worker.is_ready), f"{state.workers_coming} workers coming"
         watching = [key for keys in state.watchers.values() for key in keys]
+        ordered = {process.pid for process in state.processes.values() if process.spec.requires or process.spec.after}
+        assert set(state.ordered) == ordered, "who depends on others is not who is known to"
         assert sorted(watching) == sorted(state.waiters), "who waits is not who watches"
         sharing.check(state)

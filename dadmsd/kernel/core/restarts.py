@@ -16,6 +16,7 @@ import msgspec
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.clocks import arm_clocks, is_due, start_clock, stop_clock
+from dadmsd.kernel.core.dependencies import note
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.moves import enter
@@ -138,6 +139,7 @@ def renew(state: State, process: Process) -> bool:
 
 def take_up(state: State, process: Process, *, is_interrupted: bool) -> None:
     """Go on with a process of an earlier kernel; with an interruption nothing of it lives, and its clocks are another boot's or another daemon's."""
+    note(state, process)
     if is_interrupted:
         process.clocks.clear()
         process.suspension = ""

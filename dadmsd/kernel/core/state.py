@@ -128,6 +128,7 @@ class State:
         self.stop_said = False
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
         self.just_ended: list[int] = []  # processes whose threads are to be ended as well
+        self.ordered: dict[int, None] = {}  # processes of the table that depend on others
         self.blocked: dict[int, None] = {}  # processes that wait for what they depend on
         self.held: dict[int, None] = {}  # processes that are to end, after those that depend on them
         self.has_shifted = False  # the status of a process changed since somebody looked at those
