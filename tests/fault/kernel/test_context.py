@@ -29,7 +29,10 @@ def start(door: Client, threads: list[list[Any]], *, workers: int, **config: Any
 def watched(door: Client, pid: int, key: str, after: int = 0, *, region: str = "r") -> context.Cell:
     """Wait for a value."""
     cell: context.Cell = door.call(ReadContext(pid, context.Watch(region, key, after, 30.0)))
-    assert cell.version != after, f"no {key} in 30 s"
+    if cell.version == after:
+        raise AssertionError(
+            f"no {key} in 30 s: {door.call(Threads(pid))}, {door.call(ReadContext(pid, context.Get(region)))}, {door.call(Status(pid))}"
+        )
     return cell
 
 
