@@ -71,14 +71,14 @@ def send(directory: str, name: str) -> None:
             body = bytes(order["size"])
             async with aio.Client(directory, timeout=60.0, coalesce=False) as single:
                 began = monotonic()
-                left = [order["count"]]
+                names = order["to"]
+                left = dict.fromkeys(names, order["count"] // len(names))
 
                 async def some(to: str) -> None:
-                    while left[0] > 0:
-                        left[0] -= 1
+                    while left[to] > 0:
+                        left[to] -= 1
                         await single.send(to, "bench", body)
 
-                names = order["to"]
                 await asyncio.gather(*(some(names[number % len(names)]) for number in range(UNDER_WAY)))
                 return [began, monotonic()]
 

@@ -1,6 +1,7 @@
 """``python -m dadmsd.bus --keeper-fd N``: the bus as a server of the keeper, which speaks first."""
 
 import argparse
+import gc
 import resource
 import sys
 
@@ -33,7 +34,9 @@ def main() -> int:
     from dadmsd.bus.program import Program
 
     try:
-        Program(channel, frame.body, ceiling=_ceiling()).run()
+        program = Program(channel, frame.body, ceiling=_ceiling())
+        gc.freeze()  # what is here stays: a collection that walks all of it would hold up every message meanwhile
+        program.run()
     except (DadmsError, zmq.ZMQError, OSError) as error:
         sys.stderr.write(f"bus: cannot go on: {error}\n")
         return 1
