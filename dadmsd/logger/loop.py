@@ -21,6 +21,7 @@ from dadms_ipc.errors import ChannelClosed, DadmsError, PeerViolation
 from dadmsd import config as configuration
 from dadmsd.keeper import messages
 from dadmsd.keeper.store import log_name
+from dadmsd.logger import last
 from dadmsd.logger.files import LogFiles
 from dadmsd.logger.journald import Journal, JournalLog
 from dadmsd.logger.peeking import Peephole
@@ -56,6 +57,8 @@ class Logger:
         self._journal: Journal | None = None
         self._marks = False  # entries that come now were another logger's
         self._ends: float | None = None
+        self._private_dir = ""  # runtime directory of a private daemon
+        self._orphaned = ""  # the same, once its keeper is gone
 
     def run(self) -> None:
         """Run until the keeper asks for the end, or is gone."""
@@ -71,6 +74,8 @@ class Logger:
             self._turn()
         for name in list(self._pipes):
             self._close(name)
+        if self._orphaned:
+            last.end_what_is_left(self._orphaned)
 
     def _turn(self) -> None:
         for fd, mask in self._epoll.poll(self._timeout()):
@@ -144,6 +149,7 @@ class Logger:
         except PeerViolation as error:
             print(f"logger: {error}", file=sys.stderr, flush=True)  # noqa: T201 - stderr is servers.log
         except ChannelClosed:
+            self._orphaned = self._private_dir
             self._end(LAST_WORDS)
             return
         self._watch_channel()
@@ -183,6 +189,7 @@ class Logger:
             print(f"logger: {error}", file=sys.stderr, flush=True)  # noqa: T201 - stderr is servers.log
         self._files = LogFiles(Path(welcome.state_dir) / "logs", self._settings)
         self._journal = Journal() if self._settings.to == "journald" else None
+        self._private_dir = welcome.runtime_dir if welcome.is_private else ""
         self._marks = welcome.incarnation > 1
         self._say(messages.Ready())
 

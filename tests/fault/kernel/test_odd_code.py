@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+from dadms_ipc.requests import Spawn, Spec, Wait
+from tests.conftest import Daemon
 from tests.fault.kernel.daemon import begun, client, daemon, ended, kill_server, spawn, until
 
 
@@ -43,6 +45,26 @@ def test_after_kernel_and_keeper_are_killed_at_once_the_next_daemon_ends_what_is
         info = ended(door, pid)
         assert (info.status, info.reason) == ("failed", "the daemon was restarted")
         assert not is_alive(worker)
+
+
+def test_after_kernel_and_keeper_of_a_private_daemon_are_killed_at_once_nothing_is_left(short_path: Path) -> None:
+    """No daemon comes after it: the logger ends what is left, commands that would run on included, and removes groups and directory."""
+    lease, mine = os.pipe()
+    made = Daemon(short_path, lease=lease)
+    os.close(lease)
+    with client(made) as door:
+        pid = door.call(Spawn(Spec("sleeper", kind="service", command=["/bin/sleep", "600"])))["pid"]
+        sleeper = door.call(Wait(pid, until="ready")).os_pid
+        kill_server(door, "kernel", signal.SIGSTOP)  # so that it cannot act on the keeper's death
+        made.process.kill()
+        made.process.wait()
+        os.kill(_orphaned_kernel(), signal.SIGKILL)
+    deadline = time.monotonic() + 20.0
+    while (is_alive(sleeper) or made.runtime_dir.exists()) and time.monotonic() < deadline:
+        time.sleep(0.05)  # nobody tells
+    assert not is_alive(sleeper)
+    assert not made.runtime_dir.exists()
+    os.close(mine)
 
 
 def _orphaned_kernel() -> int:
