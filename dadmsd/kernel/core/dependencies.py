@@ -24,9 +24,12 @@ def named(state: State, name: str) -> list[Process]:
 
 def is_there(process: Process) -> bool:
     """Tell whether what depends on a process may start; a program that merely runs has done nothing yet that another could build on."""
+    is_up = (
+        process.status == "running" and process.desired == "up"
+    )  # one that is to end, and waits for others to end before it, is not to be built on
     if process.spec.kind == "tool":
-        return process.status == "completed" or (process.status == "running" and process.spec.ready in ("notify", "exec"))
-    return process.status == "running"
+        return process.status == "completed" or (is_up and process.spec.ready in ("notify", "exec"))
+    return is_up
 
 
 def unmet(state: State, process: Process) -> list[str]:

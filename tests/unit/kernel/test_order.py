@@ -218,3 +218,13 @@ def test_messages_to_an_orchestrator_that_is_started_again_wait_for_it() -> None
     done = driver.give(events.RequestArrived(b"c", 90, 0, "admin", "uid 0", requests.Start(pid)))
     assert [effect.pid for effect in only(done, effects.Expect)] == [pid]
     assert driver.process(pid).incarnation == 2
+
+
+def test_what_ended_before_the_one_that_it_requires_does_not_start_again_while_that_one_is_about_to_end() -> None:
+    driver = Driver()
+    db, web = command(driver, name="db"), command(driver, name="web", requires=["db"])
+    driver.answer(requests.Stop(db))
+    driver.give(events.Exited(f"{web}.1", 1, 0))
+    done = driver.give(events.GroupGone(web, incarnation=1))
+    assert only(done, effects.Fork) == []
+    assert (driver.process(web).status, signalled(done)) == ("waiting", [f"{db}.1"])
