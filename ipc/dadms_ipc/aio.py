@@ -15,7 +15,6 @@ import zmq
 
 from dadms_ipc.codec import decode_body, encode_body
 from dadms_ipc.dialogue import (
-    CHUNKS_OPEN,
     CLOSE_TIMEOUT,
     NO_TOPIC,
     START_TIMEOUT,
@@ -25,6 +24,7 @@ from dadms_ipc.dialogue import (
     chunks,
     decode_map,
     decoded,
+    is_enough,
     outcome,
     raise_refused,
 )
@@ -129,20 +129,22 @@ class Client(Dialogue):
     ) -> None:
         """Send messages to one receiver, in their order; returns when each is handled, or stored. See the synchronous client."""
         seconds, refused = self._seconds(timeout), dict[int, str]()
-        under_way: deque[tuple[int, int, int]] = deque()
+        under_way: deque[tuple[int, int, int, int]] = deque()
         pieces = chunks(bodies)
         try:
             while (piece := next(pieces, None)) is not None or under_way:
                 if piece is not None:
-                    under_way.append((self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), piece[0], len(piece[1])))
+                    under_way.append(
+                        (self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), piece[0], len(piece[1]), sum(map(len, piece[1])))
+                    )
                     self._pump()
-                if piece is None or len(under_way) >= CHUNKS_OPEN:
-                    first, start, size = under_way[0]
+                if piece is None or is_enough(under_way):
+                    first, start, size, _ = under_way[0]
                     bad = self._conclude_chunk(await self._answer(first), seconds, first, size)
                     under_way.popleft()
                     refused.update((start + place, reason) for place, reason in bad.items())
         finally:
-            for first, _, _ in under_way:
+            for first, *_ in under_way:
                 self._session.forget(first)
         raise_refused(refused, len(bodies))
 
@@ -266,7 +268,8 @@ class Client(Dialogue):
             self._raise_if_over()
             if not await self._until(lambda: len(self._session.inbox) > 0 or self._is_over, end - self._loop.time()):
                 raise DeadlinePassed(f"no message came in {seconds:g} s")
-        self._hand_over()
+        if self._session.has_outgoing:
+            self._hand_over()
         return messages
 
     async def _until(self, is_done: Callable[[], bool], seconds: float) -> bool:

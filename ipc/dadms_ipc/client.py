@@ -17,7 +17,6 @@ import zmq
 
 from dadms_ipc.codec import decode_body, encode_body
 from dadms_ipc.dialogue import (
-    CHUNKS_OPEN,
     CLOSE_TIMEOUT,
     NO_TOPIC,
     START_TIMEOUT,
@@ -27,6 +26,7 @@ from dadms_ipc.dialogue import (
     chunks,
     decode_map,
     decoded,
+    is_enough,
     outcome,
     raise_refused,
 )
@@ -130,20 +130,22 @@ class Client(Dialogue):
         PartlyRefused, which tells the refused ones, when the others have been handled.
         """
         seconds, refused = self._seconds(timeout), dict[int, str]()
-        under_way: deque[tuple[int, int, int]] = deque()
+        under_way: deque[tuple[int, int, int, int]] = deque()
         pieces = chunks(bodies)
         try:
             while (piece := next(pieces, None)) is not None or under_way:
                 if piece is not None:
-                    under_way.append((self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), piece[0], len(piece[1])))
+                    under_way.append(
+                        (self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), piece[0], len(piece[1]), sum(map(len, piece[1])))
+                    )
                     self._flush()
-                if piece is None or len(under_way) >= CHUNKS_OPEN:
-                    first, start, size = under_way[0]
+                if piece is None or is_enough(under_way):
+                    first, start, size, _ = under_way[0]
                     bad = self._conclude_chunk(self._answer(first), seconds, first, size)
                     under_way.popleft()
                     refused.update((start + place, reason) for place, reason in bad.items())
         finally:
-            for first, _, _ in under_way:
+            for first, *_ in under_way:
                 self._session.forget(first)
         raise_refused(refused, len(bodies))
 

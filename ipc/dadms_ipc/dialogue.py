@@ -5,7 +5,7 @@ which it was opened: ZeroMQ contexts do not survive a fork.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 0.1  # seconds that a missing socket may take to appear: a restarted bus binds it anew
 CLOSE_TIMEOUT = 0.2  # seconds that close may take to hand over what waits
-CHUNKS_OPEN = 4  # runs of `send_many` that wait for their answers: enough to keep sender, bus and receiver busy at once
+OPEN_BYTES = 4 * 1024 * 1024  # of bodies of `send_many` that wait for their answers: what keeps sender, bus and receiver busy at once
+OPEN_MESSAGES = 4 * RUN_LIMIT  # of the same
 HANDLED = "handled"  # what `send` gives when its receiver has said so
 NO_TOPIC = "dadms/none"  # that nobody subscribes to
 TAKEN = 256  # messages that `receive_many` gives at once, at most
@@ -259,6 +260,11 @@ def chunks(bodies: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
                 break
         yield start, chunk
         start += len(chunk)
+
+
+def is_enough(under_way: Collection[tuple[int, int, int, int]]) -> bool:
+    """Tell whether so many pieces (sequence, first place, count, bytes) of `send_many` are under way that one should be answered before the next."""
+    return sum(piece[2] for piece in under_way) >= OPEN_MESSAGES or sum(piece[3] for piece in under_way) >= OPEN_BYTES
 
 
 def raise_refused(refused: dict[int, str], total: int) -> None:

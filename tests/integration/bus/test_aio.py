@@ -7,8 +7,9 @@ import pytest
 
 from dadms_ipc import requests
 from dadms_ipc.aio import Client
+from dadms_ipc.client import Client as Blocking
 from dadms_ipc.envelope import Identity, Kind
-from dadms_ipc.errors import DeadlinePassed, RequestRefused, Unreachable
+from dadms_ipc.errors import DeadlinePassed, PartlyRefused, RequestRefused, Unreachable
 from tests.integration.bus.daemon import INFO, Daemon
 
 
@@ -129,3 +130,36 @@ def test_what_cannot_work_says_so(daemon: Daemon, work: Callable[[Daemon], Await
     """With the errors of the other client."""
     with pytest.raises(error, match=text):
         asyncio.run(work(daemon))  # type: ignore[arg-type]  # a coroutine function's result
+
+
+def test_many_messages_arrive_in_their_order_and_each_is_answered(daemon: Daemon) -> None:
+    """Small and large ones, and what the receiver refuses is told by number, in both clients."""
+    bodies = [str(number).encode() for number in range(1000)] + [bytes([number]) * 100_000 for number in range(100)]
+
+    async def receive(client: Client, missing: int) -> list[bytes]:
+        found: list[bytes] = []
+        while len(found) < missing:
+            for message in await client.receive_many(timeout=10.0, acknowledge=False):
+                found.append(message.body)
+                if message.body == b"7":
+                    client.refuse(message, "not seven")
+                else:
+                    client.acknowledge(message)
+        return found
+
+    async def run() -> None:
+        async with Client(daemon.directory) as sender, Client(daemon.directory) as receiver:
+            await receiver.subscribe("nothing")
+            receiving = asyncio.create_task(receive(receiver, 2 * len(bodies)))
+            with pytest.raises(PartlyRefused) as refused:
+                await sender.send_many(receiver.address, "many", bodies, timeout=20.0)
+            assert refused.value.refused == {7: "not seven"}
+
+            def send() -> None:
+                with Blocking(daemon.directory) as other, pytest.raises(PartlyRefused, match="1 of 1100 messages"):
+                    other.send_many(receiver.address, "many", bodies, timeout=20.0)
+
+            await asyncio.to_thread(send)
+            assert await receiving == bodies + bodies
+
+    asyncio.run(run())
