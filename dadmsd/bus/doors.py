@@ -22,6 +22,7 @@ from dadmsd.bus.credentials import Origin, is_dead, origin_of, shut_down
 from dadmsd.bus.guests import SILENCE, USER_SHARE, WATCHED, Guests
 from dadmsd.bus.listeners import Listener
 
+SNDHWM = 1280  # messages: above the window of our clients (1024), so that who reads never finds it full; bytes are bounded by credit
 HWM = 256  # messages that wait in libzmq for one connection, each way: more waits in the core's queues, where it is counted
 COPIED = 32 * 1024  # bytes: a smaller body is copied, a larger one passes as the frame that libzmq made
 BACKLOG = 128  # connections that wait to be accepted
@@ -57,7 +58,7 @@ class Router:
         self.socket = context.socket(zmq.ROUTER)
         for option, value in (
             (zmq.ROUTER_MANDATORY, 1),  # what cannot be delivered is known
-            (zmq.SNDHWM, HWM),
+            (zmq.SNDHWM, SNDHWM),
             (zmq.RCVHWM, HWM),
             (zmq.MAXMSGSIZE, body_limit),
             (zmq.LINGER, 200),  # ms for last answers

@@ -10,6 +10,8 @@ from dadms_ipc.aio import Client
 from dadms_ipc.client import Client as Blocking
 from dadms_ipc.envelope import Identity, Kind
 from dadms_ipc.errors import DeadlinePassed, PartlyRefused, RequestRefused, Unreachable
+from dadms_ipc.inbox import WINDOW
+from dadmsd.bus import doors
 from tests.integration.bus.daemon import INFO, Daemon
 
 
@@ -163,3 +165,8 @@ def test_many_messages_arrive_in_their_order_and_each_is_answered(daemon: Daemon
             assert await receiving == bodies + bodies
 
     asyncio.run(run())
+
+
+def test_a_receiver_that_reads_never_finds_its_pipe_full() -> None:
+    """The bus cuts whoever does not read: more than a whole window and its answers fits into the socket."""
+    assert doors.SNDHWM > WINDOW
