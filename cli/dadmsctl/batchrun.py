@@ -25,7 +25,7 @@ from dadmsctl import ending, pursuit, running
 from dadmsctl.batching import TOPIC, Batch
 from dadmsctl.decisions import Decision
 from dadmsctl.door import Door
-from dadmsctl.exits import Exit
+from dadmsctl.exits import Exit, WorkLost
 from dadmsctl.narrator import Narrator
 from dadmsctl.quantities import seconds_text
 from dadmsctl.results import Csv, JsonLines, Result, Writer
@@ -141,11 +141,16 @@ async def _exchange(place: Door, pid: int, rows: RowFile, teller: "_Teller", wor
 
 def _broken_off(client: "Client", pid: int, tally: Tally, error: BaseException) -> requests.ProcessInfo:
     """Give the process when it was its end that broke the batch off; else end it, and raise the error again."""
-    if tally.rows:
-        click.echo(f"broken off after {tally}", err=True)
+    ended: requests.ProcessInfo | None = None
     if isinstance(error, RequestRefused):
         with contextlib.suppress(DadmsError):
-            return await_end(client, pid, timeout=client.timeout)  # the bus refuses before the last of it has ended
+            ended = await_end(client, pid, timeout=client.timeout)  # the bus refuses before the last of it has ended
+    if tally.rows and (ended is None or ended.status != "completed"):  # one that completed had all rows: only its last answer was late
+        click.echo(f"broken off after {tally}", err=True)
+    if ended is not None:
+        return ended
+    if isinstance(error, WorkLost):
+        raise error.after(f"{tally.rows:,} rows were done") from error
     with contextlib.suppress(DadmsError):
         client.call(requests.Kill(pid, reason="its batch was broken off"))
     raise error

@@ -86,6 +86,8 @@ class Refusal(msgspec.Struct, frozen=True):
 def check(path: Path, others: Sequence[Path] = (), *, validates: bool = False) -> Checked:
     """Ask the decision engine; raises RequestRefused when the file cannot be read, ModelUnfit with every reason why it does not load."""
     read_file(path, "the model")
+    for other in others:
+        read_file(other, "the decisions")
     more = [word for other in others for word in ("--import", str(other))] + ([] if validates else ["--load-only"])
     answer = ask(f'check "{path}"', ["-m", "dadms_orchestrators.decision", "check", "--json", *more, "--", str(path)])
     if not answer.output:

@@ -34,6 +34,14 @@ def code_of(error: DadmsError) -> Exit:
     return next((CODE_OF[kind] for kind in type(error).__mro__ if kind in CODE_OF), Exit.FAILED)
 
 
+class WorkLost(DadmsError):
+    """What had been started ended with the machine below it, and is gone: the work failed, and that is no refusal."""
+
+    def after(self, progress: str) -> "WorkLost":
+        """Say also how far it had come: ``12 tasks had ended``."""
+        return WorkLost(f"{self}; the work is lost, {progress}")
+
+
 class Finished(Exception):
     """A command has said what there is to say, and ends with this code."""
 

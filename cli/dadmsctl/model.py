@@ -168,7 +168,7 @@ def decision_files(model: Path, checked: Checked, given: Sequence[Path]) -> dict
         raise RequestRefused("cannot use --decisions: two of the files have the same name")
     wanted = {task.decision: task for task in checked.tasks if task.decision}
     absent = [name for name in wanted if not any(holds(source, name) for source in found.values())]
-    beside = sorted(model.parent.glob("*.dmn")) if absent else []
+    beside = sorted(path for path in model.parent.glob("*.dmn") if path.is_file()) if absent else []
     for path in beside:
         if path.name not in found and any(holds(source := read_file(path, "the decisions"), name) for name in absent):
             found[path.name] = source

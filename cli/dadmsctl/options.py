@@ -1,6 +1,7 @@
 """Options that several commands share, and how a Door reaches a command."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -10,6 +11,18 @@ from dadmsctl.quantities import LARGEST, cores, rates, seconds, size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+class FileName(click.Path):
+    """A path, which no name at all is not: it would mean the current directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is empty."""
+        if value == "":
+            self.fail("it is empty, and names no file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = FileName(path_type=Path)
 pass_door = click.make_pass_decorator(Door)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program instead of a table for a person.")
 

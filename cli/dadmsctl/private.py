@@ -24,6 +24,7 @@ import click
 from dadms_ipc import paths, requests
 from dadms_ipc.errors import DeadlinePassed, HostFailure, Unreachable
 from dadmsctl.door import Door
+from dadmsctl.exits import WorkLost
 from dadmsctl.siblings import python
 from dadmsctl.terminal import printable
 
@@ -40,13 +41,14 @@ SOCKET_PATH_LIMIT = 107  # bytes, unix(7)
 class PrivateDaemon:
     """A private daemon; a context manager that starts and ends it.
 
-    While it runs, SIGCHLD is ours: a daemon that ends before its time is a HostFailure at once, in the middle of whatever waits for it.
+    While it runs, SIGCHLD is ours: a daemon that ends before its time is an error at once, in the middle of whatever waits for it: a HostFailure until it answers,
+    WorkLost from then on.
     """
 
     def __init__(self, timeout: float) -> None:
         self.door = Door(_place(), timeout)
         self.start_seconds = 0.0
-        self._purpose = "start"
+        self._purpose, self._is_answering = "start", False
         self._words = os.memfd_create("dadmsd says")
         self._process: subprocess.Popen[bytes] | None = None
         self._lease: int | None = None
@@ -62,7 +64,7 @@ class PrivateDaemon:
         except BaseException:
             self._end()
             raise
-        self._purpose = "go on"
+        self._purpose, self._is_answering = "go on", True
         self.start_seconds = time.monotonic() - began
         return self
 
@@ -86,14 +88,15 @@ class PrivateDaemon:
             os.close(lease)
 
     def _demand_life(self) -> None:
-        """Raise HostFailure, in the daemon's own words where it has said any, unless it lives."""
+        """Raise, in the daemon's own words where it has said any, unless it lives."""
         code = self._process.poll() if self._process is not None else None
         if code is None:
             return
         said = [line for line in os.pread(self._words, WORDS_LIMIT, 0).decode(errors="replace").splitlines() if line.strip()]
         how = said[-1].removeprefix("dadmsd: ") if said else "it said nothing"
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
-        raise HostFailure(f"cannot {self._purpose}: the private daemon has ended ({end}): {how}")
+        text = f"cannot {self._purpose}: the private daemon has ended ({end}): {how}"
+        raise WorkLost(text) if self._is_answering else HostFailure(text)
 
     def _await_answer(self) -> requests.DaemonInfo:
         from dadms_ipc.client import Client

@@ -8,6 +8,7 @@
 import json
 import math
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import click
 from dadms_ipc.errors import RequestRefused
 
 FILE_LIMIT = 8 * 1024 * 1024  # bytes; larger data belongs into files that tasks read themselves
+INHERITED = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # what the shell has opened, such as <(jq …): somebody writes to it
 DEPTH_LIMIT = 100  # levels, as orchestrators have it
 
 
@@ -27,8 +29,11 @@ class NotAValue(ValueError):
 def read_file(path: Path, what: str) -> bytes:
     """Give the bytes of a file; ``what`` names its part in errors: ``the model``."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO that nobody writes to would keep us for ever
         with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode) and not str(path).startswith(INHERITED):
+                raise RequestRefused(f'cannot read {what} "{path}": it is no regular file')
+            os.set_blocking(descriptor, True)
             content = file.read(FILE_LIMIT + 1)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -154,6 +159,10 @@ def read_environment(settings: Iterable[str]) -> dict[str, str]:
     for name, sign, _ in pairs:
         if not sign or not name:
             raise click.UsageError(f'--env needs NAME=VALUE, not "{name}"')
+    names = [name for name, _, _ in pairs]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise click.UsageError(f"--env {twice}=… is given {names.count(twice)} times")
     return {name: value for name, _, value in pairs}
 
 

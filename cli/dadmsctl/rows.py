@@ -7,7 +7,10 @@
 
 import contextlib
 import csv
+import os
 import re
+import select
+import stat
 from collections.abc import Iterator
 from io import BufferedReader
 from itertools import chain
@@ -22,6 +25,7 @@ ROW_LIMIT = 1_000_000  # characters, as the decision engine's own readers have i
 CSV_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 LINES_SUFFIXES = (".jsonl", ".ndjson", ".json")
 DELIMITERS = (",", ";", "\t", "|")  # the one that the first line has most of, the first of equals
+FIFO_PATIENCE = 5.0  # seconds that a FIFO has for its first byte: whoever writes to it was started with us
 FORMS = ("csv", "jsonl")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # a byte that is no UTF-8
 
@@ -50,6 +54,25 @@ def form_of(path: Path) -> str:
     raise RequestRefused(f'cannot tell the form of "{path}": its name ends with none of {", ".join((*CSV_SUFFIXES, *LINES_SUFFIXES))}')
 
 
+def _opened(path: Path) -> int:
+    """Open a file, or a FIFO once something has come through it; raises RequestRefused for what rows cannot come from."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # lest a FIFO that nobody writes to keeps us for ever
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISFIFO(mode):
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            if not poll.poll(FIFO_PATIENCE * 1000):
+                raise RequestRefused(f'cannot read the rows "{path}": it is a FIFO, and nobody has written to it for {FIFO_PATIENCE:g} s')
+        elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a directory has a reason of its own
+            raise RequestRefused(f'cannot read the rows "{path}": it is no regular file')
+        os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 class RowFile:
     """A file of rows that is open; iterate over it once."""
 
@@ -61,7 +84,7 @@ class RowFile:
         self.line = 0  # that was read last
         self._problem = ""  # of the lines since the last row
         try:
-            self._file: BufferedReader = path.open("rb")
+            self._file: BufferedReader = os.fdopen(_opened(path), "rb")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise RequestRefused(f'cannot read the rows "{path}": {reason}') from error

@@ -14,7 +14,7 @@ from dadms_ipc.errors import DadmsError
 from dadmsctl import ending, pursuit
 from dadmsctl.door import Door
 from dadmsctl.excerpt import excerpt
-from dadmsctl.exits import Exit
+from dadmsctl.exits import Exit, WorkLost
 from dadmsctl.job import Job
 from dadmsctl.limits import demand, is_strict
 from dadmsctl.narrator import Narrator
@@ -76,7 +76,11 @@ def pursue(place: Door, asked: Asked, narrator: Narrator, *, is_private: bool) -
     """Spawn the job and follow it; give its story, how it ended, and the end of its log when it did not end well."""
     with place.connect() as client:
         story = Story(pursuit.spawn(client, spec_of(client, asked, narrator)))
-        process = pursuit.follow(client, story, narrator, sees_servers=is_private)
+        try:
+            process = pursuit.follow(client, story, narrator, sees_servers=is_private)
+        except WorkLost as lost:
+            ended = sum(1 for task in story.tasks.values() if task.ended_at)
+            raise lost.after(f"{ended} {'task' if ended == 1 else 'tasks'} had ended, {len(story.running())} ran") from lost
         return story, process, log_of(client, process) if process.status != "completed" else []
 
 

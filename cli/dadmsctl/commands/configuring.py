@@ -11,7 +11,7 @@ from dadms_ipc import requests
 from dadms_ipc.requests import ReloadReport
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
-from dadmsctl.options import as_json, pass_door
+from dadmsctl.options import FILE, as_json, pass_door
 from dadmsctl.siblings import ask
 from dadmsctl.terminal import printable, write_json
 
@@ -49,7 +49,7 @@ def config() -> None:
 
 
 @config.command("check")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @as_json
 def check(file: Path, as_json: bool) -> None:
     """Check a configuration file, or a directory of definitions, without a daemon: every mistake with its line, and what is not in force yet."""

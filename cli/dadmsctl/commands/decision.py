@@ -13,12 +13,11 @@ from dadmsctl.decisions import Checked, check, choose, model_config, prepared, w
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
 from dadmsctl.job import Job, ModelUnfit, packed
-from dadmsctl.options import as_json, pass_door
+from dadmsctl.options import FILE, as_json, pass_door
 from dadmsctl.quantities import seconds, size
 from dadmsctl.reading import read_variables
 from dadmsctl.terminal import printable, write_json
 
-FILE = click.Path(path_type=Path)
 SEVERITIES = ("error", "warning")  # as they are shown, the worst first
 # The process of a batch: for rows that come, and gone when for so many seconds none do; whoever reads the output may be slow (batchrun.py).
 SERVES = {"serves": True, "idle_timeout": 900.0}

@@ -10,11 +10,9 @@ from dadmsctl.door import Door
 from dadmsctl.exits import Finished
 from dadmsctl.job import ModelUnfit
 from dadmsctl.model import prepare
-from dadmsctl.options import as_json, limits, pass_door
+from dadmsctl.options import FILE, as_json, limits, pass_door
 from dadmsctl.reading import read_file, read_variables
 from dadmsctl.terminal import printable
-
-FILE = click.Path(path_type=Path)
 
 
 @click.command()

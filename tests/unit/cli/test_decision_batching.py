@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
-from dadms_ipc.errors import PeerViolation
+from dadms_ipc.errors import PeerViolation, RequestRefused
+from dadms_ipc.requests import ProcessInfo
+from dadmsctl import batchrun
 from dadmsctl.batching import CHUNK_BYTES, MOST_ROWS, WINDOW, Batch
 from dadmsctl.results import Result
 from dadmsctl.rows import Row
@@ -141,3 +143,25 @@ def test_no_rows_are_no_work() -> None:
     peer = Peer(echo)
     assert run(peer, []) == []
     assert peer.asked == []
+
+
+class Ended:
+    """A daemon whose process has ended as it is said."""
+
+    timeout = 1.0
+
+    def __init__(self, status: str) -> None:
+        self.found = ProcessInfo(1001, 1, "m", "decision", status, 0)
+
+    def call(self, request: object) -> ProcessInfo:
+        return self.found
+
+
+@pytest.mark.parametrize(("status", "told"), [("completed", ""), ("killed", "broken off after 5 rows")])
+def test_a_batch_whose_last_answer_came_too_late_was_not_broken_off(status: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon = Ended(status)
+    refused = RequestRefused("it has ended")
+    assert batchrun._broken_off(cast("Any", daemon), 1001, batchrun.Tally(rows=5), refused) is daemon.found
+    said = capsys.readouterr().err
+    assert said.startswith(told)
+    assert bool(said) == bool(told)

@@ -1,10 +1,13 @@
 """Files of rows as they stand there: what is no row has a reason, and the next one goes on."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from dadms_ipc.errors import RequestRefused
+from dadmsctl import rows
 from dadmsctl.rows import ROW_LIMIT, Row, RowFile, form_of
 
 
@@ -94,6 +97,22 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         RowFile(tmp_path / "absent.csv")
     with pytest.raises(RequestRefused, match="null byte"):
         RowFile(Path("a\0.csv"))
+
+
+def test_a_fifo_that_nobody_writes_to_is_refused_after_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "FIFO_PATIENCE", 0.05)
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(RequestRefused, match=r'cannot read the rows ".*a.csv": it is a FIFO, and nobody has written to it for 0.05 s'):
+        RowFile(tmp_path / "a.csv")
+
+
+def test_rows_come_through_a_fifo(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(b"a\n1\n2\n",))
+    writer.start()
+    assert [row.body for row in rows_of(path)] == [["1"], ["2"]]
+    writer.join()
 
 
 def test_names_tell_the_form() -> None:

@@ -53,6 +53,11 @@ def test_no_line_is_the_end(log: places.Log) -> None:
     assert places.last_lines(log, 0) == log.piece(-1, 1).size
 
 
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_the_last_lines_of_a_log_that_nothing_was_written_to_are_none(count: int, tmp_path: Path) -> None:
+    assert places.last_lines(places.Log(cast("Any", Door(tmp_path)), 1001), count) == 0
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, 700, 1499, 1500, 2998, 2999])
 def test_the_first_line_since_a_moment_is_the_one_that_was_written_then(log: places.Log, number: int) -> None:
     assert number_at(log, places.first_since(log, BEGAN + number)) == number

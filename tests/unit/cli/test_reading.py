@@ -1,6 +1,7 @@
 """Files and values of the command line: read whole, or refused with the place and the reason."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -128,8 +129,22 @@ def test_a_file_of_the_limit_is_read_and_one_byte_more_is_refused(tmp_path: Path
 
 
 def test_a_file_without_an_end_is_refused_and_not_read_for_ever() -> None:
-    with pytest.raises(RequestRefused, match="larger than 8 MiB"):
+    with pytest.raises(RequestRefused, match='"/dev/zero": it is no regular file'):
         read_file(Path("/dev/zero"), "the model")
+
+
+def test_a_fifo_that_nobody_writes_to_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f.bpmn")
+    with pytest.raises(RequestRefused, match=r'cannot read the model ".*f\.bpmn": it is no regular file'):
+        read_file(tmp_path / "f.bpmn", "the model")
+
+
+def test_what_the_shell_has_opened_for_us_is_read_to_its_end() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader), os.fdopen(writer, "wb") as file:
+        file.write(b'{"a": 1}')
+        file.close()
+        assert read_object(Path(f"/dev/fd/{reader}"), "the input") == {"a": 1}
 
 
 def test_a_configuration_is_an_object_as_it_stands_or_a_file_that_holds_one(tmp_path: Path) -> None:
