@@ -5,11 +5,17 @@ that refuses, 1 for a daemon that did not end in order, 0 otherwise.
 """
 
 import sys
+
+if __name__ == "__main__":
+    from dadmsd import entry  # it answers Ctrl-C while what stands below is imported, for `python -m dadmsd`
+
+    entry.main()
+
 from pathlib import Path
 
 from dadmsd import __version__
 
-EXIT_DISORDER, EXIT_USAGE, EXIT_REFUSED = 1, 2, 4
+EXIT_ORDER, EXIT_USAGE, EXIT_REFUSED = 0, 2, 4
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(argv)
     except KeyboardInterrupt:
-        return EXIT_DISORDER  # before the keeper's loop took over: nothing has been started
+        return EXIT_ORDER  # before the keeper's loop took over: nothing has been started, and what was made is removed
 
 
 def _run(argv: list[str] | None) -> int:
@@ -81,7 +87,3 @@ def _run(argv: list[str] | None) -> int:
 def _fail(error: Exception, code: int) -> int:
     print(f"dadmsd: {error}", file=sys.stderr)  # noqa: T201 - the program's own error
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

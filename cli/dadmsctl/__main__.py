@@ -2,7 +2,11 @@
 
 import os
 import sys
-from typing import NoReturn
+
+if __name__ == "__main__":
+    from dadmsctl import entry  # it answers Ctrl-C while what stands below is imported, for `python -m dadmsctl`
+
+    entry.main()
 
 import click
 
@@ -72,10 +76,10 @@ def open_streams() -> bool:
     return is_open
 
 
-def main() -> NoReturn:
-    """Be the program: whatever is left in a buffer that nobody reads is dropped, without a word."""
+def main() -> int:
+    """Be the program and give its exit code: whatever is left in a buffer that nobody reads is dropped, without a word."""
     if not open_streams():
-        sys.exit(say("cannot write: the standard output is closed; nothing was done", Exit.FAILED))
+        return say("cannot write: the standard output is closed; nothing was done", Exit.FAILED)
     code = run()
     try:
         sys.stdout.flush()
@@ -83,8 +87,4 @@ def main() -> NoReturn:
         code = Exit.PIPE_CLOSED
     if code == Exit.PIPE_CLOSED:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()
+    return code

@@ -454,7 +454,8 @@ class Keeper:
         )
         if server is self._kernel:
             self._was_ready = True
-        if self._was_ready and self._bus.is_ready and not self._is_announced:  # a client that is told can come in
+        is_open = self._was_ready and self._bus.is_ready and self._ending.stage is Stage.RUNNING
+        if is_open and not self._is_announced:  # a client that is told can come in
             self._is_announced = True
             self._notify.tell("READY=1", f"STATUS=ready on {self._settings.runtime_dir}")
             if not self._settings.is_private:

@@ -101,7 +101,8 @@ def load_handlers(orchestrator: Orchestrator, path: str) -> list[str]:
     try:
         return list(orchestrator.load_handlers(path))
     except DadmsError as error:
-        raise NotImported(str(error), shortened(error.__cause__ or error)) from error
+        cause = error.__cause__  # the user's own error, where there was one; a refusal of ours says all in its sentence
+        raise NotImported(str(error), "" if cause is None or isinstance(cause, DadmsError) else shortened(cause)) from error
     except BaseException as error:
         raise NotImported(f'cannot import handlers "{path}": {_sentence(error, path)}', shortened(error)) from error
 

@@ -53,6 +53,21 @@ def test_a_handlers_module_that_will_not_do_is_one_clear_failure(name: str, ctl:
     assert "/dadms_orchestrators/" not in done.stderr
 
 
+UNFIT_MODULES = {
+    "no handler": ("greeting = 1\n", "it declares none"),
+    "a topic twice": ('@handler("a")\ndef f(task): pass\n\n@handler("a")\ndef g(task): pass\n', 'topic "a" has two functions'),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT_MODULES)
+def test_a_refusal_of_ours_is_one_sentence_without_a_traceback(name: str, ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
+    source, words = UNFIT_MODULES[name]
+    done = ctl("run", linear("greet"), "--handlers", handlers(source), "-q")
+    assert done.returncode == 1
+    [sentence] = done.stderr.splitlines()
+    assert words in sentence
+
+
 BAD_TASKS = {
     "raises": Case("raise ValueError('no budget')", ("Do greet", "order.bpmn:", "ValueError: no budget")),
     "exits": Case("import os; os._exit(7)", ("Do greet", "worker_lost")),

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -130,3 +131,19 @@ def second(task): return work(task, "second")
     assert process.returncode == 0, errors
     assert "OUTCOME  end" in output
     assert [(here / f"{name}.ran").read_text() for name in ("first", "second")] == ["x", "x"]
+
+
+@pytest.mark.parametrize("milliseconds", range(0, 400, 30))
+def test_ctrl_c_while_it_starts_ends_it_without_a_traceback(
+    milliseconds: int, environment: dict[str, str], linear: Linear, handlers: Handlers
+) -> None:
+    arguments: list[str | Path] = ["run", linear("sleep"), "--handlers", handlers(SLEEPS), "-q"]
+    command: list[str | Path] = [sys.executable, "-X", "importtime", "-m", "dadmsctl", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().endswith(" signal\n"):
+            assert process.poll() is None  # what the interpreter does before our first lines is not ours
+        time.sleep(0.002 + milliseconds / 1000)  # any moment will do: the answer is the same
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in errors) == (130, False), errors

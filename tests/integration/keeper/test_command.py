@@ -1,10 +1,12 @@
 """``dadmsd``, as a person meets it: one line that says what is wrong, an exit code, and no traceback."""
 
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,22 @@ def test_a_daemon_under_nohup_outlives_its_terminal(short_path: Path) -> None:
     finally:
         daemon.kill()
         daemon.wait()
+
+
+@pytest.mark.parametrize("milliseconds", range(0, 700, 60))
+def test_ctrl_c_at_any_moment_of_its_start_ends_it_in_order(milliseconds: int, short_path: Path, no_leaks: None) -> None:
+    """The moments are those of a start on a quiet machine; wherever it is by then, the answer is the same."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "dadmsd", "--runtime-dir", short_path / "r", "--state-dir", short_path / "s"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while not process.stderr.readline().endswith(" signal\n"):
+        assert process.poll() is None  # what the interpreter does before our first lines is not ours
+    time.sleep(0.002 + milliseconds / 1000)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert not re.search("dadmsd: stopping.*dadmsd: ready on", errors, re.DOTALL)

@@ -237,3 +237,23 @@ def test_an_output_that_cannot_show_a_letter_is_no_error() -> None:
     )
     assert done.returncode == Exit.REFUSED
     assert done.stderr.startswith(b'dadmsctl: cannot read the model "')
+
+
+def test_an_interrupt_that_comes_where_nothing_can_be_raised_comes_once_more() -> None:
+    script = """
+import signal, time
+from dadmsctl import __main__ as program, entry
+
+class Lost:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+def main():
+    Lost()
+    time.sleep(60)
+
+program.main = main
+entry.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (130, "")

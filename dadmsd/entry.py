@@ -1,0 +1,28 @@
+"""The first lines of ``dadmsd``: Ctrl-C is answered from here on, while everything else is still being imported.
+
+1. Until the program itself takes over nothing has been started: it ends at once and without a word, and in order, which is exit code 0.
+2. A SIGINT that is ignored (``nohup``, a script's ``&``) stays ignored until the keeper's loop takes signals its own way.
+"""
+
+import os
+import signal
+
+IN_ORDER = 0
+
+
+def main() -> None:
+    """Be the program; never returns."""
+    is_heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_heard:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(IN_ORDER))
+    from dadmsd import __main__ as program
+
+    code = IN_ORDER
+    try:
+        if is_heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = program.main()
+    except KeyboardInterrupt:  # between two lines of ours
+        pass
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said: the interpreter's own end is not to be told as a traceback
+    raise SystemExit(code)
