@@ -29,6 +29,7 @@ from dadmsd.kernel.core.processes import code_of
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.host import limits
+from dadmsd.kernel.host.processes import look
 from dadmsd.kernel.notify import Notify
 from dadmsd.kernel.ports import Port
 from dadmsd.kernel.survey import Surveyor
@@ -113,6 +114,8 @@ class Hands:
             effects.Discharge: lambda effect: self.tell_bus(link.Discharged(effect.pid, effect.incarnation, effect.returns)),
             effects.FinishRoster: lambda effect: self.tell_bus(link.RosterSent(effect.count)),
             effects.Publish: self._publish,
+            effects.Greet: self._greet,
+            effects.KillBase: self._kill_base,
             effects.AskReload: self._ask_reload,
             effects.AskShutdown: lambda _effect: self.tell_keeper(keeper.ShutdownAsked()),
             effects.SayStopped: lambda _effect: self.tell_keeper(keeper.Stopped()),
@@ -152,6 +155,22 @@ class Hands:
                 parent.channel.send(zygote.Fork(effect.name, effect.role, self._settings.gate_timeout), fds)
         finally:
             theirs.close()
+
+    def _greet(self, effect: effects.Greet) -> None:
+        parent = self.zygote_port(effect.parent)
+        if parent is not None and not parent.is_closed:
+            parent.send(zygote.Hello())
+
+    def _kill_base(self, effect: effects.KillBase) -> None:
+        """Kill the base zygote by its pid: only what is a child of our keeper can be it."""
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            pidfd = os.pidfd_open(effect.os_pid)
+            try:
+                seen = look(effect.os_pid)
+                if seen is not None and seen.parent == os.getppid():
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            finally:
+                os.close(pidfd)
 
     def _log(self, child: Child) -> tuple[int, int]:
         name = self._state.log_name(child)

@@ -4,7 +4,7 @@ A child is a version zygote, a main or a worker; all are forked, limited, opened
 ``processes`` (mains and zygotes) and ``threads`` (workers), which are called from here at the four moments that matter: opened, ready, failed, exited.
 """
 
-from dadmsd.kernel.core import effects, events, processes, readiness, workers
+from dadmsd.kernel.core import effects, events, processes, readiness, silence, workers
 from dadmsd.kernel.core.moves import give, step, violate
 from dadmsd.kernel.core.records import Child
 from dadmsd.kernel.core.state import State
@@ -15,6 +15,7 @@ def on_forked(state: State, event: events.Forked) -> None:
     child = state.children.get(event.name)
     if child is None or child.phase != "forking":
         return
+    silence.said(state, child.parent)
     child.os_pid = event.os_pid
     child.start_ticks = event.start_ticks
     step(state, child, "forked")
@@ -28,6 +29,7 @@ def on_fork_failed(state: State, event: events.ForkFailed) -> None:
     """No child was made."""
     child = state.children.get(event.name)
     if child is not None and step(state, child, "fork_failed"):
+        silence.said(state, child.parent)
         child.failure = child.failure or event.reason[: processes.TEXT_MOST]
         _gone(state, child, begun=0, oom="")
 
@@ -60,6 +62,7 @@ def on_parent_reported(state: State, event: events.ParentReported) -> None:
 
     What this kernel asked for itself may still be on its way, and is not asked for twice: its port would be another one than the child's.
     """
+    silence.said(state, event.name)
     for child in list(state.children.values()):
         if child.parent != event.name or child.phase != "forking" or child.name in event.children:
             continue
@@ -75,7 +78,7 @@ def on_gate_opened(state: State, event: events.GateOpened) -> None:
         return
     if child.role == "main":
         processes.main_opened(state, child, event)
-        give(state, child, processes.ready_timeout(state, state.processes[child.pid]))
+        give(state, child, processes.left_to_be_ready(state, state.processes[child.pid]))
     elif child.role == "zygote":
         give(state, child, processes.import_timeout(state, child))
     elif child.role == "probe":
@@ -172,6 +175,7 @@ def on_exited(state: State, event: events.Exited) -> None:
     if child is None:
         state.do(effects.Bury(event.name))  # its row is gone, its zygote did not hear so
         return
+    silence.said(state, child.parent)
     step(state, child, "exited")
     child.exit_how = event.how
     child.exit_status = event.status
@@ -183,6 +187,7 @@ def _gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     state.do(effects.Bury(child.name))
     state.drop_child(child)
     if child.role == "zygote":
+        silence.forget(state, child.name)
         why = processes.zygote_gone(state, child, oom)
         if why:
             workers.import_failed(state, child, why)

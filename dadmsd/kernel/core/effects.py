@@ -224,6 +224,18 @@ class Publish(Effect, frozen=True):
     data: object
 
 
+class Greet(Effect, frozen=True):
+    """Say hello to a zygote, so that it says something: one that is silent is replaced."""
+
+    parent: str
+
+
+class KillBase(Effect, frozen=True):
+    """Kill the base zygote, which is the keeper's child; the keeper starts another."""
+
+    os_pid: int
+
+
 class AskReload(Effect, frozen=True):
     """Have the keeper read the configuration again."""
 
@@ -265,6 +277,8 @@ AnyEffect = (
     | Pause
     | FinishRoster
     | Publish
+    | Greet
+    | KillBase
     | AskReload
     | AskShutdown
     | SayStopped

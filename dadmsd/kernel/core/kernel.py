@@ -28,6 +28,7 @@ from dadmsd.kernel.core import (
     requests,
     restarts,
     sharing,
+    silence,
     supervising,
     suspension,
     threads,
@@ -76,6 +77,8 @@ def _on_bus_linked(state: State, _event: events.BusLinked) -> None:
 def _on_server_changed(state: State, event: events.ServerChanged) -> None:
     known = state.servers.get(event.server)
     state.servers[event.server] = {"os_pid": event.os_pid, "restarts": event.restarts, "running": event.is_running}
+    if event.server == "zygote":
+        silence.on_base_changed(state, is_running=event.is_running)
     if known is not None and event.is_running and event.restarts > known["restarts"]:  # type: ignore[operator]  # an int by construction
         data = {"server": event.server, "os_pid": event.os_pid, "reason": event.reason}
         state.tell_event("server.restarted", f"{event.server} was restarted: {event.reason or 'it ended'}", data=data)
@@ -85,6 +88,7 @@ def _on_stop_asked(state: State, event: events.StopAsked) -> None:
     if state.is_stopping:
         return
     state.is_stopping = True
+    silence.look_soon(state)
     state.tell_event("daemon.stopping", f"the daemon ends: {event.reason}", data={"reason": event.reason})
     for process in state.live_processes():
         if process.desired != "down" and (restarts.policy_of(process.spec) != "never" or process.definition):
@@ -139,6 +143,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
 
 _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "child": children.on_deadline,
+    "silence": silence.on_deadline,
     "head": dispatch.on_head_deadline,
     "idle": dispatch.on_idle_deadline,
     "look": dispatch.on_look_deadline,
@@ -146,6 +151,7 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "answered": requests.forget_answered,
     "context": sharing.on_deadline,
     "cleanup": ending.on_cleanup,
+    "process.ready": processes.on_ready_over,
     "process.backoff": restarts.on_backoff_over,
     "process.grace": ending.on_grace_over,
     "process.run": readiness.on_run_over,
@@ -240,6 +246,8 @@ class Kernel:
             state.answered[(answered.client, answered.sequence)] = answered
         for child in by_kind.get(Child, []):
             state.add_child(child)
+            if child.phase in ("forking", "killing"):
+                state.expect_word(child.parent)
             if child.phase == "forking":
                 state.unconfirmed.add(child.name)
             if child.role == "zygote" and child.phase not in ("stopping", "killing", "exited"):

@@ -27,6 +27,7 @@ def step(state: State, child: Child, stimulus: str) -> bool:
         if child.is_command and child.role == "main":  # it is a tree of programs, each of which may have something to put in order
             state.do(effects.SignalGroup(child.pid, child.stop_signal, child.name))
     elif phase == "killing":
+        state.expect_word(child.parent)
         state.do(effects.Signal(child.name, SIGKILL))
         if child.freeze:  # in a v1 freezer, not even SIGKILL ends what stands still
             thaw(state, child)
@@ -70,6 +71,7 @@ def make(state: State, child: Child) -> None:
     state.add_child(child)
     state.do(effects.Fork(child.name, child.wire_role, child.parent, child.pid))
     give(state, child, state.settings.gate_timeout)
+    state.expect_word(child.parent)
 
 
 def violate(state: State, child: Child, reason: str) -> None:
@@ -85,5 +87,7 @@ def end(state: State, child: Child, intent: str, *, tid: int = 0, grace: float =
         child.intent = intent
         child.intent_tid = tid
         state.changed(child)
+        if child.phase == "forking":
+            state.expect_word(child.parent)
     if step(state, child, "stop" if grace > 0.0 else "kill") and child.phase == "stopping":
         give(state, child, grace)

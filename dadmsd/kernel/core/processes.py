@@ -3,7 +3,9 @@
 1. A process that was admitted (journal, ledger) gets a zygote, then a main. Without handlers it is forked by the zygote that all processes of its orchestrator
    and user share; with handlers by one of its own, forked from the shared one, and with an environment by one of its own from the base zygote: what is the
    process's own is imported under its limits. A command is forked by the base zygote, which holds nobody's code.
-2. The cause of death is what was seen, in this order: out of memory, our doing, what the child said, how it exited.
+2. The time to be ready begins when the process may start: at its admission, or when what it depends on is ready. It holds in whatever phase it then is.
+3. An import that somebody kills by SIGKILL, and neither we nor the OOM killer, is begun again, IMPORTS_KILLED_MOST times in a row.
+4. The cause of death is what was seen, in this order: out of memory, our doing, what the child said, how it exited.
 """
 
 import msgspec
@@ -11,8 +13,10 @@ import msgspec
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import dependencies, effects, events, readiness, restarts, sharing
+from dadmsd.kernel.core.clocks import is_due, start_clock, stop_clock
 from dadmsd.kernel.core.ending import begin_end, settle
-from dadmsd.kernel.core.moves import enter, give, make, violate
+from dadmsd.kernel.core.lifecycle import SIGKILL
+from dadmsd.kernel.core.moves import end, enter, give, make, violate
 from dadmsd.kernel.core.pools import new_pool
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import MEBIBYTE, State
@@ -24,7 +28,7 @@ ORCHESTRATORS = {
 }
 
 SIGNALS = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS"}  # fmt: skip
-CLD_EXITED = 1  # si_code of waitid(2); 2 is killed, 3 dumped
+CLD_EXITED, CLD_KILLED = 1, 2  # si_code of waitid(2); 3 is dumped
 
 OUR_CAUSES = {
     "violation": "violation",
@@ -32,6 +36,7 @@ OUR_CAUSES = {
     "watchdog": "watchdog",
     "unhealthy": "liveness",
 }  # why we ended a main -> the cause
+IMPORTS_KILLED_MOST = 2  # in a row, that are begun again: then the code is taken for the cause
 FORKS_LOST_MOST = 3  # zygotes in a row that may end with a fork of one process unanswered: then it is taken for the cause
 ENTRIES_MOST = 10_000  # that one process may declare
 NAME_MOST = 200  # characters of a name
@@ -44,6 +49,33 @@ OUTCOME_BYTES = 16 * MEBIBYTE
 def ready_timeout(state: State, process: Process) -> float:
     """Give the seconds that a main has to shake hands."""
     return process.spec.ready_timeout or state.settings.ready_timeout
+
+
+def left_to_be_ready(state: State, process: Process) -> float:
+    """Give what is left of those seconds when the main learns who it is; from then on its own deadline holds."""
+    left = process.clocks.get("ready", state.now + ready_timeout(state, process)) - state.now
+    stop_clock(state, process, "ready")
+    return max(0.0, left)
+
+
+def on_ready_over(state: State, pid: str) -> None:
+    """A process has no main that knows who it is, and the time to be ready is over."""
+    process = is_due(state, pid, "ready")
+    if process is None or process.desired != "up" or process.ending_as or process.status not in ("admitted", "starting"):
+        return
+    seconds = ready_timeout(state, process)
+    main = state.main_of(process)
+    if main is not None:
+        end(state, main, "not ready")  # what it comes to is settled by its end, or by that of the zygote that did not fork it
+        return
+    zygotes = [state.children[state.zygotes[key]] for key in zygote_keys(process) if key in state.zygotes]
+    importing = [child for child in zygotes if child.phase == "opened" or child.intent == "not ready"]
+    if importing:
+        why = f"cannot import {_code_words(state, importing[-1])}: not finished after {seconds:g} s"
+        begin_end(state, process, "failed", "import failed", why)
+        return
+    waits = f": it waits for {zygotes[-1].name}" if zygotes else ""
+    begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s{waits}")
 
 
 def import_timeout(state: State, child: Child) -> float:
@@ -137,14 +169,21 @@ def zygote_gone(state: State, child: Child, oom: str) -> str:
     for other in list(state.children.values()):
         if other.parent == child.name and other.phase == "forking":
             state.orphaned.append(other.name)
-    if child.ready_at:
+    if _is_begun_again(state, child, oom, bool(waiting)):
+        text = f"{child.name} was killed during its import, not by us: it is begun again"
+        state.tell_event("zygote.lost", text, pid=child.pid, data={"zygote": child.name})
+        for process in waiting:
+            advance(state, process)
+        for pid, pool in state.pools.items():
+            if pool.ready:
+                state.ready_pools.setdefault(pid)
+    elif child.ready_at:
         if not child.intent:
             state.tell_event("zygote.lost", f"{child.name} is gone: {_exit_words(child)}", pid=child.pid)
         for process in waiting:
             advance(state, process)
     else:
-        process_of = state.processes.get(child.pid)
-        what = f'handlers "{process_of.spec.handlers}"' if process_of is not None and process_of.spec.handlers else child.key.split("|")[0]
+        what = _code_words(state, child)
         if oom:
             why = f"cannot import {what}: out of memory, {oom}"
         elif child.failure:
@@ -158,6 +197,22 @@ def zygote_gone(state: State, child: Child, oom: str) -> str:
     if child.pid and not waiting:
         settle(state, state.processes[child.pid])
     return why
+
+
+def _code_words(state: State, child: Child) -> str:
+    process = state.processes.get(child.pid)
+    return f'handlers "{process.spec.handlers}"' if process is not None and process.spec.handlers else child.key.split("|")[0]
+
+
+def _is_begun_again(state: State, child: Child, oom: str, is_waited_for: bool) -> bool:
+    """Tell whether an import was killed by a stranger, and count it: it is no fault of the code unless it happens again and again."""
+    is_killed = not child.ready_at and child.exit_how == CLD_KILLED and child.exit_status == SIGKILL
+    is_strange = is_killed and not child.intent and not child.failure and not oom and child.key not in state.zygotes
+    count = state.imports_killed.pop(child.key, 0)
+    if not is_strange or count >= IMPORTS_KILLED_MOST or not (is_waited_for or not child.pid or state.pools.get(child.pid)):
+        return False
+    state.imports_killed[child.key] = count + 1
+    return True
 
 
 def _forget_zygote(state: State, child: Child) -> None:
@@ -186,10 +241,13 @@ def advance(state: State, process: Process) -> None:
     missing = dependencies.unmet(state, process)
     if missing:
         enter(state, process, "blocked")
+        stop_clock(state, process, "ready")
         state.blocked[process.pid] = None
         state.tell_event("process.waiting", f"{process.spec.name} {'; '.join(missing)}", pid=process.pid, data={"waits_for": missing})
         return
     is_command = process.spec.kind != "orchestrator"
+    if "ready" not in process.clocks and (not is_command or readiness.mode_of(process) != "none"):
+        start_clock(state, process, "ready", ready_timeout(state, process))
     parent = "base"
     if not is_command:
         zygote = zygote_for(state, process)

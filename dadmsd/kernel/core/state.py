@@ -28,6 +28,7 @@ THREADS_KEPT = 5_000  # ended threads that `thread ls` can show
 PROCESSES_KEPT = 500  # ended processes that stay in the table; older ones leave it first
 FLIGHT_KEPT = 4096  # events and effects that the flight recorder holds
 LIVES_KEPT = 10_000  # ended incarnations that `history` can show
+WORD_LOOK = 0.5  # seconds until a zygote that is waited for is looked at
 REPLY_RETENTION = 600.0  # seconds that a reply is kept for retries
 
 
@@ -126,6 +127,11 @@ class State:
         self.disk = Disk(settings.disk_limit)
         self.is_stopping = False
         self.stop_said = False
+        self.heard: dict[
+            str, float
+        ] = {}  # zygote -> monotonic: when it said something last; of the base one, until when it may be silent as it starts
+        self.greeted: dict[str, float] = {}  # zygote that is to say something -> monotonic: since when
+        self.imports_killed: dict[str, int] = {}  # key of a zygote -> imports in a row that somebody killed
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
         self.just_ended: list[int] = []  # processes whose threads are to be ended as well
         self.ordered: dict[int, None] = {}  # processes of the table that depend on others
@@ -223,6 +229,10 @@ class State:
             subject = getattr(each, "name", None) or getattr(each, "pid", None)
             if subject:
                 self.flight.append(FlightEntry(self.wall, type(each).__name__, str(subject)))
+
+    def expect_word(self, zygote: str) -> None:
+        """Have a zygote looked at that somebody waits for; ``core.silence`` judges it."""
+        self.arm(self.now + WORD_LOOK, "silence", zygote)
 
     # lookups
 

@@ -132,7 +132,7 @@ def test_an_end_that_had_begun_goes_on() -> None:
 
 def test_a_child_that_was_to_be_forked_still_has_its_minute() -> None:
     """Its deadline is in the journal; one of an earlier phase is not taken for it."""
-    driver = Driver()
+    driver = Driver(ready_timeout=300.0)
     pid = driver.spawn()
     driver.import_code()
     driver.give(after=59.0)

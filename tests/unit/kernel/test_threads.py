@@ -221,7 +221,7 @@ def test_the_time_of_a_thread_is_its_submissions_its_processs_or_the_daemons(
     pid = driver.run(workers=1, thread_timeout=own)
     driver.submit(pid, timeout=asked)
     driver.worker(f"{pid}.1/w1")
-    assert driver.state.next_deadline() == driver.now + seconds
+    assert driver.state._armed[("head", f"{pid}.1/w1")] == driver.now + seconds
 
 
 def test_the_time_of_a_thread_begins_when_it_is_at_the_head() -> None:

@@ -202,3 +202,84 @@ def test_forks_are_asked_for_again_when_nobody_knows_whether_they_were_heard() -
     assert not driver.give(events.ParentReported("zygote/1", frozenset({"1003.1"}))), "once is enough"
     driver.spawn(environment={"A": "b"})
     assert names(driver.give(events.ParentReported("base", frozenset(), is_new=True)), effects.Fork) == ["zygote/2"]
+
+
+def test_a_zygote_that_stands_still_is_greeted_and_then_replaced_and_its_forks_go_to_its_successor() -> None:
+    """Two steps: the kernel may have been what stood still."""
+    driver = Driver()
+    pid = driver.spawn()
+    driver.import_code()
+    assert driver.give(after=1.9) == []
+    assert only(driver.give(after=0.2), effects.Greet) == [effects.Greet("zygote/1")]
+    assert names(driver.give(after=2.1), effects.Signal) == ["zygote/1"]
+    assert driver.kinds("zygote.silent") == ["zygote.silent"]
+    assert names(driver.give(events.Exited("zygote/1", 2, 9)), effects.Fork) == ["zygote/2"]
+    assert names(driver.import_code("zygote/2"), effects.Fork) == [f"{pid}.1"]
+
+
+def test_a_zygote_that_answers_its_greeting_is_left_alone() -> None:
+    """What it is asked for takes long for another reason."""
+    driver = Driver()
+    driver.spawn()
+    driver.import_code()
+    driver.give(after=2.1)
+    driver.give(events.ParentReported("zygote/1", frozenset()), after=1.0)
+    for _ in range(5):
+        assert not only(driver.give(after=1.5), effects.Signal)
+
+
+def test_who_waits_for_a_zygote_that_stands_still_fails_when_it_should_be_ready() -> None:
+    """From its admission on, whatever it waits for."""
+    driver = Driver()
+    pid = driver.spawn(ready_timeout=3.0)
+    driver.import_code()
+    driver.give(after=3.1)
+    assert driver.child(f"{pid}.1").intent == "not ready"
+    driver.give(events.Exited("zygote/1", 2, 9))
+    driver.give(events.GroupGone(pid))
+    assert (driver.process(pid).status, driver.process(pid).cause) == ("failed", "not ready in 3 s")
+
+
+def test_a_base_zygote_that_stands_still_is_killed_and_the_next_one_is_asked() -> None:
+    """By its pid: it is the keeper's child."""
+    driver = Driver()
+    driver.give(events.ServerChanged("zygote", 42, 0, True, ""), after=60.0)
+    driver.spawn()
+    found = [effect for _ in range(20) for effect in driver.give(after=1.0)]
+    assert only(found, effects.KillBase)[0] == effects.KillBase(42)
+    driver.give(events.ServerChanged("zygote", 0, 0, False, "signal 9"))
+    driver.give(events.ServerChanged("zygote", 43, 1, True, ""))
+    assert names(driver.give(events.ParentReported("base", frozenset(), is_new=True)), effects.Fork) == ["zygote/1"]
+    assert not only(driver.give(after=4.0), effects.KillBase), "it has time to start"
+
+
+def test_the_end_of_a_child_that_nobody_reports_is_the_silence_of_its_zygote() -> None:
+    """Its children fall to the keeper then, which reports them."""
+    driver = Driver()
+    pid = driver.run()
+    driver.answer(requests.Kill(pid, force=True))
+    found = [effect for _ in range(6) for effect in driver.give(after=1.0)]
+    assert names(found, effects.Signal) == ["zygote/1"]
+
+
+def test_an_import_that_a_stranger_kills_is_begun_again_twice_and_no_more() -> None:
+    """Then the code is taken for the cause."""
+    driver = Driver()
+    pid = driver.spawn(handlers="/h.py")
+    driver.import_code()
+    for number in (2, 3, 4):
+        assert driver.process(pid).status == "admitted"
+        driver.open(f"zygote/{number}", 50 + number)
+        driver.give(events.Exited(f"zygote/{number}", 2, 9))
+    driver.give(events.GroupGone(pid))
+    assert driver.process(pid).reason == 'cannot import handlers "/h.py": signal 9 (SIGKILL) during the import'
+
+
+@pytest.mark.parametrize(("how", "number"), [(3, 11), (2, 15), (1, 70)])
+def test_an_import_that_ends_by_itself_is_not_begun_again(how: int, number: int) -> None:
+    driver = Driver()
+    pid = driver.spawn(handlers="/h.py")
+    driver.import_code()
+    driver.open("zygote/2", 52)
+    driver.give(events.Exited("zygote/2", how, number))
+    assert driver.process(pid).ending_as == "failed"
