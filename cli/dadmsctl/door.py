@@ -7,13 +7,13 @@ directory, which ``/proc/locks`` tells without touching it (to try the lock woul
 (starting.py).
 """
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dadms_ipc import paths
 from dadms_ipc.errors import Unreachable
+from dadms_ipc.presence import is_listening, lock_holders
 from dadmsctl.starting import await_start
 
 if TYPE_CHECKING:
@@ -53,21 +53,13 @@ class Door:
         return self.host is not None or self._runs_now() or await_start(self.runtime_dir, self._runs_now, self.timeout)
 
     def _runs_now(self) -> bool:
-        return _is_listening(self.runtime_dir / paths.CONTROL_SOCKET) or self.keeper_pid() is not None
+        return is_listening(self.runtime_dir / paths.CONTROL_SOCKET) or self.keeper_pid() is not None
 
     def keeper_pid(self) -> int | None:
-        """Give the daemon that holds the lock of the runtime directory (flock(2); a line of ``/proc/locks`` is described in proc_locks(5))."""
+        """Give the daemon that holds the lock of the runtime directory."""
         if self.host is not None:
             return None
-        try:
-            inode = str((self.runtime_dir / "lock").stat().st_ino)
-            locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-        except OSError:
-            return None
-        for fields in locks:  # "1: FLOCK ADVISORY WRITE 708 00:13:16890 0 EOF"; the device is not that of stat(2) on overlayfs
-            if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}") and _is_dadmsd(fields[4]):
-                return int(fields[4])
-        return None
+        return next((int(pid) for pid in lock_holders(self.runtime_dir) if _is_dadmsd(pid)), None)
 
 
 def _is_dadmsd(os_pid: str) -> bool:
@@ -75,17 +67,3 @@ def _is_dadmsd(os_pid: str) -> bool:
         return b"dadmsd" in Path("/proc", os_pid, "cmdline").read_bytes()
     except OSError:
         return False
-
-
-def _is_listening(path: Path) -> bool:
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    probe.setblocking(False)
-    try:
-        probe.connect(str(path))
-    except BlockingIOError:  # its queue is full: somebody listens, if slowly
-        return True
-    except OSError:
-        return False
-    finally:
-        probe.close()
-    return True

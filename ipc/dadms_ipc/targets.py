@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from dadms_ipc import paths
+from dadms_ipc import paths, presence
 from dadms_ipc.envelope import Door
 from dadms_ipc.errors import HostFailure, RequestRefused, Unreachable
 from dadms_ipc.keys import Key, read_key
@@ -46,8 +46,16 @@ class Local:
         """Give the error for a daemon that does not answer."""
         socket = SOCKETS[Door.CONTROL]
         if not self.is_bound(Door.CONTROL):
-            return Unreachable(f"no daemon answers on {self.directory} ({socket} is missing)")
-        return Unreachable(f"no daemon answers on {self.directory} ({socket} is there, but nobody spoke in {seconds:g} s)")
+            return Unreachable(f'cannot reach a daemon on "{self.directory}": {socket} is missing')
+        return Unreachable(f'cannot reach a daemon on "{self.directory}": {socket} is there, but nobody spoke in {seconds:g} s')
+
+    def is_gone(self) -> bool:
+        """Tell whether nobody keeps a daemon here any more; one whose bus is being restarted is kept."""
+        return not presence.is_listening(self.directory / SOCKETS[Door.CONTROL]) and not presence.lock_holders(self.directory)
+
+    def gone(self) -> Unreachable:
+        """Give the error for a daemon that ended while its answer was waited for."""
+        return Unreachable(f'cannot go on: the daemon on "{self.directory}" has ended: nobody listens there, and nobody holds its lock')
 
     def denied(self) -> RequestRefused:
         """Give the error for who is not let in; a socket of this machine is never closed without a word."""
@@ -77,8 +85,16 @@ class Remote:
     def unreachable(self, seconds: float) -> Unreachable:
         """Give the error for a daemon that does not answer."""
         return Unreachable(
-            f"no daemon answers at {self}: nobody spoke in {seconds:g} s; it may listen elsewhere, or have another key than the one in yours"
+            f"cannot reach a daemon at {self}: nobody spoke in {seconds:g} s; it may listen elsewhere, or have another key than the one in yours"
         )
+
+    def is_gone(self) -> bool:
+        """Tell that there is no telling: a network that is silent may speak again."""
+        return False
+
+    def gone(self) -> Unreachable:
+        """Give the error for a daemon that is gone."""
+        return self.unreachable(0.0)
 
     def denied(self) -> RequestRefused:
         """Give the error for a key that is not let in."""

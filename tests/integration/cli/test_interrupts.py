@@ -1,5 +1,6 @@
 """A run that is cut short: Ctrl-C, once and twice, kill -9 of the command line, and daemons that die under it. Nothing is left, whichever it is."""
 
+import contextlib
 import json
 import os
 import signal
@@ -147,3 +148,22 @@ def test_ctrl_c_while_it_starts_ends_it_without_a_traceback(
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in errors) == (130, False), errors
+
+
+@pytest.mark.parametrize("arguments", [("wait", "1001"), ("events", "-f"), ("logs", "-f", "1001")])
+def test_who_waits_learns_soon_that_the_daemon_was_killed(
+    arguments: tuple[str, ...], start: Start, ctl: Ctl, keeper_daemon: Daemon, wait_for: Callable[[Daemon], None]
+) -> None:
+    wait_for(keeper_daemon)
+    at = ("--runtime-dir", str(keeper_daemon.runtime_dir))
+    assert ctl(*at, "spawn", "sleeper", "--service", "--", "sh", "-c", "echo here; exec sleep 1000").stdout == "1001\n"
+    waiting = start(*at, *arguments)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        waiting.wait(1.0)  # it is in the middle of its waiting
+    keeper_daemon.process.kill()
+    began = time.monotonic()
+    _, errors = waiting.communicate(timeout=30)
+    assert time.monotonic() - began < 15  # a Wait is parked for thirty seconds
+    assert waiting.returncode == 3
+    assert errors.splitlines()[-1].startswith("dadmsctl: cannot ")
+    assert len(errors.splitlines()) == 1

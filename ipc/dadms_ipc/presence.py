@@ -1,0 +1,34 @@
+"""Whether anybody keeps a daemon in a runtime directory: its control socket takes a connection, or its lock is held.
+
+While a bus is restarted nobody listens, but the keeper holds the lock, which ``/proc/locks`` tells without touching it (to try the lock would make a daemon that starts at
+that moment believe that another one runs). Of several pid namespaces the holder may have no number here: whoever holds it counts.
+"""
+
+import socket
+from pathlib import Path
+
+
+def is_listening(path: Path) -> bool:
+    """Tell whether a socket takes a connection."""
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.setblocking(False)
+    try:
+        probe.connect(str(path))
+    except BlockingIOError:  # its queue is full: somebody listens, if slowly
+        return True
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return True
+
+
+def lock_holders(directory: Path) -> list[str]:
+    """Give the pids, as text, that may hold the lock of a runtime directory (flock(2); a line of ``/proc/locks`` is described in proc_locks(5))."""
+    try:
+        inode = str((directory / "lock").stat().st_ino)
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return []
+    # "1: FLOCK ADVISORY WRITE 708 00:13:16890 0 EOF"; the device is not that of stat(2) on overlayfs
+    return [fields[4] for fields in locks if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}")]
