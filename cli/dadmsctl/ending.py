@@ -14,6 +14,8 @@ from dadmsctl.waiting import sentence_of
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from dadmsctl.values import Bounds
+
 REASONS = (
     "reasons",
     "reason",
@@ -76,7 +78,7 @@ def _outcome(process: ProcessInfo, given: Mapping[str, Any], *, is_full: bool) -
     """
     from rich.text import Text
 
-    from dadmsctl.values import summary, view
+    from dadmsctl.values import SCREEN, WHOLE, summary, view
 
     outcome: dict[str, Any] = process.outcome if isinstance(process.outcome, dict) else {"outcome": process.outcome}
     variables: dict[str, Any] = outcome["variables"] if isinstance(outcome.get("variables"), dict) else outcome
@@ -87,13 +89,14 @@ def _outcome(process: ProcessInfo, given: Mapping[str, Any], *, is_full: bool) -
         key for key, value in rest.items() if isinstance(value, list) and len(value) > 1 and all(isinstance(row, Mapping) for row in value)
     ]
     whole = set(rest) if is_full or not decision else set(tables[-1:])
+    bounds = WHOLE if is_full else SCREEN
     if rest:
         ordered = sorted(rest.items(), key=lambda item: item[0] in whole)
-        yield _named((key, view(value, 1) if key in whole else Text(summary(value), style="dim")) for key, value in ordered)
+        yield _named((key, view(value, 1, bounds) if key in whole else Text(summary(value), style="dim")) for key, value in ordered)
     if unchanged := sum(1 for name, value in variables.items() if name in given and given[name] == value):
         yield Text(f"({unchanged} more as given)", style="dim")
     if decision:
-        yield _panel(name, decision)
+        yield _panel(name, decision, bounds)
 
 
 def _decision_of(process: str, variables: dict[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -122,7 +125,7 @@ def _named(pairs: "Iterable[tuple[str, RenderableType]]") -> "RenderableType":
     return laid
 
 
-def _panel(name: str, value: Mapping[str, Any]) -> "RenderableType":
+def _panel(name: str, value: Mapping[str, Any], bounds: "Bounds") -> "RenderableType":
     """Show a decision with its reasons, in a frame."""
     from rich.console import Group
     from rich.panel import Panel
@@ -133,7 +136,7 @@ def _panel(name: str, value: Mapping[str, Any]) -> "RenderableType":
     facts = {key: item for key, item in value.items() if key not in REASONS}
     given = [value[key] for key in REASONS if value.get(key)]
     reasons = [reason for item in given for reason in (item if isinstance(item, list) else [item])]
-    body: list[RenderableType] = [view(facts)] if facts else []
+    body: list[RenderableType] = [view(facts, 0, bounds)] if facts else []
     body += [Text(f"· {printable(str(reason))}") for reason in reasons]
     return Panel(Group(*body), title=Text(printable(name), style="bold"), title_align="left", border_style="green", expand=False)
 

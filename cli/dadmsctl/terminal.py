@@ -6,7 +6,7 @@ Labels, messages and log lines come from models and handlers; what they hold mus
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 import msgspec
@@ -19,6 +19,8 @@ PIPE_WIDTH = 1000  # columns: on a pipe a row is as long as it is, so that grep 
 
 # C0 without tab and newline, DEL, C1, lone surrogates, and the marks that reorder text (Unicode TR 9).
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+_FILLING = re.compile(r"[ \t]+(?=\n)")
 
 
 def printable(text: str) -> str:
@@ -42,6 +44,21 @@ def write_json_line(value: object) -> None:
     sys.stdout.flush()
 
 
+class _Trimmed:
+    """A stream whose lines have no spaces at their ends, which fill the columns of a screen."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write lines; rich hands over what it prints at once as a whole."""
+        self._stream.write(_FILLING.sub("", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def console(*, stderr: bool = False, pipe_width: int = PIPE_WIDTH) -> "Console":
     """Give a rich console; rich is imported here only, as it takes longer to import than everything else together."""
     from rich.console import Console
@@ -49,6 +66,7 @@ def console(*, stderr: bool = False, pipe_width: int = PIPE_WIDTH) -> "Console":
     wide = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
     if not wide.is_terminal:
         wide.width = pipe_width
+        wide.file = cast("IO[str]", _Trimmed(wide.file))
     return wide
 
 

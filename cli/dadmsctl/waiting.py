@@ -52,5 +52,8 @@ def exit_of(process: ProcessInfo) -> Exit:
 def sentence_of(process: ProcessInfo) -> str:
     """Say in one line how a process stands."""
     cause, reason = process.cause if process.cause != process.status else "", process.reason
+    if process.status == "killed" and ", by " in cause:  # who did it is what one asks first
+        how, _, who = cause.partition(", by ")
+        cause = f"by {who}, {how}"
     why = reason if cause in reason else cause if reason in cause else f"{cause}: {reason}"  # each says what the other does not
     return one_line(f'"{process.name}" ({process.pid}) {process.status}' + (f": {why}" if why and process.status != "completed" else ""))

@@ -316,8 +316,9 @@ def worker_opened(state: State, child: Child, event: events.GateOpened) -> None:
     process.limits = {**process.limits, **fresh}
     process.warnings = process.warnings + warnings
     state.changed(process)
-    words = ", ".join(f"{name} {value}" for name, value in fresh.items()) or "none of its own"
-    state.tell_event("limits", f"limits of a worker in force: {words}", pid=process.pid, data={"limits": fresh, "warnings": warnings})
+    words = ", ".join(f"{name} {value}" for name, value in fresh.items())
+    text = f"limits of a worker in force: {words}" if fresh else f"not all limits of a worker are in force: {'; '.join(warnings)}"
+    state.tell_event("limits", text, pid=process.pid, data={"limits": fresh, "warnings": warnings})
 
 
 def main_executed(state: State, child: Child) -> None:

@@ -12,8 +12,8 @@ from dadmsctl import ending
 from dadmsctl.commands.watching import line_of
 from dadmsctl.narrator import Narrator
 from dadmsctl.story import Spent, Story, spent
-from dadmsctl.terminal import printable, table
-from dadmsctl.values import line, view
+from dadmsctl.terminal import console, printable, table
+from dadmsctl.values import WHOLE, line, view
 from dadmsctl.waiting import sentence_of
 
 
@@ -63,6 +63,27 @@ def test_what_is_long_says_how_much_it_left_out() -> None:
     assert "… 88 more" in shown(view([{"n": number} for number in range(100)]))
     assert "(and k8, k9)" in shown(view([{f"k{number}": 1 for number in range(10)}] * 2))
     assert "… 8 more" in shown(view({f"k{number}": 1 for number in range(20)}))
+
+
+def test_what_is_asked_for_whole_is_not_cut_anywhere() -> None:
+    text = " ".join(f"word{number}" for number in range(200))
+    value = {
+        "text": text,
+        "rows": [{f"k{column}": row for column in range(10)} for row in range(100)],
+        "map": {f"m{n}": n for n in range(20)},
+    }
+    whole = shown(view(value, 1, WHOLE), 10_000)
+    assert text in whole
+    assert "…" not in whole
+    assert "(and" not in whole
+    for name in ("k9", "m19", "99"):
+        assert name in whole
+
+
+def test_a_table_on_a_pipe_has_no_spaces_at_the_end_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print(table(("NAME", "CAUSE"), [("order", ""), ("a much longer name", "oom")]))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["NAME                CAUSE", "order", "a much longer name  oom"]
 
 
 def test_what_is_nested_without_end_becomes_one_line() -> None:
@@ -126,7 +147,7 @@ def test_what_a_run_used_is_what_somebody_counted() -> None:
 @pytest.mark.parametrize(
     ("cause", "reason", "why"),
     [
-        ("exited 0, by kill from uid 0 pid 7", "kill from uid 0 pid 7", "exited 0, by kill from uid 0 pid 7"),
+        ("exited 0, by kill from uid 0 pid 7", "kill from uid 0 pid 7", "by kill from uid 0 pid 7, exited 0"),
         ("killed", "Ctrl-C", "Ctrl-C"),
         ("exited 1", "exited 1 without an outcome", "exited 1 without an outcome"),
         ("import failed", 'cannot import handlers "h.py": no', 'import failed: cannot import handlers "h.py": no'),
