@@ -2,8 +2,10 @@
 
 1. An error of the evaluation fails the command, also where a value came out: a decision that went on with a wrong type is not the decision that was asked for.
 2. A null is an answer, unless inputs were missing: then they are the reason, and the command fails.
+3. Where there is neither a value nor a story of how it became null, the error alone is shown.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 NULLS_SHOWN = 20  # reasons; the first ones tell the story
+OPENING = re.compile(r'^cannot evaluate "[^"]*": ')  # of the engine's own sentence
 RULES_SHOWN = 200  # rows of the table; --json has all of them
 
 
@@ -45,7 +48,7 @@ def run(door: Door, asked: Asked, checked: Checked, decision: Decision) -> Exit:
         _, process, log = running.pursue(place, asked, narrator, is_private=private is not None)
     if not isinstance(process.outcome, dict) or "decision" not in process.outcome:
         if process.status == "failed" and process.reason and not log:
-            click.echo(one_line(f'dadmsctl: cannot evaluate "{decision.name}": {process.reason}'), err=True)
+            click.echo(_sentence(decision.name, process.reason), err=True)
         else:
             ending.tell_failure(process, log, keeps_log=private is None)
         return Exit.FAILED
@@ -53,7 +56,7 @@ def run(door: Door, asked: Asked, checked: Checked, decision: Decision) -> Exit:
     missing = [known.names[0] for known in missing_inputs(checked, decision, asked.given)]
     if asked.as_json:
         write_json({**msgspec.to_builtins(answer), "decision": decision.name, "missing": missing, "warnings": asked.job.warnings})
-    else:
+    elif answer.value is not None or answer.nulls or answer.rules or not answer.errors:
         show(answer, decision.name)
     return _tell(answer, decision.name, missing)
 
@@ -140,8 +143,13 @@ def _tell(answer: Answer, name: str, missing: list[str]) -> Exit:
         return Exit.DONE
     for line in reasons[:-1]:
         click.echo(printable(line), err=True)
-    click.echo(one_line(f'dadmsctl: cannot evaluate "{name}": {reasons[-1]}'), err=True)
+    click.echo(_sentence(name, reasons[-1]), err=True)
     return Exit.FAILED
+
+
+def _sentence(name: str, reason: str) -> str:
+    """Say that a decision was not evaluated, once, also where the engine's reason begins with that."""
+    return one_line(f'dadmsctl: cannot evaluate "{name}": {OPENING.sub("", reason, count=1)}')
 
 
 def _not_given(missing: list[str]) -> str:

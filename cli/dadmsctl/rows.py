@@ -162,7 +162,7 @@ class RowFile:
         first = next(self._rows, None)
         if first is None:
             return
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):  # the worker says what is wrong with it
             self.first_names = list(msgspec.json.decode(first.body, type=dict[str, msgspec.Raw]) if isinstance(first.body, str) else [])
         self._rows = chain([first], self._rows)
 

@@ -4,11 +4,22 @@
 >>> evaluate(model, "Approval", {"amount": 1000, "term": 12}).value
 """
 
-from dadms_orchestrators.decision.errors import DecisionError, Place
+from dadms_orchestrators.decision.errors import DecisionError, LimitExceeded, Place
 from dadms_orchestrators.decision.evaluation import Evaluation, evaluate
 from dadms_orchestrators.decision.findings import Finding
 from dadms_orchestrators.decision.jsonvalues import to_json_value
 from dadms_orchestrators.decision.model import Model, load_model
 from dadms_orchestrators.decision.validation import validate
 
-__all__ = ["DecisionError", "Evaluation", "Finding", "Model", "Place", "evaluate", "load_model", "to_json_value", "validate"]
+__all__ = [
+    "DecisionError",
+    "Evaluation",
+    "Finding",
+    "LimitExceeded",
+    "Model",
+    "Place",
+    "evaluate",
+    "load_model",
+    "to_json_value",
+    "validate",
+]

@@ -9,6 +9,8 @@ a number or boolean is taken for what it looks like and anything else for a stri
 from __future__ import annotations
 
 import csv
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -23,6 +25,10 @@ from dadms_orchestrators.decision.model import Model
 MAX_LINE = 1_000_000  # characters of one row
 _BOOLEANS = {"true": True, "false": False, "TRUE": True, "FALSE": False, "True": True, "False": False}
 _EXACT = msgspec.json.Decoder(float_hook=Decimal)  # JSON's numbers keep their digits
+
+_COLON = re.compile(r'"\s*:')  # after a key, or inside a string
+_NESTED = (dict, list)
+TOO_DEEP = "it is nested too deep"
 
 Row = Mapping[str, object] | DecisionError  # inputs, or why there are none
 
@@ -82,11 +88,42 @@ def inputs_of_line(line: str | bytes) -> dict[str, Any]:
     """Return the inputs that a line of JSON holds; raise ``ValueError`` where it holds none."""
     try:
         found = _EXACT.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        twice = key_twice(line, found)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"it is no JSON: {error}") from None
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")
+    if twice is not None:
+        raise ValueError(f'the key "{twice}" stands twice in one object')
     return found
+
+
+def key_twice(line: str | bytes, found: object) -> str | None:
+    """Return a key that stands twice in one object of a JSON text, of which the decoder kept the last; ``found`` is what it made."""
+    text = line.decode() if isinstance(line, bytes) else line
+    keys = _keys(found)  # a colon follows each key; only where there are more of them is a closer look needed
+    if text.count(":") == keys or len(_COLON.findall(text)) == keys:
+        return None
+    twice: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice.append(next(name for name in names if names.count(name) > 1))
+
+    json.loads(text, object_pairs_hook=look, parse_int=str, parse_float=str)
+    return twice[0] if twice else None
+
+
+def _keys(found: object) -> int:
+    """Return how many keys all objects of a JSON value have together."""
+    if found.__class__ is dict:
+        return len(found) + sum(_keys(item) for item in found.values() if item.__class__ in _NESTED)
+    if found.__class__ is list:
+        return sum(_keys(item) for item in found if item.__class__ in _NESTED)
+    return 0
 
 
 def read_csv(lines: Iterable[str], model: Model) -> Iterator[Row]:
@@ -132,8 +169,13 @@ def cell(text: str, declared: str) -> object:
     if text[0] in "[{":
         try:
             found: object = _EXACT.decode(text)
+            twice = key_twice(text, found)
         except msgspec.DecodeError:
             return text
+        except RecursionError:
+            raise ValueError(TOO_DEEP) from None
+        if twice is not None:
+            raise ValueError(f'the key "{twice}" stands twice in one object')
         return found
     if declared != "Any":
         return text  # a string, or a date that the input's type reads

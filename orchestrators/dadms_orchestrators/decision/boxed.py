@@ -16,8 +16,8 @@ from dadms_orchestrators.decision.feel import Env, Evaluate, Names, Scope, Sourc
 from dadms_orchestrators.decision.feel.calls import call
 from dadms_orchestrators.decision.feel.compiler import Compiler, choice
 from dadms_orchestrators.decision.feel.java import java_function
-from dadms_orchestrators.decision.feel.loops import filtered, items_of
-from dadms_orchestrators.decision.feel.runtime import Null, fail, note
+from dadms_orchestrators.decision.feel.loops import TOO_MANY_ROUNDS, filtered, items_of
+from dadms_orchestrators.decision.feel.runtime import Exceeded, Null, fail, note
 from dadms_orchestrators.decision.feel.types import ANY, Lookup, Mismatch, Type, coerce
 from dadms_orchestrators.decision.feel.unary import Test
 from dadms_orchestrators.decision.feel.values import MAX_ITEMS, Function, kind
@@ -219,6 +219,8 @@ def _invocation(writer: Writer, element: Element, scope: Scope) -> Evaluate:
         except (Null, Mismatch, ArithmeticError) as why:
             fail(source, 0, f"{function.name}: {why}")
             return None
+        except Exceeded as limit:
+            raise limit.at(source, 0) from None
 
     return run
 
@@ -272,17 +274,20 @@ def _iterator(writer: Writer, element: Element, scope: Scope) -> Evaluate:
     names = (variable, "partial") if element.tag == "for" else (variable,)
     body = writer.below(element.child("return", "satisfies"), writer.inner(scope, names))
     source, tag = writer.source(element), element.tag
+    uses_partial = tag == "for" and _mentions(element, "partial")  # a copy each round is quadratic
 
     def run(env: Env) -> Any:
         results: list[Any] = []
         try:
             for item in items_of(domain(env)):
                 if len(results) >= MAX_ITEMS:
-                    raise Null(f"more than {MAX_ITEMS} rounds")
-                results.append(body({**env, variable: item, "partial": results.copy() if tag == "for" else None}))
+                    raise Exceeded(TOO_MANY_ROUNDS)
+                results.append(body({**env, variable: item, "partial": results.copy() if uses_partial else results}))
         except Null as why:
             note(source, 0, str(why))
             return None
+        except Exceeded as limit:
+            raise limit.at(source, 0) from None
         if tag == "for":
             return results
         decisive = tag == "some"
@@ -291,6 +296,11 @@ def _iterator(writer: Writer, element: Element, scope: Scope) -> Evaluate:
         return (not decisive) if all(result.__class__ is bool for result in results) else None
 
     return run
+
+
+def _mentions(element: Element, word: str) -> bool:
+    """Say whether a word stands in a text of an element."""
+    return word in element.text or any(_mentions(child, word) for child in element.children)
 
 
 def _table(writer: Writer, element: Element, scope: Scope) -> Evaluate:

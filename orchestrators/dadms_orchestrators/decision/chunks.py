@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from dadms_orchestrators.decision.batch import Outcome, Row, inputs_of_cells, inputs_of_line
-from dadms_orchestrators.decision.errors import DecisionError
+from dadms_orchestrators.decision.errors import DecisionError, LimitExceeded
 from dadms_orchestrators.decision.jsonvalues import to_json_value
 from dadms_orchestrators.decision.runnable import Runnable
 
@@ -55,7 +55,10 @@ def evaluate_chunk(model: Runnable, decision: str, given: Mapping[str, Any]) -> 
     results: list[Result] = []
     room = ROOM
     for outcome, is_read in _outcomes(model, decision, chunk):
-        result = _result(outcome, is_read=is_read, echoes=chunk.echoes)
+        try:
+            result = _result(outcome, is_read=is_read, echoes=chunk.echoes)
+        except LimitExceeded as limit:
+            result = Result(b"null", [str(limit)], is_read=is_read)
         if result.size > ROOM:
             reason = f"its result takes {result.size} bytes, and at most {ROOM} travel; a decision with a smaller result is needed"
             result = Result(b"null", [reason])

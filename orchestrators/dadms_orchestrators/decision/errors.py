@@ -2,6 +2,7 @@
 
 Rule 1: a model that cannot be read or compiled raises ``DecisionError``, once, with the place.
 Rule 2: an expression that fails while it runs is not an exception: it is null, and a ``Finding`` or a trace note says why.
+Rule 3: a limit of the engine that is reached while it runs is no null: it ends the evaluation with ``LimitExceeded``.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class SyntaxRefused(DecisionError):
 
 
 class LimitExceeded(DecisionError):
-    """The input is larger or deeper than the engine reads; the reason has both numbers."""
+    """A model, an input or an evaluation is larger or deeper than the engine goes; the reason has the number."""
 
 
 def position(text: str, offset: int) -> tuple[int, int]:

@@ -2,8 +2,10 @@
 
 Rule 1: a node is evaluated at most once an evaluation, and only if something asks for it.
 Rule 2: an evaluation never raises for what the model or the data did: the value is null and the trace says why. It raises
-``DecisionError`` for a request that makes no sense: an unknown decision, an input that is no FEEL value.
-Rule 3: evaluations share nothing that changes, so threads may evaluate one model at once.
+``DecisionError`` for a request that makes no sense: an unknown decision, an input that is no FEEL value; and ``LimitExceeded`` where a
+limit of the engine is reached, since the value that would come of going on without is nobody's decision.
+Rule 3: what a node requires is evaluated before it, not inside it, so that a chain of decisions may have any length.
+Rule 4: evaluations share nothing that changes, so threads may evaluate one model at once.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import msgspec
 from dadms_orchestrators.decision.errors import DecisionError, Place
 from dadms_orchestrators.decision.feel import Env, Notes, Source, current
 from dadms_orchestrators.decision.feel.calls import call
-from dadms_orchestrators.decision.feel.runtime import Null, fail
+from dadms_orchestrators.decision.feel.runtime import TOO_DEEP, Exceeded, Null, fail
 from dadms_orchestrators.decision.feel.types import ANY, Mismatch, coerce
 from dadms_orchestrators.decision.feel.values import Function
 from dadms_orchestrators.decision.jsonvalues import from_python, typed
@@ -39,7 +41,7 @@ class Evaluation(msgspec.Struct):
 
 
 def evaluate(model: Model, decision: str, inputs: Mapping[str, object]) -> Evaluation:
-    """Evaluate a decision, decision service or business knowledge model, by id or name.
+    """Evaluate a decision, decision service or business knowledge model, by id or name; raise ``DecisionError`` as rule 2 says.
 
     An imported input is found under its own name, under ``import.name``, or in a mapping under the import's name.
     """
@@ -51,9 +53,10 @@ def evaluate(model: Model, decision: str, inputs: Mapping[str, object]) -> Evalu
     token = current.set(notes)
     try:
         value = _Run(inputs, model).ask(node)
+    except Exceeded as limit:
+        raise limit.at(_place(node), 0).refusal(f'cannot evaluate "{decision}"') from None
     except RecursionError:
-        fail(Source("", model.name, node.name), 0, "it calls itself too deep")
-        value = None
+        raise Exceeded(TOO_DEEP).at(_place(node), 0).refusal(f'cannot evaluate "{decision}"') from None
     finally:
         current.reset(token)
     return Evaluation(value, Trace(notes.tables, notes))
@@ -62,13 +65,12 @@ def evaluate(model: Model, decision: str, inputs: Mapping[str, object]) -> Evalu
 class _Run:
     """One evaluation: its inputs, and the values of the nodes that were needed so far."""
 
-    __slots__ = ("active", "inputs", "model", "values")
+    __slots__ = ("inputs", "model", "values")
 
     def __init__(self, inputs: Mapping[str, object], model: Model) -> None:
         self.inputs = inputs
         self.model = model
         self.values: dict[int, Any] = {}
-        self.active: set[int] = set()
 
     def ask(self, node: Node) -> Any:
         """Return the value of a node for who asked from outside: functions are called with the inputs."""
@@ -80,7 +82,7 @@ class _Run:
         try:
             return call(function, [from_python(self._given(name)) for name in function.parameters])
         except (Null, Mismatch) as why:
-            fail(Source("", node.model.name, node.name, node.element.line), 0, str(why))
+            fail(_place(node), 0, str(why))
             return None
 
     def value(self, node: Node) -> Any:
@@ -90,25 +92,42 @@ class _Run:
         if found is not _MISSING:
             return found
         if node.kind == "decision":
-            found = self._decide(node, key)
-        elif node.kind == "input":
-            found = self._input(node)
-        else:
-            found = function_value(node)
+            return self._decide(node)
+        found = self._input(node) if node.kind == "input" else function_value(node)
         self.values[key] = found
         return found
 
-    def _decide(self, node: Node, key: int) -> Any:
+    def _decide(self, wanted: Node) -> Any:
+        """Evaluate a decision after those that it requires, in the order in which it names them."""
+        values, active = self.values, {id(wanted)}
+        way = [(wanted, iter(wanted.requires if wanted.logic is not None else ()))]
+        while True:
+            node, rest = way[-1]
+            needed = next((found.node for found in rest if found.node.kind == "decision" and id(found.node) not in values), None)
+            if needed is None:
+                value = values[id(node)] = self._made(node)
+                active.discard(id(node))
+                way.pop()
+                if not way:
+                    return value
+            elif id(needed) in active:
+                fail(_place(needed), 0, "the decision requires itself")
+                values[id(needed)] = None
+            else:
+                active.add(id(needed))
+                way.append((needed, iter(needed.requires if needed.logic is not None else ())))
+
+    def _made(self, node: Node) -> Any:
+        """Evaluate a decision whose requirements are evaluated."""
         if node.logic is None:
-            fail(Source("", node.model.name, node.name, node.element.line), 0, "the decision has no logic")
+            fail(_place(node), 0, "the decision has no logic")
             return None
-        if key in self.active:
-            fail(Source("", node.model.name, node.name, node.element.line), 0, "the decision requires itself")
-            return None
-        self.active.add(key)
-        value = node.logic(self.env(node))
-        self.active.discard(key)
-        return value
+        try:
+            return node.logic(self.env(node))
+        except Exceeded as limit:
+            raise limit.at(_place(node), 0) from None
+        except RecursionError:
+            raise Exceeded(TOO_DEEP).at(_place(node), 0) from None
 
     def env(self, node: Node) -> Env:
         """Return the names that a node sees."""
@@ -143,7 +162,7 @@ class _Run:
         try:
             return coerce(typed(value, node.type), node.type)
         except Mismatch as why:
-            fail(Source("", node.model.name, node.name, node.element.line), 0, str(why))
+            fail(_place(node), 0, str(why))
             return None
 
     def _qualified(self, node: Node) -> Any:
@@ -169,6 +188,11 @@ def _by_output(node: Node, value: Any) -> Env:
     if len(names) == 1:
         return {names[0]: value} if names[0] else {}
     return {name: value[name] for name in names if isinstance(value, dict) and name in value}
+
+
+def _place(node: Node) -> Source:
+    """Return a node as the place of what happens in it."""
+    return Source("", node.model.name, node.name, node.element.line)
 
 
 def function_value(node: Node) -> Function | None:

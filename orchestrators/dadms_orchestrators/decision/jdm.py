@@ -18,7 +18,7 @@ import msgspec
 from dadms_orchestrators.decision.errors import DecisionError, LimitExceeded, Place
 from dadms_orchestrators.decision.jsonvalues import from_python, to_json_value
 
-MAX_BYTES = 32 * 1024 * 1024  # of one file, as of a DMN model
+MAX_BYTES = 8 * 1024 * 1024  # of one file, as of a DMN model
 
 
 class JdmModel(msgspec.Struct):
@@ -26,6 +26,7 @@ class JdmModel(msgspec.Struct):
 
     name: str
     decision: Any
+    nodes: dict[str, str] = {}  # id -> name
 
 
 class JdmEvaluation(msgspec.Struct):
@@ -58,8 +59,8 @@ def load_jdm(source: bytes | str, *, name: str = "<model>") -> JdmModel:
         reason = "JDM models need zen-engine, which is not installed (pip install 'dadms[zen]')"
         raise DecisionError(what, reason, Place(name)) from None
     try:
-        json.loads(data)  # its own refusal of broken JSON names neither line nor column
-        return JdmModel(name, zen.ZenEngine().create_decision(data.decode()))
+        found = json.loads(data)  # zen-engine's own refusal of broken JSON names neither line nor column
+        return JdmModel(name, zen.ZenEngine().create_decision(data.decode()), _nodes(found))
     except (ValueError, RuntimeError, RecursionError) as error:
         raise DecisionError(what, _reason(error), Place(name)) from None
 
@@ -70,8 +71,30 @@ def evaluate_jdm(model: JdmModel, inputs: Mapping[str, object]) -> JdmEvaluation
     try:
         outcome = model.decision.evaluate(given, {"trace": True})
     except (ValueError, RuntimeError) as error:
-        raise DecisionError(f'cannot evaluate "{model.name}"', _reason(error), Place(model.name)) from None
+        reason, node = _failure(error)
+        raise DecisionError(f'cannot evaluate "{model.name}"', reason, Place(model.name, model.nodes.get(node, node))) from None
     return JdmEvaluation(from_python(outcome["result"]), outcome.get("trace") or {})
+
+
+def _nodes(found: Any) -> dict[str, str]:
+    """Return the names of a document's nodes by their ids."""
+    nodes = found.get("nodes") if isinstance(found, dict) else None
+    listed = [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
+    return {str(node.get("id", "")): str(node.get("name") or node.get("id", "")) for node in listed}
+
+
+def _failure(error: Exception) -> tuple[str, str]:
+    """Return the reason of a failed evaluation and the id of its node; zen-engine says both in a JSON object, mostly."""
+    said = _reason(error)
+    try:
+        found = json.loads(said)
+    except (ValueError, RecursionError):
+        return said, ""
+    if not isinstance(found, dict):
+        return said, ""
+    reason = found.get("source") or found.get("message") or found.get("type") or said
+    reason = reason if isinstance(reason, str) else json.dumps(reason, ensure_ascii=False)
+    return reason[:1].lower() + reason[1:], str(found.get("nodeId") or "")
 
 
 def _reason(error: Exception) -> str:

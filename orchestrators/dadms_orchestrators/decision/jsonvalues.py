@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from dadms_orchestrators.decision.errors import DecisionError
+from dadms_orchestrators.decision.errors import DecisionError, LimitExceeded
 from dadms_orchestrators.decision.feel.calendar import NANO
 from dadms_orchestrators.decision.feel.temporal import TEMPORAL, Date, DateTime, DayTimeDuration, Time
 from dadms_orchestrators.decision.feel.temporaltext import parse_date, parse_date_time, parse_duration, parse_time
@@ -104,18 +104,26 @@ def typed(value: Any, wanted: Type | None, depth: int = 0) -> Any:
     return value
 
 
-def to_json_value(value: Any) -> Any:
-    """Return what ``json.dumps`` takes for a FEEL value."""
+def to_json_value(value: Any, depth: int = 0) -> Any:
+    """Return what ``json.dumps`` takes for a FEEL value; raise ``LimitExceeded`` where it is nested deeper than an input may be."""
     match value:
         case None | bool() | str() | int() | float():
             return value
         case Decimal():
             return _number(value)
         case list() | tuple():
-            return [to_json_value(item) for item in value]
+            if depth >= MAX_DEPTH:
+                raise _too_deep()
+            return [to_json_value(item, depth + 1) for item in value]
         case Mapping():
-            return {str(key): to_json_value(item) for key, item in value.items()}
+            if depth >= MAX_DEPTH:
+                raise _too_deep()
+            return {str(key): to_json_value(item, depth + 1) for key, item in value.items()}
     return show(value, quoted=False)
+
+
+def _too_deep() -> LimitExceeded:
+    return LimitExceeded("cannot give a value", f"its lists and contexts are nested deeper than {MAX_DEPTH}")
 
 
 def _number(value: Decimal) -> int | float | str:

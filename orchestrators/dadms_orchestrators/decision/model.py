@@ -23,6 +23,7 @@ from dadms_orchestrators.decision.xmltree import Element, parse_xml
 
 Resolve = Callable[[str], bytes]
 MAX_IMPORTS = 200  # models that one model brings in, each counted once
+DMN, BPMN = "/spec/DMN/", "/spec/BPMN/"  # in the namespaces of all their versions
 CAMUNDA = "http://camunda.org/schema/1.0/dmn"
 NODE_KINDS = {
     "inputData": "input",
@@ -140,6 +141,11 @@ class _Loader:
         root = parse_xml(source, name)
         if root.tag != "definitions":
             raise DecisionError(f'cannot read "{name}"', f"its root is {root.tag}, not definitions", Place(name))
+        if root.namespace and DMN not in root.namespace:
+            strange = f"its root is in the namespace {root.namespace}, which is none of DMN's"
+            raise DecisionError(
+                f'cannot read "{name}"', "this is a BPMN model" if BPMN in root.namespace else strange, Place(name, line=root.line)
+            )
         model = Model(name, root)
         for element in root.all("import"):
             if "DMN" in element.get("importType") or "dmn" in element.get("importType"):

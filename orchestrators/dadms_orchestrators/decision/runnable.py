@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from dadms_orchestrators.decision.batch import Outcome, Row, evaluate_rows
-from dadms_orchestrators.decision.errors import SHOWN, DecisionError, Place
+from dadms_orchestrators.decision.errors import SHOWN, DecisionError, LimitExceeded, Place
 from dadms_orchestrators.decision.evaluation import evaluate
+from dadms_orchestrators.decision.feel.runtime import TOO_DEEP
 from dadms_orchestrators.decision.jdm import JdmModel, evaluate_jdm, is_jdm, load_jdm
 from dadms_orchestrators.decision.jsonvalues import to_json_value
 from dadms_orchestrators.decision.model import Model, load_model
-from dadms_orchestrators.decision.trace import NullNote
+from dadms_orchestrators.decision.trace import NullNote, Trace
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -49,7 +50,7 @@ class DmnModel:
     def answer(self, decision: str, inputs: Mapping[str, Any]) -> Answer:
         """Evaluate a decision; raise ``DecisionError`` for a request that makes no sense."""
         result = evaluate(self.model, decision, inputs)
-        rules = [carried(row) for row in result.trace.rows()]
+        rules = [carried(row) for row in _rows_of(result.trace)]
         return Answer(
             carried(result.value), rules, [str(error) for error in result.errors], [_as_row(note) for note in result.trace.nulls()]
         )
@@ -101,6 +102,14 @@ class JdmDecision:
 
 
 Runnable = DmnModel | JdmDecision
+
+
+def _rows_of(trace: Trace) -> list[dict[str, Any]]:
+    """Return the rules that matched; raise ``LimitExceeded`` where a value that one looked at is too deep to be shown."""
+    try:
+        return trace.rows()
+    except RecursionError:
+        raise LimitExceeded("cannot show the rules", f"a value that they look at: {TOO_DEEP}") from None
 
 
 def load_runnable(source: bytes, name: str, siblings: Mapping[str, bytes]) -> Runnable:

@@ -73,8 +73,10 @@ class TypeCheck:
                 return "function"
             case s.ContextNode():
                 names: list[str] = []
+                everything = [name for name, _ in node.entries]
                 for name, value in node.entries:
-                    self.inside(names, value)
+                    # a function runs later than it is made: it sees itself and what follows it
+                    self.inside(everything if isinstance(value, s.FunctionNode) else names, value)
                     names.append(name)
                 return "context"
         return self.rest(node)

@@ -15,6 +15,7 @@ from dadms_orchestrators.decision.errors import DecisionError, Place
 from dadms_orchestrators.decision.feel import Scope, Source, syntax
 from dadms_orchestrators.decision.feel.compiler import MISSING, constant_of
 from dadms_orchestrators.decision.feel.parser import parse_expression, parse_unary_tests
+from dadms_orchestrators.decision.feel.runtime import Exceeded
 from dadms_orchestrators.decision.feel.temporaltext import parse_temporal
 from dadms_orchestrators.decision.feel.types import Mismatch, coerce
 from dadms_orchestrators.decision.feel.values import kind, same, show
@@ -60,7 +61,11 @@ def _of_model(model: Model) -> Iterator[Finding]:
             if finding.kind != "name" or not model.is_open:  # an open model gets names that it does not declare
                 yield finding
     for record in model.tables:
-        yield from _Drawn(model, record).findings()
+        drawn = _Drawn(model, record)
+        try:
+            yield from drawn.findings()
+        except Exceeded as limit:  # in a formula of allowed values, which is evaluated here
+            yield Finding("size", "warning", f"{limit}, so that overlaps and gaps cannot be looked for", drawn.place())
 
 
 def _of_text(source: Source, scope: Scope, *, is_cell: bool) -> Iterator[Finding]:

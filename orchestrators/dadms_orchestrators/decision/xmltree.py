@@ -17,7 +17,7 @@ import msgspec
 
 from dadms_orchestrators.decision.errors import DecisionError, LimitExceeded, Place
 
-MAX_BYTES = 32 * 1024 * 1024  # of one file
+MAX_BYTES = 8 * 1024 * 1024  # of one file, as of a BPMN model and of whatever the command line reads
 MAX_ELEMENTS = 1_000_000  # some 30 times the largest model of the conformance kit's vendors
 MAX_DEPTH = 200  # of elements; a boxed context in a context costs four
 

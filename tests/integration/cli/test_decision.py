@@ -227,6 +227,41 @@ def test_a_jdm_model_without_its_engine_says_what_to_install(ctl: Ctl, short_pat
         assert "zen-engine, which is not installed (pip install 'dadms[zen]')" in done.stderr
 
 
+def test_a_jdm_model_that_fails_says_so_in_one_sentence(ctl: Ctl, short_path: Path) -> None:
+    pytest.importorskip("zen", reason="zen-engine, an optional extra, is not installed")
+    path = short_path / "pricing.json"
+    nodes = [
+        {"id": "a", "name": "Request", "type": "inputNode"},
+        {"id": "b", "name": "Calc", "type": "expressionNode", "content": {"expressions": [{"id": "x", "key": "y", "value": "amount * 2"}]}},
+        {"id": "c", "name": "Response", "type": "outputNode"},
+    ]
+    edges = [{"id": "1", "sourceId": "a", "targetId": "b"}, {"id": "2", "sourceId": "b", "targetId": "c"}]
+    path.write_text(json.dumps({"nodes": nodes, "edges": edges}))
+    done = ctl("decision", "eval", path, "--set", "amont=1")
+    sentence = 'dadmsctl: cannot evaluate "pricing": failed to evaluate expression: "amount * 2" (in "Calc" of model "pricing.json")\n'
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", sentence)
+
+
+def test_a_limit_that_is_reached_fails_the_command_and_gives_no_value(ctl: Ctl, write: Write) -> None:
+    text = 'if (some i in 1..2000000 satisfies i = 1999999) then "reject" else "approve"'
+    done = ctl(
+        "decision", "eval", write(f'<decision id="d" name="D"><literalExpression><text>{text}</text></literalExpression></decision>')
+    )
+    place = f'(in "D" of model "Fees" at line 2, column 5 of `{text}`)'
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f'dadmsctl: cannot evaluate "D": a loop makes more than 1000000 rounds {place}\n'
+
+
+@pytest.mark.parametrize("command", ["validate", "eval", "batch"])
+def test_a_bpmn_model_is_no_decision_model(ctl: Ctl, short_path: Path, command: str) -> None:
+    path = short_path / "van.bpmn"
+    path.write_text('<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL"><process id="p"/></definitions>')
+    (rows := short_path / "rows.csv").write_text("a\n1\n")
+    done = ctl("decision", command, path, *(["--rows", rows] if command == "batch" else []))
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == f'{path}:1: this is a BPMN model\ndadmsctl: cannot use "van.bpmn": the model does not load\n'
+
+
 def jdm(folder: Path) -> Path:
     """Write a JDM model of one table."""
     table = {

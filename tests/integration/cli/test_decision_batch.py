@@ -322,3 +322,18 @@ def test_a_terminal_is_shown_how_far_it_is(environment: dict[str, str], short_pa
     assert b"rows/s" in seen
     assert b"100 %" in seen or b" %" in seen
     assert seen.count(b"rows/s") > 1, "more than the summary alone"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_line_too_deep_or_with_a_key_twice_is_a_row_with_an_error_and_ends_nothing(ctl: Ctl, short_path: Path, form: str) -> None:
+    lines = ['{"n":' + "[" * 100_000 + "]" * 100_000 + "}", '{"n": 1, "n": 2}', '{"n": 1000001}', '{"n": 4}']
+    (rows := short_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    output = short_path / f"out.{form}"
+    text = "if (some i in 1..n satisfies i = n) then n else 0"
+    done = ctl("decision", "batch", model(short_path, text), "--rows", rows, "--output", output)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("4 rows, 3 failed")
+    found = output.read_text()
+    for reason in ("line 1: it is nested too deep", "line 2: the key ", "a loop makes more than 1000000 rounds"):
+        assert reason in found
+    assert found.splitlines()[-1].startswith("4,4" if form == "csv" else '{"row":4,"inputs":{"n": 4},"value":4')

@@ -44,7 +44,7 @@ def table(cells: list[tuple[str, str]], policy: str) -> str:
     needs = "".join(f'<informationRequirement><requiredInput href="#{name}"/></informationRequirement>' for name in names)
     inputs = "".join(f"<input><inputExpression><text>{name}</text></inputExpression></input>" for name in names)
     return (
-        f'<definitions xmlns="urn:x" name="m">{data}<decision id="d" name="d">{needs}'
+        f'<definitions xmlns="https://www.omg.org/spec/DMN/20230324/MODEL/" name="m">{data}<decision id="d" name="d">{needs}'
         f'<decisionTable hitPolicy="{policy}">{inputs}<output name="o"/>{rows}</decisionTable></decision></definitions>'
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dadms_orchestrators.decision import DecisionError, Model, to_json_value
-from dadms_orchestrators.decision.batch import evaluate_rows, read_csv, read_json_lines
+from dadms_orchestrators.decision.batch import cell, evaluate_rows, inputs_of_line, read_csv, read_json_lines
 from dadms_orchestrators.decision.feel import evaluate_text
 from dadms_orchestrators.decision.jdm import evaluate_jdm, is_jdm, load_jdm
 
@@ -46,6 +46,36 @@ def test_json_lines_keep_every_digit(dmn: Dmn) -> None:
     assert outcomes[0].value == Decimal("0.01234567890123456789")
     assert [outcome.errors[0].split(":")[0] for outcome in outcomes[1:]] == ["cannot read line 3", "cannot read line 4"]
     assert outcomes[0].as_json() == {"row": 1, "value": "0.01234567890123456789", "errors": [], "rules": []}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"a": 1, "a": 2}', 'the key "a" stands twice in one object'),
+        ('{"a": "10:30", "x": [{"b" : 1, "b" :2}]}', 'the key "b" stands twice in one object'),
+        ('{"a": 1, "\\u0061": 2}', 'the key "a" stands twice in one object'),
+        ("[" * 100_000 + "]" * 100_000, "it is nested too deep"),
+        ('{"a":' + "[" * 100_000 + "]" * 100_000 + "}", "it is nested too deep"),
+    ],
+    ids=["flat", "inside", "escaped", "list", "member"],
+)
+def test_a_line_that_means_two_things_or_is_too_deep_is_a_row_with_an_error(dmn: Dmn, line: str, reason: str) -> None:
+    outcomes = list(evaluate_rows(dmn(MODEL), "fee", read_json_lines([line, '{"amount": 1, "since": "2000-01-01"}'])))
+    assert outcomes[0].errors == (f"cannot read line 1: {reason}",)
+    assert (outcomes[1].value, outcomes[1].errors) == (Decimal("0.1"), ())
+
+
+@pytest.mark.parametrize("line", ['{"a": "\\": \\":", "b": {"a": 1}}', '{"a": "10:30", "b": [{"c": 1}, {"c": 2}]}', "{}"])
+def test_a_key_in_two_objects_or_a_text_with_colons_is_no_key_twice(line: str) -> None:
+    assert inputs_of_line(line) == json.loads(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("[" * 100_000, "it is nested too deep"), ('{"a": 1, "a": 2}', 'the key "a" stands twice in one object')]
+)
+def test_a_cell_of_json_is_read_as_strictly(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        cell(text, "Any")
 
 
 def test_a_batch_streams(dmn: Dmn) -> None:
@@ -135,3 +165,18 @@ def test_what_looks_like_jdm() -> None:
     assert not is_jdm(b"<definitions/>")
     assert not is_jdm(b'{"nodes": 1}')
     assert not is_jdm(b"{")
+
+
+def test_a_jdm_model_that_fails_names_its_node_and_the_reason() -> None:
+    pytest.importorskip("zen", reason="zen-engine, an optional extra, is not installed")
+    nodes = [
+        {"id": "a", "name": "Request", "type": "inputNode"},
+        {"id": "b", "name": "Calc", "type": "expressionNode", "content": {"expressions": [{"id": "x", "key": "y", "value": "amount * 2"}]}},
+        {"id": "c", "name": "Response", "type": "outputNode"},
+    ]
+    edges = [{"id": "1", "sourceId": "a", "targetId": "b"}, {"id": "2", "sourceId": "b", "targetId": "c"}]
+    model = load_jdm(json.dumps({"nodes": nodes, "edges": edges}), name="pricing.json")
+    assert evaluate_jdm(model, {"amount": 2}).value["y"] == 4
+    with pytest.raises(DecisionError) as caught:
+        evaluate_jdm(model, {"amont": 1})
+    assert (caught.value.place.node, caught.value.reason) == ("Calc", 'failed to evaluate expression: "amount * 2"')

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dadms_orchestrators.decision import evaluate, load_model
 from dadms_orchestrators.decision.checking import Refused, check, column_in
 
 GO_NO_GO = Path(__file__).parents[3] / "examples" / "uas_selection" / "go_no_go.dmn"
@@ -144,6 +145,42 @@ def test_the_program_says_by_its_exit_code_what_it_found(tmp_path: Path) -> None
     done = run(tmp_path / "absent.dmn")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f'cannot read "{tmp_path / "absent.dmn"}": No such file or directory\n'
+
+
+def test_a_model_of_another_kind_is_refused_by_the_namespace_of_its_root(tmp_path: Path) -> None:
+    path = tmp_path / "van.bpmn"
+    path.write_text(
+        '<?xml version="1.0"?>\n<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL"><process id="p"/></definitions>'
+    )
+    done = run(path)
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", f"{path}:2: this is a BPMN model\n")
+    path.write_text('<definitions xmlns="urn:x"/>')
+    assert run(path).stderr == f"{path}:1: its root is in the namespace urn:x, which is none of DMN's\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{f: function(n) if n &lt; 2 then 1 else n * f(n-1), r: f(5)}.r",
+        "{even: function(n) if n = 0 then true else odd(n - 1), odd: function(n) if n = 0 then false else even(n - 1), r: even(4)}.r",
+    ],
+)
+def test_a_function_of_a_context_knows_itself_and_what_follows_it(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, f'<decision id="d" name="d"><literalExpression><text>{text}</text></literalExpression></decision>')
+    assert check(path).findings == []
+    outcome = evaluate(load_model(path.read_bytes()), "d", {})
+    assert (outcome.value in (120, True), outcome.errors) == (True, [])
+
+
+def test_a_boxed_function_knows_itself_and_another_entry_does_not(tmp_path: Path) -> None:
+    body = "<literalExpression><text>if n &lt; 2 then 1 else n * f(n-1)</text></literalExpression>"
+    function = f'<functionDefinition><formalParameter name="n"/>{body}</functionDefinition>'
+    entries = f'<contextEntry><variable name="f"/>{function}</contextEntry><contextEntry><literalExpression><text>f(5)</text></literalExpression></contextEntry>'
+    path = written(tmp_path, f'<decision id="d" name="d"><context>{entries}</context></decision>')
+    assert check(path).findings == []
+    assert evaluate(load_model(path.read_bytes()), "d", {}).value == 120
+    wrong = written(tmp_path, '<decision id="d" name="d"><literalExpression><text>{f: f + 1}</text></literalExpression></decision>')
+    assert [found.reason for found in check(wrong).findings] == ['"f" is not known here']
 
 
 def test_a_locale_without_letters_is_no_obstacle(tmp_path: Path) -> None:

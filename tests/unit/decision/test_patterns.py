@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dadms_orchestrators.decision.feel.regex import compile_pattern, replace_all, split_all
-from dadms_orchestrators.decision.feel.runtime import Null
+from dadms_orchestrators.decision.feel.runtime import Exceeded, Null
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,18 @@ def test_a_pattern_matches(pattern: str, flags: str, text: str, found: str | Non
     [
         ("(", ""), (")", ""), ("[", ""), ("[]", ""), ("]", ""), ("}", ""), ("{1}", ""), ("a{2,1}", ""), ("a{,2}", ""), ("*a", ""),
         ("a**", ""), ("a*+", ""), ("(?=a)", ""), ("(?<n>a)", ""), ("(?i)a", ""), (r"\1", ""), (r"(a\1)", ""), (r"[\1]", ""), (r"\q", ""),
-        (r"\p{Xx}", ""), (r"\p{IsNowhere}", ""), (r"\pL", ""), ("[z-a]", ""), ("a", "g"), ("a" * 6_000, ""), ("a{99999}", ""), ("\\", ""),
+        (r"\p{Xx}", ""), (r"\p{IsNowhere}", ""), (r"\pL", ""), ("[z-a]", ""), ("a", "g"), ("\\", ""),
     ],
 )  # fmt: skip
 def test_what_is_no_pattern_says_so(pattern: str, flags: str) -> None:
     with pytest.raises(Null, match="pattern"):
         compile_pattern(pattern, flags)
+
+
+@pytest.mark.parametrize("pattern", ["a" * 6_000, "a{99999}", "(" * 101 + ")" * 101, "((a|b){9999}){9999}"])
+def test_a_pattern_beyond_a_limit_is_no_null(pattern: str) -> None:
+    with pytest.raises(Exceeded, match="pattern"):
+        compile_pattern(pattern)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dadms_orchestrators.decision.feel.builtins import TABLE
 from dadms_orchestrators.decision.feel.compiler import Compiler
 from dadms_orchestrators.decision.feel.names import Names, Scope
 from dadms_orchestrators.decision.feel.parser import parse_expression, parse_unary_tests
-from dadms_orchestrators.decision.feel.runtime import Notes, Source, current
+from dadms_orchestrators.decision.feel.runtime import Exceeded, Notes, Source, current
 from dadms_orchestrators.decision.feel.temporaltext import parse_temporal
 from dadms_orchestrators.decision.feel.types import Lookup, simple
 from dadms_orchestrators.decision.feel.unary import Test, compile_tests
@@ -37,7 +37,10 @@ def unary_tests(source: Source, scope: Scope = BUILTIN_SCOPE, lookup: Lookup = s
 
 
 def evaluate_text(text: str, env: dict[str, Any] | None = None, names: Iterable[str] = ()) -> Any:
-    """Read, compile and run a text once, for tests and for looking around."""
+    """Read, compile and run a text once, for tests and for looking around; raise ``DecisionError`` where it is none, or reaches a limit."""
     env = env or {}
     scope = Scope((*env, *names), outer=BUILTIN_SCOPE)
-    return expression(Source(text), scope)(env)
+    try:
+        return expression(Source(text), scope)(env)
+    except Exceeded as limit:
+        raise limit.refusal("cannot evaluate expression") from None

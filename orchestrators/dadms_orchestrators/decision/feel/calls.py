@@ -2,7 +2,7 @@
 
 Rule 1: arguments go by position or all by name; a number or a name that does not fit is null, with the reason.
 Rule 2: a name that a model uses for a value still calls the built-in function of that name.
-Rule 3: functions call each other at most ``MAX_CALLS`` deep.
+Rule 3: functions call each other at most ``MAX_CALLS`` deep; deeper ends the evaluation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dadms_orchestrators.decision.feel.builtins import Builtin, find
 from dadms_orchestrators.decision.feel.compiler import Compiler, handles
 from dadms_orchestrators.decision.feel.java import java_function
 from dadms_orchestrators.decision.feel.properties import NO_PROPERTY, property_of
-from dadms_orchestrators.decision.feel.runtime import Null, current
+from dadms_orchestrators.decision.feel.runtime import TOO_DEEP, Exceeded, Null, current
 from dadms_orchestrators.decision.feel.types import ANY, Mismatch, coerce
 from dadms_orchestrators.decision.feel.values import Env, Evaluate, Function, kind
 
@@ -50,6 +50,8 @@ def _builtin_call(
             return builtin.call(values, names)
         except Null as why:
             compiler.null(pos, f"{name}: {why}")
+        except Exceeded as limit:
+            raise limit.at(compiler.source, pos) from None
         except (DecimalException, OverflowError):
             compiler.null(pos, f"{name}: the result is out of range")
         return None
@@ -68,8 +70,10 @@ def invoke(compiler: Compiler, function: Any, values: list[Any], names: list[str
         compiler.null(pos, f"{function.name}: {why}")
     except (DecimalException, OverflowError):
         compiler.null(pos, f"{function.name}: the result is out of range")
+    except Exceeded as limit:
+        raise limit.at(compiler.source, pos) from None
     except RecursionError:
-        compiler.null(pos, f"{function.name}: it calls itself too deep")
+        raise Exceeded(TOO_DEEP).at(compiler.source, pos) from None
     return None
 
 
@@ -91,7 +95,7 @@ def call(function: Function, values: list[Any], names: list[str] | None = None) 
     if notes is None:
         return coerce(function.run(*values), function.result)
     if notes.calls >= MAX_CALLS:
-        raise Null(f"functions call each other more than {MAX_CALLS} deep")
+        raise Exceeded(f"functions call each other more than {MAX_CALLS} deep")
     notes.calls += 1
     try:
         result = function.run(*values)

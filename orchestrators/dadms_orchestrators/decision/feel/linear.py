@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from dadms_orchestrators.decision.feel.runtime import Null
+from dadms_orchestrators.decision.feel.runtime import Exceeded
 
 MAX_PROGRAM = 20_000  # instructions, after writing {n,m} out
 FEW = 8  # repetitions up to which a bounded one cannot explode
@@ -134,7 +134,7 @@ class Linear:
 
     def _emit(self, piece: Piece) -> None:
         if len(self.program) > MAX_PROGRAM:
-            raise Null(f"the pattern is too large: more than {MAX_PROGRAM} steps, its repetitions written out")
+            raise Exceeded(f"the pattern is too large: more than {MAX_PROGRAM} steps, its repetitions written out")
         match piece.kind:
             case "atom":
                 self.program.append(("atom", self._atom(piece.text), 0))

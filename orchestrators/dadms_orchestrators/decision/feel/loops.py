@@ -2,7 +2,7 @@
 
 Rule 1: domains are evaluated from left to right, a later one seeing the variables before it.
 Rule 2: a domain is a list, a range of whole numbers or dates, or any other value as a list of one; null is no domain.
-Rule 3: no loop makes more than ``MAX_ITEMS`` rounds, and no evaluation more than ``MAX_ROUNDS``.
+Rule 3: no loop makes more than ``MAX_ITEMS`` rounds, and no evaluation more than ``MAX_ROUNDS``; more ends the evaluation.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 from dadms_orchestrators.decision.feel import syntax as s
 from dadms_orchestrators.decision.feel.compiler import Compiler, constant_of, handles
-from dadms_orchestrators.decision.feel.runtime import MAX_ROUNDS, Notes, Null, current
+from dadms_orchestrators.decision.feel.runtime import MAX_ROUNDS, Exceeded, Notes, Null, current
 from dadms_orchestrators.decision.feel.temporal import Date
 from dadms_orchestrators.decision.feel.values import MAX_ITEMS, Env, Evaluate, Range, kind
+
+TOO_MANY_ROUNDS = f"a loop makes more than {MAX_ITEMS} rounds"
 
 Domain = tuple[str, Evaluate, Evaluate | None]
 
@@ -40,7 +42,7 @@ def rounds(domains: list[Domain], env: Env) -> Iterator[Env]:
             made += 1
             notes.rounds += 1
             if made > MAX_ITEMS or notes.rounds > MAX_ROUNDS:
-                raise Null(f"more than {MAX_ITEMS} rounds of a loop, or {MAX_ROUNDS} of an evaluation")
+                raise Exceeded(TOO_MANY_ROUNDS if made > MAX_ITEMS else f"the loops of one evaluation make more than {MAX_ROUNDS} rounds")
             yield from nest(at + 1, {**outer, name: item})
 
     return nest(0, env)
@@ -96,6 +98,8 @@ def _for(compiler: Compiler, node: s.For) -> Evaluate:
         except Null as why:
             compiler.null(pos, str(why))
             return None
+        except Exceeded as limit:
+            raise limit.at(compiler.source, pos) from None
         return results
 
     uses_partial = "partial" in compiler.source.text
@@ -119,6 +123,8 @@ def _quantified(compiler: Compiler, node: s.Quantified) -> Evaluate:
         except Null as why:
             compiler.null(pos, str(why))
             return None
+        except Exceeded as limit:
+            raise limit.at(compiler.source, pos) from None
         return answer
 
     return run

@@ -13,11 +13,12 @@ import re
 
 from dadms_orchestrators.decision.feel.charclasses import CharClasses
 from dadms_orchestrators.decision.feel.linear import Builder, Linear, may_explode
-from dadms_orchestrators.decision.feel.runtime import Null
+from dadms_orchestrators.decision.feel.runtime import Exceeded, Null
 
 CACHED = 512  # patterns
 MAX_PATTERN = 5_000  # characters
 MAX_REPEAT = 10_000  # in {n,m}
+MAX_QUANTIFIER = 100  # characters of {n,m}; Python reads no number of thousands of digits
 MAX_NESTING = 100  # of groups
 _TIMES: dict[str, tuple[int, int | None]] = {"?": (0, 1), "*": (0, None), "+": (1, None)}
 _FLAGS = frozenset("smixq")
@@ -28,7 +29,7 @@ _QUANTIFIER = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 def compile_pattern(pattern: str, flags: str = "") -> re.Pattern[str] | Linear:
     """Return a pattern of XPath as one of Python, or of ours where Python's could take for ever; raise ``Null`` where it is none."""
     if len(pattern) > MAX_PATTERN:
-        raise Null(f"the pattern has {len(pattern)} characters, at most {MAX_PATTERN} are taken")
+        raise Exceeded(f"the pattern has {len(pattern)} characters, at most {MAX_PATTERN} are taken")
     for flag in flags:
         if flag not in _FLAGS:
             raise Null(f'"{flag}" is no flag of a pattern')
@@ -40,8 +41,10 @@ def compile_pattern(pattern: str, flags: str = "") -> re.Pattern[str] | Linear:
     whole = translator.built.whole()
     try:
         return Linear(whole, translator.groups, options) if may_explode(whole) else re.compile(text, options)
-    except (re.error, RecursionError, OverflowError) as error:
+    except re.error as error:
         raise Null(f"the pattern is wrong: {error}") from None
+    except OverflowError as error:
+        raise Exceeded(f"the pattern is too large: {error}") from None
 
 
 def replace_all(text: str, pattern: str, replacement: str, flags: str) -> str:
@@ -183,7 +186,7 @@ class _Translator(CharClasses):
     def open_group(self) -> str:
         self.at += 1
         if len(self.stack) >= MAX_NESTING:
-            raise Null(f"the pattern is wrong: groups are nested deeper than {MAX_NESTING}")
+            raise Exceeded(f"the groups of the pattern are nested deeper than {MAX_NESTING}")
         if self.pattern.startswith("?:", self.at):
             self.at += 2
             self.stack.append(0)
@@ -202,9 +205,13 @@ class _Translator(CharClasses):
             found = _QUANTIFIER.match(self.pattern, self.at)
             if found is None:
                 raise Null('the pattern is wrong: "{" opens no quantifier')
+            if len(found.group()) > MAX_QUANTIFIER:
+                raise Exceeded(f"a quantifier of the pattern has {len(found.group())} characters, at most {MAX_QUANTIFIER} are taken")
             low, high = int(found.group(1)), found.group(2)
-            if max(low, int(high or 0)) > MAX_REPEAT or (high and int(high) < low):
+            if high and int(high) < low:
                 raise Null("the pattern is wrong: the numbers of a quantifier")
+            if max(low, int(high or 0)) > MAX_REPEAT:
+                raise Exceeded(f"a quantifier of the pattern repeats more than {MAX_REPEAT} times")
             text = found.group()
             most = low if high is None else (int(high) if high else None)
             self.at = found.end()

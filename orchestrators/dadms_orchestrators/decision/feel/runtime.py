@@ -1,17 +1,19 @@
 """Why something was null: the notes of one evaluation, kept where every closure reaches them.
 
 Rule 1: a function that cannot answer raises ``Null`` with the reason; the call that made it notes the place and is null.
-Rule 2: notes cost nothing while nothing fails; at most ``MAX_NOTES`` are kept of one evaluation.
+Rule 2: a limit of the engine that is reached raises ``Exceeded``, which no construct takes for null: with null the evaluation would go
+on, and come to a decision that nobody made. The innermost expression that it passes adds its place.
+Rule 3: notes cost nothing while nothing fails; at most ``MAX_NOTES`` are kept of one evaluation.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
-from dadms_orchestrators.decision.errors import Place, position
+from dadms_orchestrators.decision.errors import LimitExceeded, Place, position
 
 MAX_NOTES = 200  # the first ones tell the story; a loop over a million items must not
 
@@ -20,6 +22,9 @@ MAX_ROUNDS = 10_000_000  # of all loops of one evaluation: some ten seconds, aft
 
 class Null(Exception):
     """The value is null; the text says why."""
+
+
+TOO_DEEP = "it is nested deeper than the interpreter's stack"  # Python's own limit, 1 000 frames
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -34,6 +39,26 @@ class Source(msgspec.Struct, frozen=True):
         """Return where an offset of this text stands."""
         line, column = position(self.text, offset)
         return Place(self.model, self.node, self.text.strip(), self.line + line - 1, column)
+
+
+class Exceeded(Exception):
+    """A limit of the engine was reached; the evaluation ends with it."""
+
+    def __init__(self, reason: str) -> None:
+        """Give the reason, with the number of the limit."""
+        super().__init__(reason)
+        self.source: Source | None = None
+        self.offset = 0
+
+    def at(self, source: Source, offset: int) -> Self:
+        """Add the place, unless a closer one is known."""
+        if self.source is None:
+            self.source, self.offset = source, offset
+        return self
+
+    def refusal(self, what: str) -> LimitExceeded:
+        """Return it as the error of whoever asked for ``what``."""
+        return LimitExceeded(what, str(self), None if self.source is None else self.source.place(self.offset))
 
 
 class Notes(msgspec.Struct):

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from dadms_orchestrators.decision.feel.runtime import Exceeded
 from dadms_orchestrators.decision.feel.syntax import TypeNode
 from dadms_orchestrators.decision.feel.temporal import Date, DateTime
 from dadms_orchestrators.decision.feel.values import Function, Range, kind, midnight, show
@@ -91,7 +92,7 @@ def conforms(value: Any, wanted: Type, depth: int = 0) -> bool:
     if wanted.kind == "Any":
         return wanted.allows is None or wanted.allows(value) is True
     if depth > MAX_DEPTH:
-        return False
+        raise Exceeded(f"the value is nested deeper than {MAX_DEPTH} levels of its type")
     depth += 1
     match wanted.kind:
         case "list":

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from dadms_orchestrators.decision.feel.builtins.registry import builtin
-from dadms_orchestrators.decision.feel.runtime import Null
+from dadms_orchestrators.decision.feel.runtime import Exceeded, Null
 from dadms_orchestrators.decision.feel.values import MAX_ITEMS, NUMBERS, Function, compare, kind, same
 
 
@@ -290,5 +290,5 @@ def sort(items: list[Any], precedes: Function | None = None) -> list[Any]:
 
 def _bounded(items: list[Any]) -> list[Any]:
     if len(items) > MAX_ITEMS:
-        raise Null(f"the list has more than {MAX_ITEMS} items")
+        raise Exceeded(f"the list has more than {MAX_ITEMS} items")
     return items

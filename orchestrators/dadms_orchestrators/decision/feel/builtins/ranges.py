@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dadms_orchestrators.decision.errors import DecisionError
+from dadms_orchestrators.decision.errors import DecisionError, LimitExceeded
 from dadms_orchestrators.decision.feel import syntax as s
 from dadms_orchestrators.decision.feel.builtins.registry import TABLE, builtin
 from dadms_orchestrators.decision.feel.parser import parse_expression
-from dadms_orchestrators.decision.feel.runtime import Null
+from dadms_orchestrators.decision.feel.runtime import Exceeded, Null
 from dadms_orchestrators.decision.feel.temporaltext import parse_temporal
 from dadms_orchestrators.decision.feel.values import Range, compare, kind
 
@@ -127,6 +127,8 @@ def range_of(text: str) -> Range:
 
     try:
         node = parse_expression(text, BUILTIN_SCOPE, parse_temporal)
+    except LimitExceeded as limit:
+        raise Exceeded(limit.reason) from None
     except DecisionError as error:
         raise Null(error.reason) from None
     if not isinstance(node, s.RangeNode):

@@ -7,7 +7,7 @@ from typing import Any
 
 from dadms_orchestrators.decision.feel.builtins.registry import builtin
 from dadms_orchestrators.decision.feel.regex import compile_pattern, replace_all, split_all
-from dadms_orchestrators.decision.feel.runtime import Null
+from dadms_orchestrators.decision.feel.runtime import Exceeded, Null
 from dadms_orchestrators.decision.feel.values import MAX_ITEMS, Range, show
 
 
@@ -112,5 +112,5 @@ def string(value: Any) -> str:
         return str(value)
     text = show(value, quoted=False)
     if len(text) > 100 * MAX_ITEMS:
-        raise Null("the text is too long")
+        raise Exceeded(f"the text has {len(text)} characters, at most {100 * MAX_ITEMS} are made")
     return text
