@@ -19,7 +19,7 @@ from dadms_ipc.errors import RequestRefused
 
 FILE_LIMIT = 8 * 1024 * 1024  # bytes; larger data belongs into files that tasks read themselves
 INHERITED = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # what the shell has opened, such as <(jq …): somebody writes to it
-DEPTH_LIMIT = 100  # levels, as orchestrators have it
+DEPTH_LIMIT = 64  # lists and objects within each other, of one variable, as orchestrators have it
 
 
 class NotAValue(ValueError):
@@ -43,13 +43,13 @@ def read_file(path: Path, what: str) -> bytes:
     return content
 
 
-def parse_json(text: str) -> Any:
-    """Read one JSON value that can be a variable; raises NotAValue or json.JSONDecodeError."""
+def parse_json(text: str, *, depth: int = 0) -> Any:
+    """Read one JSON value that can be a variable, or with ``depth`` -1 a map of them; raises NotAValue or json.JSONDecodeError."""
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except RecursionError as error:
         raise NotAValue(f"it is nested more than {DEPTH_LIMIT} levels deep") from error
-    _inspect(value, "", 0)
+    _inspect(value, "", depth)
     return value
 
 
@@ -69,7 +69,7 @@ def _constant(name: str) -> Any:
 def _inspect(value: Any, way: str, depth: int) -> None:
     """Refuse what JSON can write and messages cannot carry."""
     at = f' of "{way}"' if way else ""
-    if depth > DEPTH_LIMIT:
+    if depth >= DEPTH_LIMIT and isinstance(value, dict | list):
         raise NotAValue(f"it is nested more than {DEPTH_LIMIT} levels deep")
     match value:
         case bool():
@@ -92,7 +92,7 @@ def _inspect(value: Any, way: str, depth: int) -> None:
 def read_object(path: Path, what: str) -> dict[str, Any]:
     """Read a file that holds one JSON object; raises RequestRefused with line and column."""
     try:
-        value = parse_json(read_file(path, what).decode("utf-8-sig"))
+        value = parse_json(read_file(path, what).decode("utf-8-sig"), depth=-1)
     except UnicodeDecodeError as error:
         raise RequestRefused(f'cannot read {what} "{path}": byte {error.start} is not UTF-8') from error
     except json.JSONDecodeError as error:
@@ -146,7 +146,7 @@ def read_config(text: str) -> dict[str, Any]:
     if not text.lstrip().startswith("{"):
         return read_object(Path(text), "the configuration")
     try:
-        value = parse_json(text)
+        value = parse_json(text, depth=-1)
     except (NotAValue, json.JSONDecodeError) as error:
         raise RequestRefused(f"cannot use --config: not JSON: {error}") from error
     assert isinstance(value, dict)

@@ -14,6 +14,11 @@ from dadmsd.kernel.core.soundness import flaw_of
 from dadmsd.kernel.core.state import MEBIBYTE, State
 
 LEAST_MEMORY = 8 * MEBIBYTE  # below it an interpreter does not fork
+LEAST_ORCHESTRATOR_MEMORY = 20 * MEBIBYTE  # main, a worker and what they import: with 18 MiB an empty model ends out of memory
+LEAST_PIDS = 2
+LEAST_ORCHESTRATOR_PIDS = 6  # fork server, main with its two threads for messages, worker, and one to spare: with 5 no worker comes up
+MOST_PIDS = 4_194_304  # PID_MAX_LIMIT of Linux: more tasks than that are on no machine, and no pids.max takes the number
+SIZES = frozenset({"memory", "worker_memory", "memory_high", "swap", "memory_request"})  # fields that are bytes
 MOST_WORKERS = 256
 MOST_WEIGHT = 10_000  # cpu.weight of cgroup-v2
 
@@ -50,11 +55,12 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
 def limits_flaw(state: State, spec: Spec) -> str:
     """Say why limits and times cannot be meant, or not be held here; "" when they can."""
     limits = spec.limits
+    is_orchestrator = spec.kind == "orchestrator"
     for field, value, least in (
-        ("memory", limits.memory, LEAST_MEMORY),
+        ("memory", limits.memory, LEAST_ORCHESTRATOR_MEMORY if is_orchestrator else LEAST_MEMORY),
         ("worker_memory", limits.worker_memory, LEAST_MEMORY),
         ("cpu", limits.cpu, 0.01),
-        ("pids", limits.pids, 2),
+        ("pids", limits.pids, LEAST_ORCHESTRATOR_PIDS if is_orchestrator else LEAST_PIDS),
         ("files", limits.files, 16),
         ("core", limits.core, 0),
         ("workers", limits.workers, 1),
@@ -72,7 +78,9 @@ def limits_flaw(state: State, spec: Spec) -> str:
         ("stop_timeout", spec.stop_timeout, 0),
     ):
         if value is not None and not least <= value < math.inf:
-            return f"{field} is {value}, at least {least} is needed"
+            shown, needed = (size_text(value), size_text(int(least))) if field in SIZES and 0 <= value < math.inf else (value, least)
+            whose = " by an orchestrator and its worker" if is_orchestrator and field in ("memory", "pids") else ""
+            return f"{field} is {shown}, at least {needed} is needed{whose}"
     if spec.enforcement == "strict":
         for field, value, cap in (
             ("memory", limits.memory, "memory"),
@@ -90,11 +98,25 @@ def limits_flaw(state: State, spec: Spec) -> str:
                 )
     if limits.memory is not None and limits.memory > state.ledger.memory:
         return f"a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)"
+    if limits.cpu is not None and spec.enforcement == "strict" and limits.cpu > state.ledger.cpu + 1e-9:
+        return f"{limits.cpu:g} cores asked, all processes together may use {state.ledger.cpu:g} (cpu_limit_percent)"
+    if limits.pids is not None and limits.pids > MOST_PIDS:
+        return f"pids = {limits.pids} asked, at most {MOST_PIDS} tasks are on any Linux (kernel.pid_max)"
     if limits.cpu_weight is not None and limits.cpu_weight > MOST_WEIGHT:
         return f"a cpu_weight of {limits.cpu_weight} asked, at most {MOST_WEIGHT} is one"
     if limits.workers > MOST_WORKERS:
         return f"{limits.workers} workers asked, at most {MOST_WORKERS} a process"
     return ""
+
+
+def lowered(state: State, spec: Spec) -> tuple[Spec, list[str]]:
+    """Lower a wish for more cores than all may use to what they may, which the host takes; says so."""
+    cores = spec.limits.cpu
+    if spec.enforcement == "strict" or cores is None or cores <= state.ledger.cpu + 1e-9 or "cpu" not in state.settings.holds:
+        return spec, []
+    limits = msgspec.structs.replace(spec.limits, cpu=state.ledger.cpu)
+    words = f"{cores:g} cores asked, held to the {state.ledger.cpu:g} that all processes together may use (cpu_limit_percent)"
+    return msgspec.structs.replace(spec, limits=limits), [words]
 
 
 def _is_code(orchestrator: str) -> bool:
@@ -105,7 +127,8 @@ def _is_code(orchestrator: str) -> bool:
 
 def admit(state: State, spec: Spec, uid: int, *, parent: int = 0) -> Process:
     """Put a process that ``refusal`` has nothing against into the table and start it."""
-    process = Process(pid=state.counters.next_pid, spec=spec, uid=uid, created_at=state.wall, parent=parent)
+    spec, warnings = lowered(state, spec)
+    process = Process(pid=state.counters.next_pid, spec=spec, uid=uid, created_at=state.wall, parent=parent, warnings=warnings)
     state.counters.next_pid += 1
     state.changed(state.counters)
     state.processes[process.pid] = process
@@ -117,5 +140,7 @@ def admit(state: State, spec: Spec, uid: int, *, parent: int = 0) -> Process:
         state.do(expectation(process))
     what = spec.orchestrator or spec.command[0]
     state.tell_event("process.admitted", f"{spec.name} ({what}) is admitted", pid=process.pid, data={"name": spec.name})
+    for warning in warnings:
+        state.tell_event("limits", warning, pid=process.pid, data={"limits": {}, "warnings": warnings})
     advance(state, process)
     return process

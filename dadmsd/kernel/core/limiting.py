@@ -13,7 +13,7 @@ import msgspec
 
 from dadms_ipc.requests import Limits, Spec
 from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.admission import limits_flaw
+from dadmsd.kernel.core.admission import limits_flaw, lowered
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.records import Process
@@ -46,6 +46,8 @@ def change(state: State, process: Process, spec: Spec) -> str:
     why = limits_flaw(state, spec)
     if why:
         return why
+    spec, warnings = lowered(state, spec)
+    process.warnings = process.warnings + [warning for warning in warnings if warning not in process.warnings]
     if process.status not in ENDED:
         why = state.ledger.change(process.spec.name, process.pid, Grant(spec.memory_request, spec.cpu_request))
         if why:

@@ -5,7 +5,7 @@ What a process sends may be any bytes. A kernel that found out when somebody lis
 
 import msgspec
 
-DEPTH_MOST = 64  # containers within containers: far below what any decoder on the way to a client can follow
+DEPTH_MOST = 72  # containers within containers: 64 of a variable, and what is put around it; far below what any decoder on the way to a client can follow
 _SCALARS = frozenset({"NoneType", "bool", "int", "float", "str", "bytes", "datetime"})
 _KEYS = (bool, int, float, str)
 

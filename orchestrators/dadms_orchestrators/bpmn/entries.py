@@ -38,7 +38,7 @@ def run_script(arguments: Mapping[str, Any], thread: Thread) -> dict[str, Any]:
     scope: dict[str, Any] = {**before, "__name__": "dadms_script", "progress": before.get("progress", thread.progress)}
     body, last = _parsed(arguments["script"], name)
     answer: dict[str, Any] = {}
-    untouched = as_json(before, "")  # a script may change a list in place, and that is an output too
+    untouched = as_json(before, "", -1)  # a script may change a list in place, and that is an output too
     try:
         exec(compile(body, name, "exec"), scope)  # noqa: S102 - the model's own code, in a capped worker, is what a script task is
         if last is not None:
@@ -47,7 +47,7 @@ def run_script(arguments: Mapping[str, Any], thread: Thread) -> dict[str, Any]:
         raise _script_failed(error, name) from error
     outputs = {key: value for key, value in scope.items() if _is_output(key, value, untouched)}
     try:
-        answer["variables"] = as_json(outputs, "")
+        answer["variables"] = as_json(outputs, "", -1)
         if "result" in answer:
             answer["result"] = as_json(answer["result"], "its result")
     except NotJson as error:

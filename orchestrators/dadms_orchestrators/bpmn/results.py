@@ -57,7 +57,7 @@ def settle(run: Run, opened: Open, found: dict[str, Any]) -> None:
 
 
 def _variables(node: Node, implementation: Implementation, outputs: Any, result: Any) -> dict[str, Any]:
-    given = json_copy(outputs, "what it gave")
+    given = json_copy(outputs, "what it gave", -1 if isinstance(outputs, dict) else 0)
     if implementation.kind == "decision":
         return decision_variables(implementation.decision, implementation.map_result, node.result_variable, given)
     if given is not None and not isinstance(given, dict):

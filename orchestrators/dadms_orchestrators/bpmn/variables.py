@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-MAX_DEPTH = 100  # lists and maps within each other
+MAX_DEPTH = 64  # lists and maps within each other, of one variable: what the kernel keeps of an outcome
 INT_BITS = 64  # what msgpack and most JSON readers can hold
 
 

@@ -20,7 +20,7 @@ from dadms_orchestrators.decision.feel.temporaltext import parse_date, parse_dat
 from dadms_orchestrators.decision.feel.types import Type
 from dadms_orchestrators.decision.feel.values import Function, Range, number_text, show
 
-MAX_DEPTH = 100  # of lists and mappings inside each other
+MAX_DEPTH = 64  # of lists and mappings inside each other, of one variable: what the kernel keeps of an outcome
 _AS_IS = frozenset((str, bool, type(None), Decimal, Range, Function, *TEMPORAL))
 _READERS = {
     "date": parse_date,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 INTEGER_BITS = 64  # msgpack carries -2**63 .. 2**64 - 1
-DEPTH_LIMIT = 100  # levels; deeper is a cycle, or will be a RecursionError in somebody else's process
+DEPTH_LIMIT = 64  # lists and mappings within each other, of one variable: what the kernel keeps of an outcome (docs/reference/bpmn.md)
 
 
 class NotJson(TypeError):
@@ -17,7 +17,7 @@ class NotJson(TypeError):
 
 
 def as_json(value: object, way: str, depth: int = 0) -> Any:
-    """Give a plain copy of a JSON value; ``way`` names it in the error, as in ``scores.alpha[2]``."""
+    """Give a plain copy of a JSON value; ``way`` names it in the error, as in ``scores.alpha[2]``; a map of variables has ``depth`` -1."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -48,7 +48,7 @@ def _variables(returned: object, who: str) -> dict[str, Any]:
     if not isinstance(returned, Mapping):
         raise BadReturn(f"{who} returned {type(returned).__name__}, and returns a mapping of variables, or None")
     try:
-        variables: dict[str, Any] = as_json(returned, "")
+        variables: dict[str, Any] = as_json(returned, "", -1)
     except NotJson as error:
         raise BadReturn(f"{who} returned a variable that cannot be kept: {error}") from None
     return variables

@@ -193,7 +193,7 @@ def test_a_value_that_is_too_deep_fails_the_task() -> None:
     run.complete(works(run.advance())["A"].id, {"deep": deep})
     error = run.outcome().error
     assert error is not None
-    assert "nested deeper than 100 levels" in error.message
+    assert "nested deeper than 64 levels" in error.message
 
 
 def test_a_bad_result_can_be_caught_too() -> None:

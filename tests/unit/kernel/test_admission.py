@@ -14,7 +14,12 @@ from tests.unit.kernel.driver import Driver, names
     [
         (Spec("x", "bpnm"), "did you mean bpmn?"),
         (Spec("x", "zzz"), "there are bpmn, decision"),
-        (Spec("x", "decision", limits=Limits(memory=5)), "memory is 5, at least"),
+        (Spec("x", "decision", limits=Limits(memory=5)), "memory is 5 B, at least 20 MiB is needed by an orchestrator"),
+        (Spec("x", "decision", limits=Limits(memory=16 << 20)), "memory is 16 MiB, at least 20 MiB is needed"),
+        (Spec("x", "decision", limits=Limits(pids=5)), "pids is 5, at least 6 is needed by an orchestrator and its worker"),
+        (Spec("x", "decision", limits=Limits(pids=4_194_305)), "pids = 4194305 asked, at most 4194304"),
+        (Spec("x", "decision", limits=Limits(cpu=2.5)), "2.5 cores asked, all processes together may use 2 (cpu_limit_percent)"),
+        (Spec("x", kind="tool", command=["true"], limits=Limits(memory=1 << 20)), "memory is 1 MiB, at least 8 MiB is needed"),
         (Spec("x", "decision", limits=Limits(memory=1 << 40)), "a memory limit of 1024 GiB asked"),
         (Spec("x", "decision", limits=Limits(cpu=-1.0)), "cpu is -1.0"),
         (Spec("x", "decision", limits=Limits(cpu=float("nan"))), "cpu is nan"),
@@ -70,6 +75,15 @@ def test_a_limit_that_nobody_can_enforce_is_refused_unless_best_effort_is_good_e
     driver = Driver(holds=frozenset())
     assert "cannot be enforced here" in driver.refusal(Spawn(Spec("x", "decision", limits=limits)))
     driver.answer(Spawn(Spec("x", "decision", limits=limits, enforcement="best-effort")))
+
+
+def test_a_wish_for_more_cores_than_there_are_is_lowered_and_said() -> None:
+    """With best-effort; what a command needs at least is less than what an orchestrator does."""
+    driver = Driver()
+    pid = int(driver.answer(Spawn(Spec("x", "decision", limits=Limits(cpu=2.5), enforcement="best-effort")))["pid"])
+    assert driver.process(pid).spec.limits.cpu == 2.0
+    assert driver.process(pid).warnings == ["2.5 cores asked, held to the 2 that all processes together may use (cpu_limit_percent)"]
+    driver.answer(Spawn(Spec("y", kind="tool", command=["true"], limits=Limits(memory=8 << 20, pids=2))))
 
 
 def test_an_observer_may_look_and_not_touch() -> None:

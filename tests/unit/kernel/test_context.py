@@ -233,8 +233,8 @@ def test_contexts_of_ended_processes_give_way(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_cannot_be_shown_is_refused() -> None:
     shared = Shared()
-    deep = b"\x91" * 70 + b"\x90"
-    assert "nested deeper than 64" in shared.refusal(W1, Set("r", "a", msgspec.Raw(deep)))
+    deep = b"\x91" * 80 + b"\x90"
+    assert "nested deeper than 72" in shared.refusal(W1, Set("r", "a", msgspec.Raw(deep)))
     assert "holds a Ext" in shared.refusal(W1, Set("r", "a", raw(msgspec.msgpack.Ext(1, b""))))
 
 

@@ -47,7 +47,7 @@ def test_what_the_host_refuses_changes_nothing_reservations_included() -> None:
     [
         ({"memry": 1}, 'unknown limit "memry"; did you mean "memory"?'),
         ({"memory": "much"}, "Expected int | null, got str - at $.memory"),
-        ({"memory": 1024}, "memory is 1024, at least 8388608 is needed"),
+        ({"memory": 1024}, "memory is 1 KiB, at least 8 MiB is needed"),
         ({"memory": 8 * GIB}, "a memory limit of 8 GiB asked, all processes together may use 4 GiB (memory_limit_mb)"),
         ({"memory_request": 5 * GIB}, "5 GiB asked, 4 GiB free of 4 GiB"),
         ({"cpu_request": 3.0}, "3 cores asked, 2 free of 2"),

@@ -57,5 +57,5 @@ def test_what_is_not_json_is_named_with_its_way_and_type(value: object, text: st
 def test_value_that_contains_itself_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)
-    with pytest.raises(NotJson, match="more than 100 levels"):
+    with pytest.raises(NotJson, match="more than 64 levels"):
         as_json({"loop": loop}, "")
