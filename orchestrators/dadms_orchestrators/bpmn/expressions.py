@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from dadms_orchestrators.bpmn.juel import JuelError, Template, parse_condition, parse_template
+from dadms_orchestrators.bpmn.juel import JuelError, Template, Undefined, parse_condition, parse_template
 from dadms_orchestrators.bpmn.juel_eval import Execution, truth_of, value_of
 from dadms_orchestrators.bpmn.model import Node, Parameter, Process, Script, Text, Value
 from dadms_orchestrators.bpmn.steps import RunError, TaskError
@@ -60,9 +60,9 @@ class Evaluator:
         self.assumed.append(name)
         return None
 
-    def _failure(self, owner: str, text: Text, error: JuelError) -> Failure:
+    def _failure(self, owner: str, text: Text, error: JuelError, hint: str = "") -> Failure:
         shown = " ".join(text.source.split())
-        message = f"{owner}: {error.message}, in {shown if len(shown) <= 120 else shown[:117] + '...'}"
+        message = f"{owner}: {error.message}, in {shown if len(shown) <= 120 else shown[:117] + '...'}{hint}"
         line = text.line + text.source.count("\n", 0, error.offset)
         return Failure(TaskError("ExpressionError", message), self.node, self.process, line)
 
@@ -70,6 +70,9 @@ class Evaluator:
         """Whether a condition holds; raises Failure."""
         try:
             return truth_of(_template(text.source, True), self._lookup)
+        except Undefined as error:
+            hint = f"; give it with --set {error.name}=VALUE, or let a task before it return it"
+            raise self._failure(owner, text, error, hint) from None
         except JuelError as error:
             raise self._failure(owner, text, error) from None
 

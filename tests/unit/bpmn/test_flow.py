@@ -54,7 +54,10 @@ def test_an_undefined_variable_in_a_condition_names_variable_condition_flow_and_
     outcome = run.outcome()
     assert outcome.status == "failed"
     assert outcome.error is not None
-    assert outcome.error.message == 'condition of sequence flow "G_A" (G_A): variable "approved" is not defined, in ${approved == true}'
+    assert outcome.error.message == (
+        'condition of sequence flow "G_A" (G_A): variable "approved" is not defined, in ${approved == true}'
+        "; give it with --set approved=VALUE, or let a task before it return it"
+    )
     assert (outcome.error.file, outcome.error.line, outcome.error.element) == ("drawn.bpmn", 7, "G")
 
 
