@@ -3,7 +3,8 @@
 1. It lives by a lease: a pipe whose only write end is ours. When we end, by whatever signal, it reads EOF, ends everything and removes its directory.
 2. Its directory is named here and made there, so that a death in between leaves nothing; what it says goes to memory without a name.
 3. A server of it that failed by an error of ours is told when all is over, and what it wrote is kept: the daemon takes its logs with it.
-4. It has a session of its own: Ctrl-C at the terminal is ours to answer.
+4. A server that fails again and again (a full disk, a limit of the shell) ends the run, with its last words.
+5. It has a session of its own: Ctrl-C at the terminal is ours to answer.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +31,8 @@ from dadmsctl.siblings import python
 from dadmsctl.terminal import printable
 
 START_LIMIT = 30.0  # seconds until the first answer; it takes a quarter of one on a quiet machine
+FAILURES_MOST = 6  # of one server, by errors of its own; a disk that is full or a limit of the shell does not go away by itself
+LOOK = 0.5  # seconds between looks for them
 STOP_LIMIT = 60.0  # seconds after the lease has ended; the daemon's own limit is 30
 REMOVE_LIMIT = 5.0  # seconds that the servers of a killed keeper have to end
 WORDS_LIMIT = 65_536  # bytes of what the daemon said that are looked at
@@ -49,6 +53,8 @@ class PrivateDaemon:
         self.door = Door(_place(), timeout)
         self.start_seconds = 0.0
         self._purpose, self._is_answering = "start", False
+        self._is_over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._words = os.memfd_create("dadmsd says")
         self._process: subprocess.Popen[bytes] | None = None
         self._lease: int | None = None
@@ -65,6 +71,7 @@ class PrivateDaemon:
             self._end()
             raise
         self._purpose, self._is_answering = "go on", True
+        self._watcher.start()
         self.start_seconds = time.monotonic() - began
         return self
 
@@ -91,12 +98,36 @@ class PrivateDaemon:
         """Raise, in the daemon's own words where it has said any, unless it lives."""
         code = self._process.poll() if self._process is not None else None
         if code is None:
+            if self._is_answering and (failing := self._failing()):
+                self._is_answering = False  # said once: what follows is the end of it
+                raise WorkLost(f"cannot go on: the {failing} of the private daemon does not get up: {self._last_words()}")
             return
         said = [line for line in os.pread(self._words, WORDS_LIMIT, 0).decode(errors="replace").splitlines() if line.strip()]
         how = said[-1].removeprefix("dadmsd: ") if said else "it said nothing"
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
         text = f"cannot {self._purpose}: the private daemon has ended ({end}): {how}"
         raise WorkLost(text) if self._is_answering else HostFailure(text)
+
+    def _failing(self) -> str:
+        """Give the name of a server that has failed so often that it will not get up; "" when none has."""
+        names = [name for name, _ in _FAILED.findall(os.pread(self._words, WORDS_LIMIT, 0).decode(errors="replace"))]
+        return next((name for name in dict.fromkeys(names) if names.count(name) >= FAILURES_MOST), "")
+
+    def _last_words(self) -> str:
+        """Give the last line that a server wrote: usually the reason of its end."""
+        try:
+            lines = (self.door.runtime_dir / "state" / "logs" / "servers.log").read_bytes()[-4096:].decode(errors="replace").splitlines()
+        except OSError as error:
+            return f"what it wrote cannot be read: {error.strerror}"
+        spoken = [line.strip() for line in lines if line.strip() and "Z dadmsd: " not in line]
+        return spoken[-1] if spoken else "it wrote nothing"
+
+    def _watch(self) -> None:
+        """Look for servers that do not get up, in a thread: what is found is raised where the main thread takes signals."""
+        while not self._is_over.wait(LOOK):
+            if self._failing():
+                os.kill(os.getpid(), signal.SIGCHLD)
+                return
 
     def _await_answer(self) -> requests.DaemonInfo:
         from dadms_ipc.client import Client
@@ -110,6 +141,9 @@ class PrivateDaemon:
 
     def _end(self) -> None:
         """End the lease and wait until everything is gone; a daemon that cannot end is killed, and its servers with it."""
+        self._is_over.set()
+        if self._watcher.ident is not None:  # it reads what is closed below
+            self._watcher.join()
         signal.signal(signal.SIGCHLD, self._before)
         self._keep_traces()
         if self._lease is not None:

@@ -4,13 +4,16 @@ import os
 import re
 import resource
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dadms_ipc.client import Client
 from dadms_ipc.requests import Spawn, Spec, Status
+from dadmsctl.exits import WorkLost
 from dadmsctl.private import PrivateDaemon
 
 
@@ -39,3 +42,22 @@ def test_a_killed_server_leaves_no_trace(capsys: pytest.CaptureFixture[str]) -> 
         os.kill(before.os_pid, 9)
         assert client.call(Status()).epoch > before.epoch
     assert capsys.readouterr().err == ""
+
+
+def test_a_kernel_that_cannot_write_ends_the_run_soon_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    with (  # noqa: PT012 - the daemon ends within
+        pytest.raises(WorkLost, match=r"the kernel of the private daemon does not get up: .*([Dd]isk|[Ff]ile|I/O)"),
+        PrivateDaemon(60.0) as daemon,
+        Client(daemon.door.runtime_dir, timeout=60.0) as client,
+    ):
+        before: Any = client.call(Status())
+        for os_pid in (psutil.Process(before.os_pid).ppid(), before.os_pid):  # the keeper, for the kernels to come, and this one
+            _, hard = resource.prlimit(os_pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(os_pid, resource.RLIMIT_FSIZE, (30_000, hard))
+        for _ in range(1000):
+            client.call(Spawn(Spec("one", kind="tool", command=["/bin/true"])))
+    assert time.monotonic() - began < 45
+    found = re.search(r"what it wrote is in (\S+)", capsys.readouterr().err)
+    assert found
+    Path(found[1]).unlink()
