@@ -17,6 +17,7 @@ from dadmsd.bus.core.events import NOBODY, Who
 SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13
 GROUPS_BYTES = 1024  # of one answer, the most that Python takes: 256 groups
 GID = struct.Struct("I")
+PF_EXITING = 0x4  # of a task's flags: it is in do_exit (include/linux/sched.h)
 
 
 class Origin(NamedTuple):
@@ -73,16 +74,19 @@ def _groups(descriptor: int) -> tuple[int, ...]:
 
 
 def is_dead(who: Who) -> bool:
-    """Tell whether the process that connected has ended; one whose number another has by now counts as alive, as does whoever came over a network."""
+    """Tell whether the process that connected has ended or is about to: it closes its sockets some time before it is a zombie.
+
+    One whose number another has by now counts as alive, as does whoever came over a network.
+    """
     if who.is_remote or who.pid <= 0:
         return False
     try:
-        state = Path("/proc", str(who.pid), "stat").read_bytes().rpartition(b")")[2].split()[0]  # proc_pid_stat(5)
+        fields = Path("/proc", str(who.pid), "stat").read_bytes().rpartition(b")")[2].split()  # proc_pid_stat(5), from the third on
+        return fields[0] in (b"Z", b"X") or bool(int(fields[6]) & PF_EXITING)
     except FileNotFoundError:
         return True
-    except (OSError, IndexError):
+    except (OSError, IndexError, ValueError):
         return False
-    return state in (b"Z", b"X")
 
 
 def shut_down(origin: Origin) -> None:

@@ -279,6 +279,7 @@ def test_a_killed_client_is_forgotten_at_once(daemon: Daemon) -> None:
     )
     with Client(daemon.directory) as client:
         client.subscribe("seen/#")
+        client.confirm()  # its sessions at both doors are there
         before = client.bus_status()["sessions"]
         process = subprocess.Popen([sys.executable, "-c", program])
         assert client.receive(timeout=20).topic == "seen/one"

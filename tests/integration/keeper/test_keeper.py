@@ -45,6 +45,7 @@ def test_the_first_word_to_each_server_is_its_welcome(theatre: Theatre) -> None:
             "config": None,
             "is_private": False,
             "config_dir": "",
+            "config_source": "",
             "incarnation": 1,
         }
     assert len(lives) == 1, "one keeper, one name for its life"
