@@ -1,6 +1,7 @@
 """A real bus under attack, and a client that goes on working: what must hold, and what it took."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from tests.integration.bus.daemon import INFO
 QUIET = 300  # requests before the attack
 GROWTH = 96 * 1024 * 1024  # bytes: what is open and waits for the attackers' own sake, far below the cap of 512 MiB
 ANSWER = 20.0  # seconds that a request may take: one that takes longer is one that hangs
+ATTACKERS = 5  # that are sent one after the other when they abort
 PAUSE = 0.002  # seconds between two requests: the client asks as a person's tool does, and leaves the machine to the others
 
 
@@ -79,6 +81,16 @@ class Siege:
             "--seconds", str(seconds), "--key", str(file), "--ports", str(network.ports["kernel"]), str(network.ports["data"]),
         ]  # fmt: skip
         began = time.monotonic()
+        for _ in range(ATTACKERS):
+            outcome.sent, ended = self._send_attacker(command, client, outcome)
+            if ended != -signal.SIGABRT:  # libzmq asserts in a client that is cut in the middle of a message: that is the attacker's loss
+                break
+        outcome.seconds = time.monotonic() - began
+        if not outcome.sent:
+            outcome.failures.append(f"the attacker failed: it ended with {ended}")
+
+    def _send_attacker(self, command: list[str], client: Client, outcome: Outcome) -> tuple[int, int]:
+        """Run one attacker to its end, asking meanwhile; gives how much it sent and its exit code."""
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as attacker:
             try:
@@ -88,10 +100,7 @@ class Siege:
             finally:
                 attacker.kill()
             said = attacker.stdout.read() if attacker.stdout is not None else ""
-        outcome.seconds = time.monotonic() - began
-        outcome.sent = int(said or 0)
-        if not outcome.sent:
-            outcome.failures.append("the attacker failed")
+        return int(said or 0), attacker.returncode
 
 
 def _ask(client: Client, outcome: Outcome) -> float:
