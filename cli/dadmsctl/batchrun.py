@@ -23,7 +23,7 @@ from dadms_ipc import requests
 from dadms_ipc.errors import DadmsError, RequestRefused
 from dadmsctl import ending, pursuit, running
 from dadmsctl.batching import TOPIC, Batch
-from dadmsctl.decisions import Decision
+from dadmsctl.decisions import Decision, listed
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit, WorkLost
 from dadmsctl.narrator import Narrator
@@ -116,8 +116,9 @@ def run(door: Door, asked: Asked, rows: RowFile, writer: Writer) -> Exit:
         if process.status != "completed":
             ending.tell_failure(process, running.log_of(client, process), keeps_log=private is None)
             return Exit.FAILED
-    for name in getattr(writer, "dropped", ()):
-        click.echo(printable(f'warning: "{name}" of some rows has no column in the output'), err=True)
+    if dropped := list(getattr(writer, "dropped", ())):
+        columns = "has no column" if len(dropped) == 1 else "have no columns"
+        click.echo(printable(f"dadmsctl: warning: {listed(dropped)} of some rows {columns} in the output"), err=True)
     click.echo(str(tally), err=True)
     return Exit.FAILED if tally.failed else Exit.DONE
 

@@ -19,6 +19,7 @@ from dadmsctl.reading import read_file
 from dadmsctl.siblings import ask
 
 NAMES_SHOWN = 12  # of the decisions or inputs that there are
+LINES_SHOWN = 8  # warnings of one kind that have a line each; more are one line with their number
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -106,7 +107,7 @@ def choose(checked: Checked, decision: str | None) -> Decision:
         return Decision(checked.top[0], checked.top[0], "decision", [])
     if decision is None:
         if len(checked.top) != 1:
-            why = f"--decision NAME takes one of {_listed(checked.top)}" if checked.top else "it has none that no other requires"
+            why = f"--decision NAME takes one of {listed(checked.top)}" if checked.top else "it has none that no other requires"
             raise RequestRefused(f'cannot choose a decision of "{Path(checked.file).name}": {why}')
         decision = checked.top[0]
     for known in checked.decisions:
@@ -127,11 +128,14 @@ def warnings_of(checked: Checked, decision: Decision, given: Collection[str]) ->
         known_names = {name for known in checked.inputs for name in known.names}
         candidates = absent + sorted(known_names - set(absent))  # of two that are as near, the one that is missing is meant
         own = [known.names[0] for known in checked.inputs]
-        lines += [
-            f'the model knows no input "{name}": {_nearest(name, candidates, "input", own)}' for name in given if name not in known_names
-        ]
-    lines += [f'the input "{known.names[0]}" ({known.type}) was not given, and is null' for known in missing]
-    return lines
+        unknown = [name for name in given if name not in known_names]
+        if len(unknown) > LINES_SHOWN:
+            lines.append(f"the model knows none of the {len(unknown)} inputs {listed(unknown)}")
+        else:
+            lines += [f'the model knows no input "{name}": {_nearest(name, candidates, "input", own)}' for name in unknown]
+    if len(missing) > LINES_SHOWN:
+        return [*lines, f"the {len(missing)} inputs {listed(absent)} were not given, and are null"]
+    return [*lines, *(f'the input "{known.names[0]}" ({known.type}) was not given, and is null' for known in missing)]
 
 
 def missing_inputs(checked: Checked, decision: Decision, given: Collection[str]) -> list[Input]:
@@ -169,15 +173,16 @@ def imported_files(path: Path, source: bytes) -> dict[str, bytes]:
     return found
 
 
-def _nearest(name: str, known: Sequence[str], what: str, listed: Sequence[str]) -> str:
+def _nearest(name: str, known: Sequence[str], what: str, there: Sequence[str]) -> str:
     """Give the known name that was most likely meant, or those to list."""
     near = difflib.get_close_matches(name.casefold(), [other.casefold() for other in known], n=1)
     if near:
         meant = next(other for other in known if other.casefold() == near[0])
         return f'did you mean "{meant}"?'
-    return f"its {what}s are {_listed(listed)}" if listed else f"it has no {what}s"
+    return f"its {what}s are {listed(there)}" if there else f"it has no {what}s"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Give the first of some names, and how many more there are."""
     shown = ", ".join(f'"{name}"' for name in names[:NAMES_SHOWN])
     return shown + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")

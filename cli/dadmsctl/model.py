@@ -168,9 +168,15 @@ def decision_files(model: Path, checked: Checked, given: Sequence[Path]) -> dict
         raise RequestRefused("cannot use --decisions: two of the files have the same name")
     wanted = {task.decision: task for task in checked.tasks if task.decision}
     absent = [name for name in wanted if not any(holds(source, name) for source in found.values())]
-    beside = sorted(path for path in model.parent.glob("*.dmn") if path.is_file()) if absent else []
+    beside = decisions_beside(model) if absent else []
+    unread: list[str] = []
     for path in beside:
-        if path.name not in found and any(holds(source := read_file(path, "the decisions"), name) for name in absent):
+        try:
+            source = b"" if path.name in found else read_file(path, "the decisions")
+        except RequestRefused as refused:  # of a file that may have nothing to do with this model
+            unread.append(str(refused))
+            continue
+        if any(holds(source, name) for name in absent):
             found[path.name] = source
     lines = [
         f'{task.file}:{task.line}: task "{task.name or task.id}" needs the decision "{name}", which is in none of: {_names([*given, *beside])}'
@@ -178,8 +184,13 @@ def decision_files(model: Path, checked: Checked, given: Sequence[Path]) -> dict
         if not any(holds(source, name) for source in found.values())
     ]
     if lines:
-        raise ModelUnfit(f'cannot run "{model.name}": decisions are missing; --decisions FILE.dmn gives them', lines)
+        raise ModelUnfit(f'cannot run "{model.name}": decisions are missing; --decisions FILE.dmn gives them', [*lines, *unread])
     return found
+
+
+def decisions_beside(model: Path) -> list[Path]:
+    """Give the ``.dmn`` files beside a model: regular ones that are not hidden (an editor's locks and copies are)."""
+    return sorted(path for path in model.parent.glob("*.dmn") if not path.name.startswith(".") and path.is_file())
 
 
 def holds(source: bytes, decision: str) -> bool:

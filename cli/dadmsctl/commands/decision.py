@@ -166,7 +166,7 @@ def _told() -> Iterator[None]:
 
 def _warn(lines: Sequence[str]) -> None:
     for line in lines:
-        click.echo(printable(f"warning: {line}"), err=True)
+        click.echo(printable(f"dadmsctl: warning: {line}"), err=True)
 
 
 def _show_findings(checked: Checked) -> None:

@@ -286,7 +286,10 @@ def load_siblings(path: Path) -> dict[str, bytes]:
         return {}  # check() says why
     if not wanted:
         return {}
-    files = {str(other): _content(other) for other in sorted(path.parent.glob("*.bpmn"))[:MAX_SIBLINGS] if other.name != path.name}
+    beside = sorted(
+        other for other in path.parent.glob("*.bpmn") if not other.name.startswith(".") and other.is_file()
+    )  # a FIFO would never end
+    files = {str(other): _content(other) for other in beside[:MAX_SIBLINGS] if other.name != path.name}
     found: dict[str, bytes] = {}
     seen: set[str] = set()
     while wanted:

@@ -125,7 +125,10 @@ class _Files:
         name = where.rpartition("/")[2]
         if not name:
             raise KeyError(where)
-        return self.others.get(name, self.path.parent / name).read_bytes()
+        file = self.others.get(name, self.path.parent / name)
+        if file.exists() and not file.is_file():
+            raise OSError(f'"{file}" is no regular file')  # a FIFO would never end
+        return file.read_bytes()
 
     def know(self, model: Model) -> None:
         """Remember which file each model came from."""

@@ -116,8 +116,8 @@ def test_a_missing_input_is_named_with_what_was_given_instead(ctl: Ctl, fees: Pa
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[:2] == [
-        'warning: the model knows no input "Age": did you mean "age"?',
-        'warning: the input "age" (number) was not given, and is null',
+        'dadmsctl: warning: the model knows no input "Age": did you mean "age"?',
+        'dadmsctl: warning: the input "age" (number) was not given, and is null',
     ]
     assert lines[-1] == 'dadmsctl: cannot evaluate "Fee": the input "age" was not given'
 
@@ -140,7 +140,7 @@ def test_an_error_on_the_way_fails_although_a_value_came_out(ctl: Ctl, write: Wr
     assert done.stdout.splitlines()[:2] == ["d", "unknown"]
     assert "is no number" in done.stderr
     done = ctl("decision", "eval", write(body))
-    assert (done.returncode, done.stderr) == (0, 'warning: the input "age" (number) was not given, and is null\n')
+    assert (done.returncode, done.stderr) == (0, 'dadmsctl: warning: the input "age" (number) was not given, and is null\n')
     assert ctl("decision", "eval", write(body), "--set", "age=null").stderr == ""
 
 

@@ -121,8 +121,8 @@ def test_a_misspelled_column_is_told_before_the_work(ctl: Ctl, short_path: Path)
     rows.write_text("m\n1\n")
     done = ctl("decision", "batch", model(short_path, "n"), "--rows", rows)
     assert done.stderr.splitlines()[:2] == [
-        'warning: the model knows no input "m": its inputs are "n"',
-        'warning: the input "n" (number) was not given, and is null',
+        'dadmsctl: warning: the model knows no input "m": its inputs are "n"',
+        'dadmsctl: warning: the input "n" (number) was not given, and is null',
     ]
 
 

@@ -80,3 +80,9 @@ def test_an_unknown_input_far_from_all_is_told_with_those_that_there_are() -> No
 )
 def test_a_finding_is_a_line_with_its_place(told: Told, expected: str) -> None:
     assert str(told) == expected
+
+
+def test_thousands_of_unknown_inputs_are_one_line() -> None:
+    [line] = warnings_of(model(["Fee"]), FEE, ["Age", "vip", *(f"c{number}" for number in range(5_000))])
+    assert line.startswith('the model knows none of the 5000 inputs "c0", "c1", ')
+    assert line.endswith('"c11" and 4988 more')

@@ -1,5 +1,6 @@
 """A model on its way to its orchestrator: checked by the real engine, with everything that it needs, or refused with every reason."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ from dadms_ipc.errors import RequestRefused
 from dadmsctl.decisions import model_config
 from dadmsctl.job import ModelUnfit
 from dadmsctl.model import Checked, Field, Task, UserTask, decision_files, holds, misspelt, prepare, values_missing
+from dadmsctl.reading import FILE_LIMIT
 
 HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <bpmn:definitions xmlns:bpmn="http://www.omg.org/spec/BPMN/20100524/MODEL" xmlns:camunda="http://camunda.org/schema/1.0/bpmn" targetNamespace="test">
@@ -194,3 +196,32 @@ def test_a_name_is_misspelt_when_nothing_has_it_and_something_read_is_like_it(na
     checked = Checked("m.bpmn", user_tasks=[UserTask("t", "T", [Field("years")])], condition_variables=["eligible"])
     lines = misspelt(checked, [name], [b"${eligible} years", text])
     assert lines == ([f'nothing in the model reads "{name}"; did you mean "{meant}"?'] if meant else [])
+
+
+def clutter(folder: Path, suffix: str) -> None:
+    """Put beside a model what is no file of its kind, or cannot be read as one."""
+    (folder / f"a{suffix}").mkdir()
+    (folder / f"b{suffix}").symlink_to(folder / "nowhere")
+    (folder / f"c{suffix}").symlink_to(folder / f"c{suffix}")
+    (folder / f".#d{suffix}").symlink_to("somebody@somewhere.1234")
+    os.mkfifo(folder / f"e{suffix}")
+    (folder / f".f{suffix}").write_text(DMN.format(name="discount"))
+    (folder / f"g{suffix}").write_bytes(b" " * (FILE_LIMIT + 1))
+
+
+def test_what_is_no_readable_file_beside_a_model_does_not_stop_it(tmp_path: Path) -> None:
+    clutter(tmp_path, ".dmn")
+    path = written(tmp_path, RULE)
+    with pytest.raises(ModelUnfit) as caught:
+        prepare(path, {}, [], None)
+    assert caught.value.lines[0].endswith('needs the decision "discount", which is in none of: g.dmn')
+    assert caught.value.lines[1:] == [f'cannot read the decisions "{tmp_path / "g.dmn"}": it is larger than 8 MiB']
+    (tmp_path / "z.dmn").write_text(DMN.format(name="discount"))
+    assert list(msgspec.msgpack.decode(prepare(path, {}, [], None).config)["decisions"]) == ["z.dmn"]
+
+
+def test_what_is_no_readable_file_beside_a_model_that_calls_another_does_not_stop_it(tmp_path: Path) -> None:
+    clutter(tmp_path, ".bpmn")
+    path = written(tmp_path, f'<bpmn:callActivity id="task" calledElement="inner">{WAYS}</bpmn:callActivity>')
+    (tmp_path / "inner.bpmn").write_text(LINEAR.replace("{task}", SERVICE).replace('id="order"', 'id="inner"'))
+    assert list(msgspec.msgpack.decode(prepare(path, {}, [], None).config)["siblings"]) == ["inner.bpmn"]
