@@ -15,6 +15,7 @@ from dadms_orchestrators.decision.batch import evaluate_rows
 from dadms_orchestrators.decision.feel import Notes, current, evaluate_text
 from dadms_orchestrators.decision.feel.runtime import Exceeded
 from dadms_orchestrators.decision.feel.types import Type, conforms
+from dadms_orchestrators.decision.jsonvalues import MAX_DEPTH
 from dadms_orchestrators.decision.runnable import DmnModel
 
 Dmn = Callable[..., Model]
@@ -117,9 +118,9 @@ def test_a_row_of_a_batch_has_the_limit_as_its_error(dmn: Dmn) -> None:
 def test_a_value_too_deep_for_its_reader_is_an_error() -> None:
     text = "{f: function(n) if n = 0 then [] else [f(n - 1)], r: f(%d)}.r"
     head = '<definitions xmlns="https://www.omg.org/spec/DMN/20230324/MODEL/" name="m" namespace="urn:m">'
-    assert DmnModel(f"{head}{decision(text % 99)}</definitions>".encode(), "m.dmn", {}).answer("d", {}).value
-    with pytest.raises(LimitExceeded, match="nested deeper than 100"):
-        DmnModel(f"{head}{decision(text % 100)}</definitions>".encode(), "m.dmn", {}).answer("d", {})
+    assert DmnModel(f"{head}{decision(text % (MAX_DEPTH - 1))}</definitions>".encode(), "m.dmn", {}).answer("d", {}).value
+    with pytest.raises(LimitExceeded, match=f"nested deeper than {MAX_DEPTH}"):
+        DmnModel(f"{head}{decision(text % MAX_DEPTH)}</definitions>".encode(), "m.dmn", {}).answer("d", {})
 
 
 def test_a_business_rule_task_fails_with_the_reason() -> None:
