@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dadms_ipc import requests
+from dadms_ipc.artifacts import FOLDER
 from dadms_ipc.errors import DadmsError
 from dadmsctl import ending, pursuit
 from dadmsctl.door import Door
@@ -43,6 +44,7 @@ class Asked(msgspec.Struct, frozen=True):
     began: float  # wall clock, as events have it: before anything was read
     checked: float  # after the model was found in order
     is_verbose: bool = False
+    directory: Path | None = None
 
 
 def run(door: Door, asked: Asked) -> Exit:
@@ -54,6 +56,11 @@ def run(door: Door, asked: Asked) -> Exit:
             story, process, log = pursue(place, asked, narrator, is_private=private is not None)
             ended = time.time()
             narrator.stop()
+            left = _left_behind(private, process.pid)
+            if left:
+                narrator.warn(
+                    f"{left} in the working directory will be removed with the private daemon; --directory DIR keeps what handlers write"
+                )
             if asked.as_json:
                 write_json(ending.as_document(process, story, _spent(asked, story, private, ended)))
             else:
@@ -82,6 +89,18 @@ def pursue(place: Door, asked: Asked, narrator: Narrator, *, is_private: bool) -
             ended = sum(1 for task in story.tasks.values() if task.ended_at)
             raise lost.after(f"{ended} {'task' if ended == 1 else 'tasks'} had ended, {len(story.running())} ran") from lost
         return story, process, log_of(client, process) if process.status != "completed" else []
+
+
+def _left_behind(private: "PrivateDaemon | None", pid: int) -> str:
+    """Say how many files are in the working directory of a process, artifacts apart, that goes away with its private daemon; "" for none."""
+    if private is None:
+        return ""
+    place = private.door.runtime_dir / "state" / "work" / str(pid)
+    try:
+        names = [found.name for found in place.iterdir() if found.name != FOLDER]
+    except OSError:
+        return ""
+    return f"{len(names)} file{'s' * (len(names) != 1)} ({', '.join(sorted(names)[:3])}{', …' * (len(names) > 3)})" if names else ""
 
 
 def _spent(asked: Asked, story: Story, private: "PrivateDaemon | None", ended: float) -> Spent:
@@ -120,6 +139,7 @@ def spec_of(client: "Client", asked: Asked, narrator: Narrator) -> requests.Spec
         thread_timeout=asked.caps["thread_timeout"],
         ready_timeout=asked.caps["ready_timeout"],
         enforcement=wanted.enforcement,
+        directory=str(asked.directory.resolve()) if asked.directory else None,
     )
 
 

@@ -367,6 +367,8 @@ class Keeper:
         self._deafen(server)
         pid, lived = server.pid, time.monotonic() - server.started_at
         server.ended(time.monotonic())
+        if server.name == ZYGOTE and lived >= servers.AT_ONCE:
+            server.failures = 0  # it never says that it is ready: one that has lived was
         if server.name == ZYGOTE:
             self._store.drop(BASE_ZYGOTE)
         self._tell_changed(server, how)
@@ -379,11 +381,19 @@ class Keeper:
         self._check_start(server, how)
 
     def _check_start(self, server: Server, how: str) -> None:
-        """Give up on a daemon that has never stood and does not get up."""
-        if not self._was_ready and self._ending.stage is Stage.RUNNING and server.failures >= servers.START_ATTEMPTS:
-            last = self._voice.last_words()
+        """Give up on a daemon that has never stood and does not get up, and on a private one of which a part does not; of any other, say why."""
+        if self._ending.stage is not Stage.RUNNING or not server.failures:
+            return
+        if server.failures % (servers.REPAIR_ATTEMPTS if self._is_announced else servers.START_ATTEMPTS):
+            return
+        last = self._voice.last_words()
+        if self._is_announced and not self._settings.is_private:
             self._voice.say(
-                f"cannot start dadmsd: {server.name} ended {server.failures} times before it was ready, last with {how}{last and f': {last}'}"
+                f"{server.name} ended {server.failures} times in a row before it was ready, last with {how}{last and f': {last}'}; it is started again"
+            )
+        else:
+            self._voice.say(
+                f"cannot {'go on' if self._is_announced else 'start dadmsd'}: {server.name} ended {server.failures} times before it was ready, last with {how}{last and f': {last}'}"
             )
             if not self._settings.is_private:  # it takes its logs with it
                 self._voice.say(f"more is in {self._voice.path}")

@@ -22,6 +22,7 @@ from dadmsd.keeper.settings import Settings
 from dadmsd.keeper.store import FDS_RESERVED, Store
 from dadmsd.keeper.voice import Voice
 
+FDS_NEEDED = 128  # descriptors: what each server opens before anybody has asked for anything, twice over
 FDS_USEFUL = 500_000  # descriptors: a limit beyond this is no limit
 _MANAGERS = (
     "NOTIFY_SOCKET",
@@ -86,6 +87,8 @@ def _keep(settings: Settings) -> int:
     descent.become_subreaper()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started us may have blocked what we live by
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FDS_NEEDED:
+        raise HostFailure(f"cannot start dadmsd: {hard} open files are allowed (RLIMIT_NOFILE, hard), at least {FDS_NEEDED} are needed")
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     _leave_nothing_open_to_children()

@@ -24,6 +24,7 @@ LAST_DELAY = 1.0  # seconds: a server that never stands costs little, and is bac
 AT_ONCE = 1.0  # seconds: who dies younger was never well; its delay doubles
 WELL = 10.0  # seconds: who lives longer is well; its delay starts anew
 START_ATTEMPTS = 8  # 5 ms doubling: the eighth comes 0.6 s after the first
+REPAIR_ATTEMPTS = 16  # of one that had stood: some nine seconds, in which a full disk or memory may find room
 
 
 class ServerCommand(msgspec.Struct, frozen=True):

@@ -245,6 +245,7 @@ class Hands:
                 config=process.spec.config,
                 directory=directory,
                 rlimits=confined.left,
+                workplace=process.spec.directory or "",
             )
         if child.is_command:
             return self._command_gate(child, process, confined, directory)
@@ -261,6 +262,7 @@ class Hands:
             ready_timeout=process.spec.ready_timeout or settings.ready_timeout,
             rlimits=[(limit.resource, limit.value) for limit in confined.left],
             topics=forker.topics if forker is not None else [],
+            workplace=process.spec.directory or "",
         )
 
     def _command_gate(self, child: Child, process: Process, confined: Confined, directory: str) -> zygote.CommandGate:

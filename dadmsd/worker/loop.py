@@ -84,7 +84,7 @@ class Worker:
         self._port = port
         self._results = results
         self._entries = entries
-        self._place = Place(gate.pid, gate.worker, gate.directory, gate.config, self._report, self._call)
+        self._place = Place(gate.pid, gate.worker, gate.directory, gate.config, self._report, self._call, gate.workplace)
         self._inlet = Inlet(port, self._send, self._ring)
         self._home = os.open(".", os.O_PATH | os.O_CLOEXEC)
         self._expected: dict[str, float] = {}  # seconds, by entry

@@ -32,8 +32,8 @@ class Thread:
 
     @property
     def directory(self) -> str:
-        """Give the working directory of the process."""
-        return self._place.directory
+        """Give the working directory of the process, or the one that its user named."""
+        return self._place.workplace or self._place.directory
 
     @property
     def config(self) -> Any:
@@ -48,7 +48,7 @@ class Thread:
     @property
     def artifacts(self) -> Store:
         """Give the artifacts of the process."""
-        return Store(self.directory, self.pid, partial(reserve, partial(self._place.call, self.tid)))
+        return Store(self._place.directory, self.pid, partial(reserve, partial(self._place.call, self.tid)))
 
     def artifact(self, value: object) -> Artifact:
         """Keep bytes, a NumPy array or an Arrow table; the reference travels in results, arguments and contexts."""
@@ -72,3 +72,4 @@ class Place(msgspec.Struct, frozen=True):
     config: msgspec.Raw  # msgpack
     report: Callable[[int, str, float | None], None]
     call: Callable[[int, Asked, int, float], ContextAnswer]  # (tid, operation, whose context, seconds)
+    workplace: str = ""  # that its user named

@@ -106,6 +106,7 @@ class WorkerGate(Message, tag="gate-worker", frozen=True):
     directory: str
     rlimits: list[Rlimit] = []
     niceness: int = 0
+    workplace: str = ""  # directory that its user named, to work in instead; artifacts stay in the other
 
 
 class CommandGate(Message, tag="gate-command", frozen=True):

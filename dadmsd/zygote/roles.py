@@ -125,7 +125,7 @@ def _be_main(gated: Gated) -> NoReturn:
     gate = births.await_gate(gated, process_port.Gate)
     try:
         user.limit(gate.rlimits, 0)
-        user.enter(gate.directory)
+        user.work_in(gate.directory, gate.workplace)
     except HostFailure as error:
         births.refuse(gated, process_port.GateFailed(str(error)), exits.GATE_FAILED)
     gc.enable()
@@ -144,7 +144,7 @@ def _be_worker(gated: Gated) -> NoReturn:
     assert gated.page is not None  # DESCRIPTORS says so
     try:
         user.limit(((limit.resource, limit.value) for limit in gate.rlimits), gate.niceness)
-        user.enter(gate.directory)
+        user.work_in(gate.directory, gate.workplace)
         results = Results(gated.page)
     except (HostFailure, PeerViolation) as error:
         births.refuse(gated, GateFailed(str(error)), exits.GATE_FAILED)

@@ -72,3 +72,10 @@ def enter(directory: str) -> None:
         os.chdir(directory)
     except (OSError, ValueError) as error:
         raise HostFailure(f'cannot work in "{directory}": {getattr(error, "strerror", None) or error}') from error
+
+
+def work_in(directory: str, workplace: str) -> None:
+    """Make the directory that its user named, or else the process's own one, the current one; raises HostFailure for one that it may not write to."""
+    enter(workplace or directory)
+    if workplace and not os.access(".", os.W_OK | os.X_OK):
+        raise HostFailure(f'cannot work in "{workplace}": user {os.getuid()} may not write there')

@@ -32,6 +32,7 @@ class Gate(Message, tag="gate-main", frozen=True):
     ready_timeout: float  # seconds until Ready must have been sent
     rlimits: list[tuple[str, int]] = []  # to set on oneself where the kernel may not
     topics: list[str] = []  # that the handlers module serves
+    workplace: str = ""  # directory that its user named, to work in instead; artifacts stay in the other
 
 
 class Hello(Message, tag="hello", frozen=True):

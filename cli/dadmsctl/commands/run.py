@@ -1,11 +1,13 @@
 """``run``: a model to its outcome."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dadms_ipc.errors import RequestRefused
 from dadmsctl.door import Door
 from dadmsctl.exits import Finished
 from dadmsctl.job import ModelUnfit
@@ -26,6 +28,7 @@ from dadmsctl.terminal import printable
 @click.option("--handlers", type=FILE, help="A Python module whose functions do the service tasks.")
 @click.option("--decisions", type=FILE, multiple=True, help="A .dmn file for business-rule tasks; those beside MODEL are found.")
 @click.option("--decision", metavar="NAME", help="Of a .dmn MODEL: the decision to evaluate. [the one that no other needs]")
+@click.option("--directory", type=FILE, help="Where handlers work and leave files, which stay. [one that is removed with a private daemon]")
 @limits
 @click.option("--private/--no-private", "is_private", default=None, help="Always on a daemon of its own, or never. [only when none runs]")
 @click.option("--detach", "is_detached", is_flag=True, help="Print the pid and return; the daemon that runs goes on with it.")
@@ -43,6 +46,7 @@ def run(
     handlers: Path | None,
     decisions: tuple[Path, ...],
     decision: str | None,
+    directory: Path | None,
     is_private: bool | None,
     quiet: bool,
     verbose: bool,
@@ -59,6 +63,9 @@ def run(
         raise click.UsageError("--detach needs a daemon that stays, and a private one ends with its run")
     began = time.time()
     given = read_variables(inputs, settings)
+    if directory is not None and not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
+        why = "you may not write there" if directory.is_dir() else "it is no directory"
+        raise RequestRefused(f'cannot work in "{directory}": {why}')
     module = read_file(handlers, "the handlers module") if handlers is not None else b""
     try:
         job = prepare(model, given, decisions, decision, module)
@@ -70,7 +77,7 @@ def run(
         click.echo(printable(f"dadmsctl: warning: {warning}"), err=True)
     from dadmsctl import running  # brings rich, which a refusal need not wait for
 
-    asked = running.Asked(job, given, handlers, caps, is_private, quiet, full, as_json, began, time.time(), verbose)
+    asked = running.Asked(job, given, handlers, caps, is_private, quiet, full, as_json, began, time.time(), verbose, directory)
     if is_detached:
         click.echo(running.detach(door, asked))
     else:

@@ -14,7 +14,6 @@ SIGNALS_MOST = 64
 CODES_MOST = 256
 _COMMAND_ONLY: dict[str, object] = {
     "command": [],
-    "directory": None,
     "umask": 0o022,
     "nice": 0,
     "no_new_privileges": False,
@@ -46,7 +45,17 @@ def _unknown(name: str, value: str, known: list[str]) -> str:
 
 def _orchestrator_flaw(spec: Spec) -> str:
     changed = [name for name, default in _COMMAND_ONLY.items() if getattr(spec, name) != default]
-    return f"{changed[0]} is for a service or a tool, and this is an orchestrator" if changed else ""
+    if changed:
+        return f"{changed[0]} is for a service or a tool, and this is an orchestrator"
+    if "\0" in (spec.directory or ""):
+        return "a null byte is in its directory"
+    return _directory_flaw(spec)
+
+
+def _directory_flaw(spec: Spec) -> str:
+    if spec.directory is not None and not spec.directory.startswith("/"):
+        return f'its directory "{spec.directory}" is no absolute path'
+    return ""
 
 
 def _command_flaw(spec: Spec) -> str:
@@ -73,9 +82,7 @@ def _command_flaw(spec: Spec) -> str:
         return f"its command has {size} bytes, at most {ARGUMENTS_MOST} are possible"
     if any(not name or "=" in name for name in spec.environment):
         return "a name in its environment is empty or has a = in it"
-    if spec.directory is not None and not spec.directory.startswith("/"):
-        return f'its directory "{spec.directory}" is no absolute path'
-    return ""
+    return _directory_flaw(spec)
 
 
 def _number_flaw(spec: Spec) -> str:

@@ -58,7 +58,7 @@ class Process:
         self.pid = gate.pid
         self.incarnation = gate.incarnation
         self.name = gate.name
-        self.directory = gate.directory
+        self.directory = gate.workplace or gate.directory
         self.topics = gate.topics
         self.gate = gate
         self._channel: Channel[wire.ToProcess] = Channel(port, wire.ToProcess)
@@ -90,7 +90,7 @@ class Process:
     @cached_property
     def artifacts(self) -> Store:
         """Give the artifacts of this process."""
-        return Store(self.directory, self.pid, lambda size: reserve(self._call, size))
+        return Store(self.gate.directory, self.pid, lambda size: reserve(self._call, size))
 
     def artifact(self, value: object) -> Artifact:
         """Keep bytes, a NumPy array or an Arrow table; the reference travels in arguments, results and contexts."""
