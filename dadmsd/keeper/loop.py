@@ -384,16 +384,16 @@ class Keeper:
         """Give up on a daemon that has never stood and does not get up, and on a private one of which a part does not; of any other, say why."""
         if self._ending.stage is not Stage.RUNNING or not server.failures:
             return
-        if server.failures % (servers.REPAIR_ATTEMPTS if self._is_announced else servers.START_ATTEMPTS):
+        if server.failures % (servers.REPAIR_ATTEMPTS if self._was_ready else servers.START_ATTEMPTS):
             return
         last = self._voice.last_words()
-        if self._is_announced and not self._settings.is_private:
+        if self._was_ready and not self._settings.is_private:
             self._voice.say(
                 f"{server.name} ended {server.failures} times in a row before it was ready, last with {how}{last and f': {last}'}; it is started again"
             )
         else:
             self._voice.say(
-                f"cannot {'go on' if self._is_announced else 'start dadmsd'}: {server.name} ended {server.failures} times before it was ready, last with {how}{last and f': {last}'}"
+                f"cannot {'go on' if self._was_ready else 'start dadmsd'}: {server.name} ended {server.failures} times before it was ready, last with {how}{last and f': {last}'}"
             )
             if not self._settings.is_private:  # it takes its logs with it
                 self._voice.say(f"more is in {self._voice.path}")

@@ -150,5 +150,8 @@ def test_a_private_daemon_that_cannot_start_is_told_with_its_own_words(linear: L
     command = ["sh", "-c", few, sys.executable, "-m", "dadmsctl", "run", str(linear("greet")), "-q"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (4, "")
-    assert re.fullmatch(r"dadmsctl: cannot start: the private daemon has ended \(exit code 1\): .*Too many open files.*\n", done.stderr)
+    assert re.fullmatch(
+        r"dadmsctl: cannot start: the private daemon has ended \(exit code 4\): .*10 open files are allowed \(RLIMIT_NOFILE, hard\), at least 128 are needed\n",
+        done.stderr,
+    )
     assert os.listdir(environment["TMPDIR"]) == []  # noqa: PTH208 - names
