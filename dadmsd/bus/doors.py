@@ -102,8 +102,10 @@ class Router:
         is_full, has_room = remote >= most or not self.is_open, remote < most * REOPEN_SHARE and self.is_open
         for listener in self._listeners:
             if is_full and not listener.is_shut:
-                listener.shut()
-                yield Audit(f"shut port {listener.place} ({listener.name}): {remote} connections over the network, at most {most}")
+                if listener.shut():
+                    yield Audit(f"shut port {listener.place} ({listener.name}): {remote} connections over the network, at most {most}")
+                else:
+                    self.guests.remote_most = most
             elif has_room and listener.is_shut:
                 listener.open()
                 yield Audit(f"opened port {listener.place} ({listener.name}) again: {remote} connections over the network")

@@ -55,6 +55,7 @@ class Guests:
     def __init__(self, ceiling: int, own_uids: tuple[int, ...]) -> None:
         self.ceiling = ceiling
         self.remote = 0  # of the connections, those over a network
+        self.remote_most: int | None = None  # how many of them there may be, where the ports cannot be shut
         self._own = own_uids
         self._guests: dict[int, Guest] = {}
         self._silent: dict[int, Guest] = {}  # in the order in which they came
@@ -93,6 +94,8 @@ class Guests:
             count = self._counts[holder] = self._counts.get(holder, 0) + 1
             if count > share:
                 excess = f"{count} connections of {what}, at most {share} may be"
+        if guest.is_remote and self.remote_most is not None and self.remote > self.remote_most:
+            excess = f"{self.remote} connections over the network, at most {self.remote_most} may be"
         if excess:
             yield self.cut(guest, excess)
 

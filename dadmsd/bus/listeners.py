@@ -1,7 +1,8 @@
 """The tcp ports of a door: bound by us and handed to libzmq, so that a wrong one is told with the system's reason, and so that it can be shut.
 
 A port is shut by a socket filter that drops whatever comes for the listening socket (socket(7), SO_ATTACH_FILTER): to libzmq nothing happens, connections that are
-open stay, and whoever tries to connect waits as for a busy host. Unbinding would end every connection that the port ever accepted.
+open stay, and whoever tries to connect waits as for a busy host. Unbinding would end every connection that the port ever accepted. Where only root may filter
+(kernel.unprivileged_bpf_disabled), the port stays open, and who is too many is cut as soon as they are accepted.
 """
 
 import ctypes
@@ -63,11 +64,15 @@ class Listener:
         router.bind(f"tcp://{self.place}")
         router.setsockopt(zmq.USE_FD, -1)
 
-    def shut(self) -> None:
-        """Accept nobody for now."""
+    def shut(self) -> bool:
+        """Accept nobody for now; False where the host lets only root filter."""
         if not self.is_shut:
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _program)
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _program)
+            except PermissionError:
+                return False
             self.is_shut = True
+        return True
 
     def open(self) -> None:
         """Accept again."""
