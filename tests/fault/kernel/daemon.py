@@ -13,6 +13,7 @@ import msgspec
 
 from dadms_ipc.client import Client
 from dadms_ipc.requests import EventInfo, Events, Limits, List, ProcessInfo, Spawn, Spec, Status, Wait
+from dadmsd.kernel.host import detect
 from tests.conftest import Daemon
 
 SCRIPT = "tests.fault.kernel.script_orchestrator:ORCHESTRATOR"
@@ -98,3 +99,10 @@ def only_process(door: Client) -> ProcessInfo:
     processes: list[ProcessInfo] = door.call(List())
     assert len(processes) == 1, processes
     return processes[0]
+
+
+def ends_trees() -> bool:
+    """Tell whether this host lets us end a whole tree, who left its session included: with cgroups."""
+    backend = detect("dadms-testprobe")
+    backend.dismantle()
+    return backend.ends_trees
