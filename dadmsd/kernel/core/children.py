@@ -179,6 +179,13 @@ def on_exited(state: State, event: events.Exited) -> None:
     step(state, child, "exited")
     child.exit_how = event.how
     child.exit_status = event.status
+    process = state.processes.get(child.pid)
+    if (
+        process is not None and child.role != "zygote"
+    ):  # what a zygote used has its children in it; where there are cgroups, they know better
+        process.cpu_seconds += event.cpu_seconds
+        process.memory_peak = max(process.memory_peak, event.memory_peak)
+        state.changed(process)
     _gone(state, child, begun=event.begun, oom=event.oom)
 
 

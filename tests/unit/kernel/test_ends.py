@@ -361,3 +361,12 @@ def test_a_note_is_an_event() -> None:
     driver.give(events.NoteGiven("1001.1", port.Note("branch", "yes", msgspec.Raw(msgspec.msgpack.encode({"flow": 7})))))
     info = driver.state.events[-1]
     assert (info.kind, info.text, info.data) == ("note", "yes", {"kind": "branch", "data": {"flow": 7}})
+
+
+def test_without_groups_what_its_children_used_is_what_a_process_used() -> None:
+    """CPU time of main and workers adds up, the largest resident set counts; a group that counted more is believed."""
+    driver = Driver()
+    pid = driver.run()
+    driver.give(events.Exited(f"{pid}.1", 1, 0, cpu_seconds=0.5, memory_peak=4096))
+    driver.give(events.GroupGone(pid))
+    assert (driver.process(pid).cpu_seconds, driver.process(pid).memory_peak) == (0.5, 4096)
