@@ -3,6 +3,7 @@
 ``DADMS_STORM=200000x40`` runs as many threads with as many kills; the default is short enough for every test run.
 """
 
+import hashlib
 import os
 import random
 import signal
@@ -15,22 +16,24 @@ import pytest
 
 from dadms_ipc.client import Client
 from dadms_ipc.requests import Limits, ProcessInfo, Spawn, Spec, Status
+from tests.conftest import Daemon
 from tests.fault.kernel.daemon import client, daemon, ended, kill_server, until
 
 STORM = "tests.fault.kernel.storm_orchestrator:ORCHESTRATOR"
 COUNT, KILLS = (int(number) for number in os.environ.get("DADMS_STORM", "8000x6").split("x"))
 
 
-def workers_of(door: Client, pid: int) -> list[int]:
-    """Give the OS pids of a process's workers: the children in its groups that are not its main."""
+def workers_of(made: Daemon, door: Client, pid: int) -> list[int]:
+    """Give the OS pids of a process's workers: those in its groups below this daemon's own, as another one beside may have such a pid."""
     info: ProcessInfo = door.call(Status(pid))
+    instance = f"dadms-{hashlib.sha256(str(made.runtime_dir).encode()).hexdigest()[:8]}"  # as the kernel names it
     found = []
     for status in Path("/proc").glob("[0-9]*/cgroup"):
         try:
             text = status.read_text()
         except OSError:
             continue
-        if f"/{pid}/w" in text and int(status.parent.name) != info.os_pid:
+        if f"/{instance}/{pid}/w" in text and int(status.parent.name) != info.os_pid:
             found.append(int(status.parent.name))
     return found
 
@@ -48,7 +51,7 @@ def test_no_thread_is_lost_or_begun_twice(short_path: Path, *, kills_kernel: boo
         spec = Spec("storm", STORM, config=config, limits=Limits(workers=2), enforcement="best-effort")
         pid = door.call(Spawn(spec))["pid"]
         until(door, lambda event: event.kind == "worker.ready")
-        if not workers_of(door, pid):
+        if not workers_of(made, door, pid):
             pytest.skip("this host gives workers no groups of their own to be found by")
         killed = 0
         for number in range(KILLS):
@@ -57,7 +60,7 @@ def test_no_thread_is_lost_or_begun_twice(short_path: Path, *, kills_kernel: boo
                 os.sched_yield()
             if kills_kernel and number % 3 == 2:
                 kill_server(door, "kernel")
-            victims = workers_of(door, pid)
+            victims = workers_of(made, door, pid)
             if victims:
                 try:
                     os.kill(chance.choice(victims), signal.SIGKILL)
