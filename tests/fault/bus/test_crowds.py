@@ -65,9 +65,6 @@ def test_nine_thousand_idle_peers_cost_nobody_anything(no_leaks: None) -> None:
                 time.sleep(0.05)
             audit = (daemon.directory / "logs" / "audit.log").read_text()
             assert f"connections of process {os.getpid()}, at most {SHARE} may be" in audit
-            await_true(
-                lambda: "it said nothing for 10 s" in (daemon.directory / "logs" / "audit.log").read_text(), "that was written down", 25
-            )
             assert daemon.bus is not None
             assert daemon.bus.poll() is None
             assert client.call(requests.Status()) == INFO
