@@ -5,29 +5,27 @@ journaled, then acknowledged (reap), then the descriptors go.
 """
 
 import contextlib
-import errno
 import os
-import pwd
 import signal
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dadms_ipc import channel, port
+from dadms_ipc import channel
 from dadms_ipc.artifacts import FOLDER
 from dadms_ipc.channel import Channel
 from dadms_ipc.errors import ChannelClosed, DadmsError, HostFailure
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
 from dadmsd.kernel.answering import encode_answer
-from dadmsd.kernel.confine import Confined, Confinement, group_of
+from dadmsd.kernel.confine import Confinement, group_of
 from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.processes import code_of
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
+from dadmsd.kernel.gates import Gates
+from dadmsd.kernel.groups import Groups
 from dadmsd.kernel.host import limits
 from dadmsd.kernel.host.processes import look
 from dadmsd.kernel.notify import Notify
@@ -36,16 +34,6 @@ from dadmsd.kernel.survey import Surveyor
 from dadmsd.worker import messages as worker
 from dadmsd.worker.page import Page
 from dadmsd.zygote import messages as zygote
-
-RETRY_SECONDS = 0.005  # until a group that was told to end is looked at again; doubles up to RETRY_MOST
-RETRY_MOST = 0.2
-FREEZE_LOOK_SECONDS = 0.0005  # until a group that was told to stand still is looked at again; doubles as well
-FREEZE_SECONDS = 0.0005  # until a worker that is being frozen is looked at again; a freeze takes microseconds, or as long as a system call
-
-# One thread a process unless the user says otherwise: a zygote that forks must have one, and a worker holds one slot.
-QUIET_LIBRARIES = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS"), "1"
-)
 
 
 class Hands:
@@ -73,37 +61,32 @@ class Hands:
         self.reported_by: dict[str, str] = {}  # children that nobody knows any more -> the zygote that waits to reap them
         self.orphans: dict[str, int] = {}  # child -> OS pid of those whose exit the keeper holds
         self.found: list[events.Event] = []  # for the next turn
-        self.retries: dict[int, tuple[float, float]] = {}  # process whose group is to be cleared -> (when, pause)
-        self.freezing: dict[
-            tuple[int, int], tuple[float, float]
-        ] = {}  # (process, incarnation) that is to stand still -> (when to look, pause)
         self.notify: dict[str, Notify] = {}  # main -> where it says how it is
         self.watch_notify: Callable[[Notify], None] = lambda _notify: None  # the loop's
         self.unwatch_notify: Callable[[Notify], None] = lambda _notify: None
-        self.patience: dict[int, float] = {}  # process -> monotonic seconds: until then what is left of it is not killed
-        self.standing: dict[str, tuple[float, float]] = {}  # worker that is to stand still -> (when to look, pause)
-        self._leaves: list[str] = []  # of ended children, that could not be removed yet
+        self._gates = Gates(state)
+        self.groups = Groups(state, confinement, self.ports, self._report, self._close_log)
         state_dir = Path(self._settings.state_dir)
         self.surveyor = Surveyor([state_dir / "work", state_dir / "logs"])
         self._perform: dict[type[Any], Callable[[Any], None]] = {
             effects.Fork: self._fork,
             effects.OpenGate: self._open_gate,
             effects.Signal: self._signal,
-            effects.KillGroup: self._kill_group,
-            effects.SignalGroup: self._signal_group,
+            effects.KillGroup: self.groups.kill,
+            effects.SignalGroup: self.groups.signal,
             effects.SetLimits: self._set_limits,
-            effects.Freeze: self._freeze,
-            effects.Thaw: self._thaw,
+            effects.Freeze: self.groups.freeze,
+            effects.Thaw: self.groups.thaw,
             effects.Bury: self._bury,
-            effects.ClearGroup: self._clear_group,
+            effects.ClearGroup: self.groups.clear,
             effects.Tell: self._tell,
             effects.AnswerCall: self._tell,
             effects.MeasureDisk: lambda _effect: self.surveyor.measure(),
             effects.DropArtifacts: lambda effect: self.drop_artifacts(effect.pid),
             effects.SendBatch: self._send_batch,
             effects.Consume: self._consume,
-            effects.FreezeWorker: self._freeze_worker,
-            effects.ThawWorker: self._thaw_worker,
+            effects.FreezeWorker: self.groups.freeze_worker,
+            effects.ThawWorker: self.groups.thaw_worker,
             effects.Revoke: self._revoke,
             effects.LookAt: self._look_at,
             effects.Retire: self._retire,
@@ -120,6 +103,9 @@ class Hands:
             effects.AskShutdown: lambda _effect: self.tell_keeper(keeper.ShutdownAsked()),
             effects.SayStopped: lambda _effect: self.tell_keeper(keeper.Stopped()),
         }
+
+    def _report(self, event: events.Event) -> None:
+        self.found.append(event)  # the loop takes the whole list away each turn
 
     def perform(self, effect: effects.AnyEffect) -> None:
         """Do one effect."""
@@ -196,7 +182,8 @@ class Hands:
         try:
             confined = self.confinement.confine(child, process)
             held.left = confined.left
-            held.channel.send(self._gate(child, process, confined))
+            told = self._notify_of(child, process) if child.is_command and process is not None else {}
+            held.channel.send(self._gates.make(child, process, confined, told))
         except ChannelClosed:
             if not child.is_command:
                 return  # it exited at its gate: its zygote reports it
@@ -221,104 +208,6 @@ class Hands:
         held.left = []
         return msgspec.structs.replace(event, limits=enforced.limits) if isinstance(event, events.MainReady) else event
 
-    def _gate(self, child: Child, process: Process | None, confined: Confined) -> msgspec.Struct:
-        settings = self._settings
-        if child.role == "zygote":
-            user, gid, groups = _user(child.uid)
-            return zygote.ZygoteGate(
-                name=child.name,
-                uid=child.uid,
-                gid=gid,
-                groups=groups,
-                orchestrator=child.key.split("|")[0] if process is None else code_of(process.spec),
-                handlers=process.spec.handlers if process is not None else None,
-                environment=self._environment(user, child.uid, process),
-            )
-        assert process is not None, f"{child.name} without a process"
-        directory = self._directory(process)
-        if child.role == "worker":
-            return zygote.WorkerGate(
-                pid=process.pid,
-                incarnation=child.incarnation,
-                worker=child.number,
-                first_sequence=1,
-                config=process.spec.config,
-                directory=directory,
-                rlimits=confined.left,
-                workplace=process.spec.directory or "",
-            )
-        if child.is_command:
-            return self._command_gate(child, process, confined, directory)
-        forker = self._state.children.get(child.parent)
-        return port.Gate(
-            pid=process.pid,
-            incarnation=child.incarnation,
-            secret=self._state.secret(process.pid, child.incarnation),
-            name=process.spec.name,
-            config=process.spec.config,
-            control=f"ipc://{settings.runtime_dir}/control.sock",
-            data=f"ipc://{settings.runtime_dir}/data.sock",
-            directory=directory,
-            ready_timeout=process.spec.ready_timeout or settings.ready_timeout,
-            rlimits=[(limit.resource, limit.value) for limit in confined.left],
-            topics=forker.topics if forker is not None else [],
-            workplace=process.spec.directory or "",
-        )
-
-    def _command_gate(self, child: Child, process: Process, confined: Confined, directory: str) -> zygote.CommandGate:
-        """Make the gate of a service or tool."""
-        spec = process.spec
-        user, gid, groups = _user(child.uid)
-        argv = spec.command
-        if child.role == "probe":
-            argv = spec.ready_command if child.key == "ready" else spec.live_command
-        told = self._notify_of(child, process) | {
-            "DADMS_PID": str(process.pid),
-            "DADMS_INCARNATION": str(child.incarnation),
-            "DADMS_RUNTIME_DIR": self._settings.runtime_dir,
-        }
-        return zygote.CommandGate(
-            argv=argv,
-            environment={**self._environment(user, child.uid, process, quiet=False), **told},
-            directory=spec.directory or directory,
-            umask=spec.umask,
-            uid=child.uid,
-            gid=gid if spec.gid is None else spec.gid,
-            groups=groups if spec.gid is None else sorted({*groups, spec.gid}),
-            rlimits=confined.left,
-            niceness=spec.nice,
-            no_new_privileges=spec.no_new_privileges,
-        )
-
-    def _environment(self, user: str, uid: int, process: Process | None, *, quiet: bool = True) -> dict[str, str]:
-        """Make the environment of a zygote or a command: minimal, or that of the user who runs a private daemon."""
-        if self._settings.is_private:
-            base = {name: value for name, value in os.environ.items() if not name.startswith("DADMS_")}
-        else:
-            home = "/"
-            with contextlib.suppress(KeyError):
-                home = pwd.getpwuid(uid).pw_dir
-            base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "USER": user, "LOGNAME": user}
-        # Handlers, too, may open a client of this daemon.
-        extra = {"DADMS_RUNTIME_DIR": self._settings.runtime_dir} | (process.spec.environment if process is not None else {})
-        return {**(QUIET_LIBRARIES if quiet else {}), **base, **extra}
-
-    def _directory(self, process: Process) -> str:
-        """Make the working directory of a process, its user's alone."""
-        path = Path(self._settings.state_dir, "work", str(process.pid))
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if process.uid != self._settings.uid:
-                for passed in (
-                    path.parent,
-                    path.parent.parent,
-                ):  # to be passed through, not to be listed: what is in them has modes of its own
-                    passed.chmod(0o711)
-                os.chown(path, process.uid, _user(process.uid)[1])
-        except OSError as error:
-            raise HostFailure(f'cannot make the working directory "{path}": {error.strerror}') from error
-        return str(path)
-
     def _signal(self, effect: effects.Signal) -> None:
         held = self.ports.get(effect.name)
         if held is not None:
@@ -327,15 +216,6 @@ class Hands:
     def _ask_reload(self, _effect: effects.AskReload) -> None:
         if self._settings.config_source:
             os.kill(os.getppid(), signal.SIGUSR1)  # as `systemctl reload` does (docs/reference/keeper.md)
-
-    def _kill_group(self, effect: effects.KillGroup) -> None:
-        with contextlib.suppress(HostFailure):
-            self.confinement.kill(effect.pid)
-
-    def _signal_group(self, effect: effects.SignalGroup) -> None:
-        child = self._state.children.get(effect.besides)
-        with contextlib.suppress(HostFailure):
-            self.confinement.signal(effect.pid, effect.signal, child.os_pid if child is not None else 0)
 
     def _set_limits(self, effect: effects.SetLimits) -> None:
         process = self._state.processes.get(effect.pid)
@@ -348,29 +228,6 @@ class Hands:
             self.found.append(events.LimitsSet(process.pid, effect.incarnation, reason=str(error)))
             return
         self.found.append(events.LimitsSet(process.pid, effect.incarnation, held, warnings))
-
-    def _freeze(self, effect: effects.Freeze) -> None:
-        try:
-            self.confinement.freeze(effect.pid)
-        except HostFailure as error:
-            self.found.append(events.Frozen(effect.pid, effect.incarnation, str(error)))
-            return
-        self._look_at_freeze(effect.pid, effect.incarnation, FREEZE_LOOK_SECONDS)
-
-    def _look_at_freeze(self, pid: int, incarnation: int, pause: float) -> None:
-        self.freezing.pop((pid, incarnation), None)
-        process = self._state.processes.get(pid)
-        if process is None or process.suspension != "freezing" or process.incarnation != incarnation:
-            return
-        if self.confinement.is_frozen(pid):
-            self.found.append(events.Frozen(pid, incarnation))
-        else:
-            self.freezing[(pid, incarnation)] = (time.monotonic() + pause, min(RETRY_MOST, pause * 2))
-
-    def _thaw(self, effect: effects.Thaw) -> None:
-        self.freezing.pop((effect.pid, effect.incarnation), None)
-        with contextlib.suppress(HostFailure):  # its group is gone
-            self.confinement.thaw(effect.pid)
 
     def _notify_of(self, child: Child, process: Process) -> dict[str, str]:
         """Make the socket over which a main says how it is, and give what it has to know of it."""
@@ -419,28 +276,17 @@ class Hands:
         self.tell_keeper(keeper.Drop(f"v1/port/{name}"))
         if held.role == "worker":
             self.tell_keeper(keeper.Drop(f"v1/page/{name}"))
-            self._remove_leaf(
+            self.groups.remove_leaf(
                 group_of(Child(name=name, role="worker", parent="", pid=int(name.partition(".")[0]), number=int(name.rpartition("/w")[2])))
             )
         elif held.role == "zygote":
             self._close_log(name.replace("/", "-"))
             if name.replace("/", "-") in self.confinement.backend.groups():
-                self._remove_leaf(name.replace("/", "-"))
+                self.groups.remove_leaf(name.replace("/", "-"))
 
     def acknowledge(self, os_pid: int) -> None:
         """Let the keeper forget the end of a process that is nobody's."""
         self.tell_keeper(keeper.OrphanAcknowledged(os_pid))
-
-    def _remove_leaf(self, leaf: str) -> None:
-        if not self._removed(leaf):
-            self._leaves.append(leaf)
-            self.retries.setdefault(0, (self._state.now + RETRY_SECONDS, RETRY_SECONDS))
-
-    def _removed(self, leaf: str) -> bool:
-        try:
-            return self.confinement.backend.remove(leaf)
-        except HostFailure:
-            return False
 
     def _close_log(self, name: str) -> None:
         ends = self.logs.pop(name, None)
@@ -448,58 +294,6 @@ class Hands:
             for fd in ends:
                 os.close(fd)
             self.tell_keeper(keeper.Drop(f"v1/log/{name}"))
-
-    # groups
-
-    def _clear_group(self, effect: effects.ClearGroup) -> None:
-        process = self._state.processes.get(effect.pid)
-        if process is not None and effect.incarnation in (0, process.incarnation):
-            self.patience[effect.pid] = effect.patience
-            self._try_to_clear(effect.pid, RETRY_SECONDS)
-
-    def _try_to_clear(self, pid: int, pause: float) -> None:
-        process = self._state.processes[pid]
-        usage = self.confinement.usage(pid)
-        now = time.monotonic()
-        try:
-            is_gone = self.confinement.clear(pid, may_kill=now >= self.patience.get(pid, 0.0))
-        except HostFailure:
-            is_gone = False
-        if not is_gone:
-            self.retries[pid] = (now + pause, min(RETRY_MOST, pause * 2))
-            return
-        self.retries.pop(pid, None)
-        self.patience.pop(pid, None)
-        with contextlib.suppress(OSError):  # what it left in its working directory stays; an empty one goes
-            Path(self._settings.state_dir, "work", str(pid)).rmdir()
-        self._close_log(f"{pid}.{process.incarnation}")
-        peak, cpu = (usage.memory_peak, usage.cpu_seconds) if usage is not None else (0, 0.0)
-        self.found.append(events.GroupGone(pid, peak, cpu, process.incarnation))
-
-    def next_retry(self) -> float | None:
-        """Give the monotonic time at which a group is to be looked at again."""
-        return min((when for when, _ in (*self.retries.values(), *self.freezing.values(), *self.standing.values())), default=None)
-
-    def retry(self, now: float) -> None:
-        """Look again at groups that were not empty, and at those and workers that did not stand still."""
-        for (pid, incarnation), (when, pause) in list(self.freezing.items()):
-            if when <= now:
-                self._look_at_freeze(pid, incarnation, pause)
-        for name, (when, pause) in list(self.standing.items()):
-            if when <= now:
-                self._look_whether_frozen(name, now, pause)
-        for pid, (when, pause) in list(self.retries.items()):
-            if when > now:
-                continue
-            if pid:
-                self._try_to_clear(pid, pause)
-                continue
-            self._leaves = [leaf for leaf in self._leaves if not self._removed(leaf)]
-            if self._leaves and pause < RETRY_MOST:
-                self.retries[0] = (now + pause, pause * 2)
-            else:  # what lives on there is its process's: it goes with the whole group
-                self._leaves.clear()
-                del self.retries[0]
 
     # artifacts
 
@@ -515,44 +309,6 @@ class Hands:
             pid = folder.parent.name
             if not pid.isdigit() or int(pid) not in self._state.processes:
                 self.surveyor.remove(folder)
-
-    # workers that stand still
-
-    def _freeze_worker(self, effect: effects.FreezeWorker) -> None:
-        child = self._state.children.get(effect.name)
-        if child is None:
-            return
-        try:
-            self.confinement.backend.freeze(group_of(child))
-        except HostFailure as error:
-            self.found.append(events.FreezeFailed(effect.name, str(error)))
-            return
-        self._look_whether_frozen(effect.name, time.monotonic(), FREEZE_SECONDS)
-
-    def _look_whether_frozen(self, name: str, now: float, pause: float) -> None:
-        """Report a worker that stands still, with what its page held by then; look again a little later at one that does not yet."""
-        self.standing.pop(name, None)
-        child = self._state.children.get(name)
-        held = self.ports.get(name)
-        if child is None or held is None or held.page is None:
-            return  # it ended meanwhile
-        try:
-            is_frozen = self.confinement.backend.is_frozen(group_of(child))
-        except HostFailure as error:
-            self.found.append(events.FreezeFailed(name, str(error)))
-            return
-        if not is_frozen:
-            self.standing[name] = (now + pause, min(RETRY_MOST, pause * 2))
-            return
-        self.found.extend(held.read_page())
-        self.found.append(events.WorkerFrozen(name, held.page.begun))
-
-    def _thaw_worker(self, effect: effects.ThawWorker) -> None:
-        self.standing.pop(effect.name, None)
-        child = self._state.children.get(effect.name)
-        if child is not None:
-            with contextlib.suppress(HostFailure):  # its group is gone, and it with it
-                self.confinement.backend.thaw(group_of(child))
 
     def _revoke(self, effect: effects.Revoke) -> None:
         held = self.ports.get(effect.name)
@@ -615,17 +371,3 @@ class Hands:
         if self.link is not None:
             with contextlib.suppress(ChannelClosed):
                 self.link.send(message)
-
-
-def _user(uid: int) -> tuple[str, int, list[int]]:
-    """Look a user up: (name, group, all groups)."""
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:
-        if uid == os.getuid():
-            return str(uid), os.getgid(), os.getgroups()
-        raise HostFailure(f"cannot run as user {uid}: there is no such user") from None
-    try:
-        return entry.pw_name, entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)
-    except OSError as error:
-        raise HostFailure(f"cannot read the groups of user {entry.pw_name}: {errno.errorcode.get(error.errno or 0, str(error))}") from error

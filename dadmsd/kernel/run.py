@@ -121,7 +121,9 @@ class Loop:
     def _collect(self) -> list[events.Event]:
         """Wait for something to happen and give it as events."""
         now = time.monotonic()
-        deadlines = [when for when in (self._kernel.next_deadline(), self.hands.next_retry(), self._look_for_lost_at) if when is not None]
+        deadlines = [
+            when for when in (self._kernel.next_deadline(), self.hands.groups.next_look(), self._look_for_lost_at) if when is not None
+        ]
         timeout = (
             max(0.0, min(*deadlines, now + LONGEST_SLEEP) - now)
             if deadlines and not self.hands.found
@@ -145,7 +147,7 @@ class Loop:
         if self._look_for_lost_at is not None and now >= self._look_for_lost_at:
             self._look_for_lost_at = None
             found.extend(self.reports.lost())
-        self.hands.retry(now)
+        self.hands.groups.look(now)
         return found or [events.TimePassed()]
 
     def _turn(self, batch: list[events.Event]) -> None:
