@@ -37,11 +37,12 @@ def of_process(process: ProcessInfo) -> RenderableType:
         ("orchestrator", process.orchestrator),
         ("command", shlex.join(process.command)),
         ("status", f"{process.status}, {process.suspension}" if process.suspension else process.status),
+        ("known", "from the history: it has left the table" if process.is_past else ""),
         ("says", process.said),
         *(("waits", sentence) for sentence in process.waits_for),
         ("cause", process.cause),
         ("reason", process.reason),
-        ("desired", process.desired if process.desired != "up" else ""),
+        ("desired", process.desired if process.desired != "up" and not process.is_past else ""),
         (
             "starts again",
             f"in {seconds_text(process.starts_at - time.time())}, after {process.failures} in a row" if process.starts_at else "",
@@ -65,10 +66,12 @@ def of_process(process: ProcessInfo) -> RenderableType:
         ),
         ("waiting for", ", ".join(f"{name} {percent:.0f} %" for name, percent in process.pressure.items() if percent >= PRESSURE_SHOWN)),
         ("tasks", str(process.pids or "")),
-        ("workers", str(process.workers)),
+        ("workers", "" if process.is_past else str(process.workers)),
         (
             "threads",
-            f"{process.threads_running} running, {process.threads_waiting} waiting, {process.threads_done} done, {process.threads_failed} failed",
+            ""
+            if process.is_past
+            else f"{process.threads_running} running, {process.threads_waiting} waiting, {process.threads_done} done, {process.threads_failed} failed",
         ),
         *((f"limit {name}", value) for name, value in process.limits.items()),
         *(("warning", warning) for warning in process.warnings),

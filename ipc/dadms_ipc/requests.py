@@ -183,7 +183,7 @@ class ShowThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
 
 
 class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", tag_field="verb"):
-    """Answer with the ProcessInfo when the process is in this state or ``timeout`` seconds have passed.
+    """Answer with the ProcessInfo when the process is in this state or ``timeout`` seconds have passed; of one that has left the table, at once.
 
     "ended" is for good: a process that is to be started again has not ended. "ready" and "started" (its program runs) have come as well when it has ended, or waits to be
     started again.
@@ -201,7 +201,7 @@ class List(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="list", 
 
 
 class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="status", tag_field="verb"):
-    """One ProcessInfo, or the DaemonInfo without a pid."""
+    """One ProcessInfo, also of a process that has left the table, or the DaemonInfo without a pid."""
 
     pid: int | None = None
 
@@ -398,6 +398,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     suspension: str = ""  # "freezing" or "frozen"; "": it is not suspended
     said: str = ""  # what it says about itself (STATUS= of sd_notify)
     waits_for: list[str] = []  # a sentence for each process that it cannot start or end without
+    is_past: bool = False  # it has left the table: this is its last incarnation as the history has it, without outcome, limits and warnings
 
 
 class ThreadInfo(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ A child is a version zygote, a main or a worker; all are forked, limited, opened
 
 from dadmsd.kernel.core import effects, events, processes, readiness, silence, workers
 from dadmsd.kernel.core.moves import give, step, violate
-from dadmsd.kernel.core.records import Child
+from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
 
 
@@ -183,10 +183,16 @@ def on_exited(state: State, event: events.Exited) -> None:
     if (
         process is not None and child.role != "zygote"
     ):  # what a zygote used has its children in it; where there are cgroups, they know better
+        _count(state, process, event)
+    _gone(state, child, begun=event.begun, oom=event.oom)
+
+
+def _count(state: State, process: Process, event: events.Exited) -> None:
+    """Add what a child used to what its process did; a row is written only where that is something."""
+    if event.cpu_seconds or event.memory_peak > process.memory_peak:
         process.cpu_seconds += event.cpu_seconds
         process.memory_peak = max(process.memory_peak, event.memory_peak)
         state.changed(process)
-    _gone(state, child, begun=event.begun, oom=event.oom)
 
 
 def _gone(state: State, child: Child, *, begun: int, oom: str) -> None:

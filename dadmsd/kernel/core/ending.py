@@ -122,10 +122,16 @@ def on_grace_over(state: State, pid: str) -> None:
 
 
 def forget_oldest(state: State) -> None:
-    """Let those that ended first leave the table, when more have ended than are kept."""
-    if len(state.ended) <= state.settings.ended_kept:
+    """Let those that ended first leave the table, when more have ended than are kept: as soon as their ends could be seen, or nobody else has room."""
+    settings = state.settings
+    most = settings.ended_kept + settings.max_processes
+    if len(state.ended) <= settings.ended_kept or (state.now < state.forget_at and len(state.ended) <= most):
         return
-    for pid in [pid for pid in state.ended if not state.processes[pid].definition][: len(state.ended) - state.settings.ended_kept]:
+    for pid in [pid for pid in state.ended if not state.processes[pid].definition][: len(state.ended) - settings.ended_kept]:
+        left = state.processes[pid].ended_at + settings.ended_least - state.wall
+        if left > 0 and len(state.ended) <= most:
+            state.forget_at = state.now + min(left, settings.ended_least)  # the wall clock may have been set back
+            return
         forget(state, pid)
 
 

@@ -3,6 +3,7 @@
 from dadms_ipc.requests import Explanation, LifeInfo
 from dadmsd.kernel.core import dependencies, readiness, restarts
 from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.lives import HAS_ENDED
 from dadmsd.kernel.core.records import Child, Life, Process
 from dadmsd.kernel.core.state import State
 
@@ -54,7 +55,7 @@ def explain(state: State, pid: int) -> Explanation | None:
     flight = [entry for entry in state.flight if entry.subject.partition(".")[0].partition("/")[0] == str(pid)][-FLIGHT_SHOWN:]
     if process is None:
         last = lives[-1]
-        sentences = [f"it {last.status}: {last.reason or last.cause}", "it has left the table; its lives are in the history"]
+        sentences = [f"it {HAS_ENDED[last.status]}: {last.reason or last.cause}", "it has left the table; its lives are in the history"]
         return Explanation(pid, last.name, last.status, "down", sentences, lives, told, flight)
     return Explanation(pid, process.spec.name, process.status, process.desired, _sentences(state, process), lives, told, flight)
 
@@ -81,7 +82,7 @@ def _resources(process: Process) -> list[str]:
 
 def _ended(state: State, process: Process) -> list[str]:
     spec = process.spec
-    found = [f"it {process.status}: {process.reason or process.cause or 'it did what it was to do'}"]
+    found = [f"it {HAS_ENDED[process.status]}: {process.reason or process.cause or 'it did what it was to do'}"]
     if process.cause == "start limit":
         found.append(f"{spec.start_limit} starts within {spec.start_limit_seconds:g} s are its limit (start_limit)")
     elif process.desired == "down":

@@ -239,7 +239,7 @@ class Kernel:
         for process in sorted(state.processes.values(), key=lambda each: each.ended_at):
             if process.status in ENDED:
                 state.ended[process.pid] = None
-        state.lives.extend(sorted(by_kind.get(Life, []), key=lambda each: each.number))
+        state.lives.take_up(by_kind.get(Life, []))
         for row in sorted(by_kind.get(EventRow, []), key=lambda each: each.number):
             state.events.append(row.info)
         for answered in sorted(by_kind.get(Answered, []), key=lambda each: each.at):

@@ -137,6 +137,10 @@ class Life(Record):
     memory_peak: int = 0  # bytes
     cpu_seconds: float = 0.0
     number: int = 0  # in the order of the ends
+    kind: str = "orchestrator"  # this and what follows is what the process was, for who asks after it when it has left the table
+    orchestrator: str = ""
+    group: str = ""
+    parent: int = 0
 
 
 class Chunk(Record):

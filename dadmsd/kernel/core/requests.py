@@ -13,9 +13,10 @@ from dadmsd.kernel.core import effects, events, freezing, sharing, supervising
 from dadmsd.kernel.core.answers import daemon_info, events_after, open_info, process_info, thread_infos
 from dadmsd.kernel.core.context import Refused
 from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.lives import past_info
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import SENT, Pool
-from dadmsd.kernel.core.standing import Refusal, find, owned, settle
+from dadmsd.kernel.core.standing import Refusal, find, find_past, owned, settle
 from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State, Waiter
 from dadmsd.kernel.core.threads import set_priority, terminate
 
@@ -102,9 +103,12 @@ def _show_thread(state: State, _event: events.RequestArrived, request: requests.
 
 
 def _wait(state: State, event: events.RequestArrived, request: requests.Wait) -> object:
-    process = find(state, request.pid)
     if request.until not in ("started", "ready", "suspended", "ended"):
         raise Refusal(f'cannot wait until {request.until!r}: "started", "ready", "suspended" or "ended"')
+    past = find_past(state, request.pid)
+    if past is not None:
+        return past_info(past, state.settings.state_dir)
+    process = find(state, request.pid)
     if _has_come(process, request.until):
         return process_info(state, process)
     _park(state, event, request.timeout, pid=request.pid, until=request.until)
@@ -130,7 +134,10 @@ def _list(state: State, _event: events.RequestArrived, request: requests.List) -
 
 
 def _status(state: State, _event: events.RequestArrived, request: requests.Status) -> object:
-    return daemon_info(state) if request.pid is None else process_info(state, find(state, request.pid))
+    if request.pid is None:
+        return daemon_info(state)
+    past = find_past(state, request.pid)
+    return process_info(state, find(state, request.pid)) if past is None else past_info(past, state.settings.state_dir)
 
 
 def _threads(state: State, _event: events.RequestArrived, request: requests.Threads) -> object:
@@ -148,8 +155,7 @@ def _events(state: State, event: events.RequestArrived, request: requests.Events
 
 
 def _read_log(state: State, event: events.RequestArrived, request: requests.ReadLog) -> object:
-    process = find(state, request.pid)
-    owned(state, event, process, "read the log of")
+    owned(state, event, find_past(state, request.pid) or find(state, request.pid), "read the log of")
     if state.settings.logs_to == "journald":
         raise Refusal(f"cannot read the log of {request.pid}: logs go to the journal, where it is: journalctl DADMS_PID={request.pid}")
     return request  # the shell reads the file: what is in it is nobody's decision

@@ -21,7 +21,7 @@ from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.moves import enter
 from dadmsd.kernel.core.records import Life, Process
-from dadmsd.kernel.core.state import LIVES_KEPT, State
+from dadmsd.kernel.core.state import State
 
 CLD_EXITED = 1  # si_code of waitid(2)
 POLICIES = ("never", "on-failure", "always")
@@ -187,13 +187,16 @@ def record_life(state: State, process: Process) -> None:
         memory_peak=process.memory_peak,
         cpu_seconds=process.cpu_seconds,
         number=state.counters.next_life,
+        kind=process.spec.kind,
+        orchestrator=process.spec.orchestrator,
+        group=process.spec.group,
+        parent=process.parent,
     )
     state.counters.next_life += 1
     state.changed(state.counters)
-    state.lives.append(life)
     state.changed(life)
-    while len(state.lives) > LIVES_KEPT:
-        state.deleted(state.lives.popleft())
+    for gone in state.lives.add(life):
+        state.deleted(gone)
 
 
 def escalate(state: State, process: Process) -> list[Process]:

@@ -5,7 +5,8 @@ import difflib
 import msgspec
 
 from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.records import Answered, Process
+from dadmsd.kernel.core.lives import HAS_ENDED
+from dadmsd.kernel.core.records import Answered, Life, Process
 from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State
 
 ANSWERED_MOST = 20_000  # replies kept for retries: a flood of requests drops the oldest before their time
@@ -15,22 +16,29 @@ class Refusal(Exception):
     """Ends the handling of a request with a sentence for the client; nothing was changed."""
 
 
+def find_past(state: State, pid: int) -> Life | None:
+    """Give the last life of a process that has left the table, None of one that is there or never was."""
+    return state.lives.last(pid) if pid not in state.processes else None
+
+
 def find(state: State, pid: int) -> Process:
+    """Give a process of the table; raises Refusal."""
     process = state.processes.get(pid)
     if process is None:
-        last = next((life for life in reversed(state.lives) if life.pid == pid), None)
+        last = state.lives.last(pid)
         if last is not None:
-            raise Refusal(f"process {pid} has left the table: it {last.status} ({last.cause}); its history is kept")
+            raise Refusal(f"process {pid} has left the table: it {HAS_ENDED[last.status]} ({last.cause}); its history is kept")
         near = difflib.get_close_matches(str(pid), [str(each) for each in state.processes], 1)
         hint = f"; there is {near[0]}" if near else ""
         raise Refusal(f"no process {pid}{hint}")
     return process
 
 
-def owned(state: State, event: events.RequestArrived, process: Process, verb: str) -> None:
+def owned(state: State, event: events.RequestArrived, process: Process | Life, verb: str) -> None:
     """Refuse what is another user's: only the daemon's own user and root may touch everybody's."""
     if event.uid not in (0, state.settings.uid, process.uid):
-        raise Refusal(f'cannot {verb} {process.pid} ("{process.spec.name}"): it belongs to user {process.uid}, {event.origin} is not')
+        name = process.name if isinstance(process, Life) else process.spec.name
+        raise Refusal(f'cannot {verb} {process.pid} ("{name}"): it belongs to user {process.uid}, {event.origin} is not')
 
 
 def settle(state: State, key: Address, answer: object) -> None:

@@ -19,6 +19,7 @@ from dadmsd.kernel.core.contexts import Contexts
 from dadmsd.kernel.core.history import History
 from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
 from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.lives import Lives
 from dadmsd.kernel.core.policies import POLICIES
 from dadmsd.kernel.core.records import Answered, Batch, Caller, Cell, Child, Chunk, Counters, Life, Lock, Process, Record, Region, Results
 from dadmsd.kernel.core.scheduler import Pool
@@ -26,6 +27,9 @@ from dadmsd.kernel.core.scheduler import Pool
 EVENTS_KEPT = 10_000  # a slow reader may be this many events behind
 THREADS_KEPT = 5_000  # ended threads that `thread ls` can show
 PROCESSES_KEPT = 500  # ended processes that stay in the table; older ones leave it first
+ENDED_LEAST = (
+    60.0  # seconds that one stays even so: whoever spawned it looks what it came to, and need not have waited while a thousand others ended
+)
 FLIGHT_KEPT = 4096  # events and effects that the flight recorder holds
 LIVES_KEPT = 10_000  # ended incarnations that `history` can show
 WORD_LOOK = 0.5  # seconds until a zygote that is waited for is looked at
@@ -60,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     exit_timeout: float = 10.0  # seconds a main has to exit once its outcome is recorded: exit functions of the user's code run then
     idle_timeout: float = 30.0  # seconds after which an idle worker is retired
     ended_kept: int = PROCESSES_KEPT
+    ended_least: float = ENDED_LEAST  # of those beyond ``ended_kept``; not of more than ``max_processes``, which all may end at once
     definitions: str = ""  # directory of definitions
     config_source: str = ""
     config: dict[str, dict[str, object]] = {}  # what holds, defaults included
@@ -111,13 +116,14 @@ class State:
         self.pools: dict[int, Pool] = {}
         self.results: dict[int, list[Results]] = {}  # of each process, oldest first
         self.ended: dict[int, None] = {}  # processes that have ended, in the order in which they did
+        self.forget_at = 0.0  # monotonic: nobody beyond those that are kept may leave the table earlier, while there is room
         self.answered: dict[Address, Answered] = {}
         self.waiters: dict[Address, Waiter] = {}
         self.watchers: dict[int, dict[Address, None]] = {}  # waiters by the process whose events they wait for; 0: any
         self.told: set[int] = set()  # processes that the events of this turn are about
         self.events: deque[EventInfo] = deque(maxlen=EVENTS_KEPT)
         self.threads = History(THREADS_KEPT)
-        self.lives: deque[Life] = deque()  # the history, oldest end first; pruned with its rows
+        self.lives = Lives(LIVES_KEPT)  # pruned with their rows
         self.flight: deque[FlightEntry] = deque(maxlen=FLIGHT_KEPT)  # what was taken in and done last, oldest first
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.limiting: dict[int, list[Address]] = {}  # processes whose limits change -> who waits for it

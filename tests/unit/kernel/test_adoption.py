@@ -121,7 +121,7 @@ def test_time_outs_begin_anew_for_what_runs_and_stand_for_what_is_ending() -> No
 
 def test_an_end_that_had_begun_goes_on() -> None:
     """Its group is to be removed again; what ended stays in the order in which it did."""
-    driver = Driver(ended_kept=1)
+    driver = Driver(ended_kept=1, ended_least=0.0)
     first, second = driver.run(), driver.run()
     driver.end(second)
     driver.give(events.Exited(f"{first}.1", 1, 0), after=1.0)

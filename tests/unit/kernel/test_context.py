@@ -478,7 +478,7 @@ def test_a_restart_of_the_machine_gives_locks_back() -> None:
 
 
 def test_a_context_stays_until_its_process_leaves_the_table() -> None:
-    shared = Shared(ended_kept=1)
+    shared = Shared(ended_kept=1, ended_least=0.0)
     driver = shared.driver
     shared.get(W1, Set("r", "a", raw(1)))
     shared.get(W1, Lock("r", "l"))
@@ -519,7 +519,7 @@ def test_two_may_watch_the_same_and_each_has_its_own_time() -> None:
 
 def test_a_lock_in_a_context_that_goes_is_held_no_longer() -> None:
     """Its holder is of another process, which lives on."""
-    shared = Shared(ended_kept=0)
+    shared = Shared(ended_kept=0, ended_least=0.0)
     driver = shared.driver
     driver.spawn()
     driver.open("1002.1", 300)

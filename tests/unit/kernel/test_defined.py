@@ -81,7 +81,7 @@ def test_what_somebody_stopped_stays_stopped_over_reloads_and_restarts_of_everyt
 
 
 def test_a_defined_tool_runs_again_with_each_daemon_and_stays_in_the_table() -> None:
-    driver = Driver(ended_kept=0, retention=1.0, cleanup_interval=1.0)
+    driver = Driver(ended_kept=0, ended_least=0.0, retention=1.0, cleanup_interval=1.0)
     reload(driver, definition("job", kind="tool"))
     execute(driver, 1001)
     leave(driver, 1001, 1, 0)

@@ -68,7 +68,7 @@ def test_one_that_ended_says_why_and_what_would_start_it() -> None:
     leave(driver, done, 1, 0)
     assert said(driver, limited)[1] == "1 starts within 300 s are its limit (start_limit)"
     assert said(driver, stopped) == [
-        "it stopped: signal 15 (SIGTERM), by the night shift",
+        "it was stopped: signal 15 (SIGTERM), by the night shift",
         "it is not to run: the night shift",
         f"dadmsctl start {stopped} starts it",
     ]
@@ -93,7 +93,7 @@ def test_history_outlives_the_table_and_the_kernel() -> None:
         11,
     )
     assert said(driver, pid)[-1] == "it has left the table; its lives are in the history"
-    assert driver.refusal(requests.Wait(pid)) == f"process {pid} has left the table: it failed (signal 11 (SIGSEGV)); its history is kept"
+    assert driver.refusal(requests.Start(pid)) == f"process {pid} has left the table: it failed (signal 11 (SIGSEGV)); its history is kept"
     assert driver.refusal(requests.Explain(4711)) == "no process 4711"
 
 

@@ -74,7 +74,7 @@ def test_deliveries_that_were_not_seen_stay() -> None:
 
 def test_a_thousand_processes_leave_as_much_as_are_kept() -> None:
     """No child, pool, owner, result, waiter, timer or row of those that left the table."""
-    driver = Driver(ended_kept=5)
+    driver = Driver(ended_kept=5, ended_least=0.0)
     driver.run()
     for _ in range(200):
         pid = driver.run(workers=1)

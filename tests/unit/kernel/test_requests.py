@@ -108,19 +108,65 @@ def test_the_number_of_those_who_wait_is_bounded(monkeypatch: pytest.MonkeyPatch
 
 def test_who_waits_for_a_process_hears_of_its_end_even_if_it_leaves_the_table_at_once() -> None:
     """The oldest of those that ended leave it first, and the answer goes out before."""
-    driver = Driver(ended_kept=0)
+    driver = Driver(ended_kept=0, ended_least=0.0)
     pid = driver.run()
     driver.give(arrived(requests.Wait(pid, timeout=60.0)))
     driver.give(events.Exited(f"{pid}.1", 1, 0))
     (info,) = replies(driver.give(events.GroupGone(pid)))
     assert isinstance(info, requests.ProcessInfo)
     assert info.status == "failed"
-    assert driver.refusal(requests.Status(pid)) == f"process {pid} has left the table: it failed (exited 0); its history is kept"
+    assert driver.answer(requests.Status(pid)).is_past
+
+
+def test_a_process_that_has_left_the_table_is_waited_for_and_shown_from_the_history() -> None:
+    """With its exit code and what it used, its log is read by whom it belonged to, and what can only be done to one that is there is refused in English."""
+    driver = Driver(ended_kept=0, ended_least=0.0)
+    pid = driver.run(group="night")
+    driver.give(events.Exited(f"{pid}.1", 1, 3, cpu_seconds=1.5, memory_peak=4096))
+    driver.give(events.GroupGone(pid))
+    assert pid not in driver.state.processes
+    for until in ("started", "ready", "suspended", "ended"):
+        info = driver.answer(requests.Wait(pid, until=until))
+        assert (info.status, info.cause, info.exit_code, info.exit_signal, info.group) == ("failed", "exited 3", 3, None, "night")
+    info = driver.answer(requests.Status(pid))
+    assert (info.is_past, info.orchestrator, info.kind, info.cpu_seconds, info.memory_peak) == (True, "decision", "orchestrator", 1.5, 4096)
+    assert info.ended_at == 1000.0
+    assert info.log.endswith(f"/logs/{pid}.log")
+    assert driver.answer(requests.ReadLog(pid)).pid == pid
+    assert driver.refusal(requests.ReadLog(pid), uid=77, role="operate") == (
+        f'cannot read the log of {pid} ("p"): it belongs to user 0, uid 77 is not'
+    )
+    killed = driver.run()
+    driver.answer(requests.Kill(killed, force=True, reason="the night shift"))
+    driver.give(events.Exited(f"{killed}.1", 2, 9))
+    driver.give(events.GroupGone(killed))
+    assert driver.answer(requests.Wait(killed)).exit_signal == 9
+    assert driver.refusal(requests.Kill(killed)) == (
+        f"process {killed} has left the table: it was killed (signal 9 (SIGKILL), by the night shift); its history is kept"
+    )
+    assert driver.refusal(requests.Wait(4711)) == "no process 4711"
+
+
+def test_an_ended_process_stays_for_a_minute_so_that_its_end_and_outcome_are_seen() -> None:
+    """However many ended after it, up to as many as can live at once; those that ended before that go first."""
+    driver = Driver(ended_kept=2, max_processes=3)
+    pids = []
+    for _ in range(6):
+        pids.append(driver.run())
+        driver.end(pids[-1])
+        driver.give(after=1.0)
+    assert list(driver.state.ended) == pids[1:], "two that are kept, and three that could live"
+    driver.give(after=54.0)
+    assert list(driver.state.ended) == pids[1:]
+    driver.give(after=2.5)
+    assert list(driver.state.ended) == pids[3:], "the others of those beyond two ended less than a minute ago"
+    driver.give(after=60.0)
+    assert list(driver.state.ended) == pids[4:]
 
 
 def test_those_that_ended_first_leave_the_table_first_whatever_their_number() -> None:
     """A process that ran for long stays to be looked at when it ends."""
-    driver = Driver(ended_kept=1)
+    driver = Driver(ended_kept=1, ended_least=0.0)
     old, young = driver.run(), driver.run()
     driver.end(young)
     driver.end(old)
