@@ -1,26 +1,37 @@
-"""The journal: the kernel's records as rows of one SQLite file, committed once a turn.
+"""The journal: the kernel's records as rows of one SQLite file, and the newest turns in front of it.
 
 1. State is rows, not replay: a table a kind of record, its key as columns, the record as a msgpack map (new fields have defaults, so a newer kernel reads an
    older one's rows). ``PRAGMA user_version`` is the version of the schema; a file of a newer one is refused, not guessed at.
-2. WAL with synchronous=NORMAL: a commit survives the death of any process, at any instant. Against power loss the last commits before it may be missing, but the
-   file is consistent (sqlite.org/wal.html).
-3. The file holds the instance key, from which secrets are derived, and business data: mode 0600.
-4. The kernel has the file to itself for all its life; who wants to look at it asks the kernel, or waits for its end.
+2. A turn is committed by appending its rows to the tail (tail.py), which takes one system call. They are folded into the file of rows when nothing else is to be
+   done, a slice at a time, or when the tail gets long; what was made and removed in between never gets there. A row of the tail stands for the one of the file.
+3. A commit survives the death of any process, at any instant. Against power loss the newest ones may be missing, but what is there is consistent: SQLite sees to
+   that for its file (WAL with synchronous=NORMAL, sqlite.org/wal.html), and the tail follows without a gap or is not read.
+4. The files hold the instance key, from which secrets are derived, and business data: mode 0600.
+5. The kernel has them to itself for all its life; who wants to look at them asks the kernel, or waits for its end: a kernel that stops folds everything.
 """
 
+import math
 import os
 import secrets
 import sqlite3
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from dadms_ipc.errors import HostFailure
 from dadmsd.kernel.core.records import Answered, Batch, Caller, Cell, Child, Chunk, Counters, Life, Lock, Process, Record, Region, Results
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
+from dadmsd.kernel.tail import Tail
 
-SCHEMA_VERSION = 3  # 2: table "life"; 3: tables of shared context
+SCHEMA_VERSION = 4  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns
+FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
+FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
+SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
+FOLD_RETRY_SECONDS = 5.0  # after a fold that failed: the disk may be full
 PAGE_SIZE = 1024  # bytes: a turn changes a row or two of each table, and pays for whole pages
 
 _TABLES: dict[str, tuple[type[Record], str]] = {
@@ -38,11 +49,13 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
     "lock": (Lock, "pid INTEGER, region TEXT, name TEXT"),
     "caller": (Caller, "name TEXT PRIMARY KEY"),
 }
+Key = tuple[str, tuple[object, ...]]  # of a row: table and key columns
+_turns = msgspec.msgpack.Decoder(list[tuple[str, list[Any], bytes | None]])
 # Primary codes (sqlite.org/rescode.html) that no other start of the kernel will not meet again; SQLITE_ERROR is a table or a column that is not there.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 DAEMON_RESTARTED = "the daemon was restarted"
 _WAY_OUT = "; move it away to start anew (what it knew is lost)"
-_META = "CREATE TABLE meta (boot_id TEXT NOT NULL, daemon TEXT NOT NULL, instance_key BLOB NOT NULL)"
+_META = "CREATE TABLE meta (boot_id TEXT NOT NULL, daemon TEXT NOT NULL, instance_key BLOB NOT NULL, folded INTEGER NOT NULL DEFAULT 0)"
 
 
 def _way_out(error: Exception) -> str:
@@ -82,6 +95,12 @@ class Journal:
     def __init__(self, path: Path, *, boot_id: str, daemon: str) -> None:
         self._encoder = msgspec.msgpack.Encoder()
         self._path = path
+        self._tail = Tail(path)
+        self._newest: dict[Key, bytes | None] = {}  # encoded rows of the tail that nobody folds yet; None: it was deleted
+        self._folding: dict[Key, bytes | None] = {}  # those that are being folded
+        self._left: Iterator[tuple[Key, bytes | None]] | None = None  # what is still to be done of them
+        self._fold_at: float | None = None  # monotonic: when there is something to fold
+        self._folded_through = 0  # sequence of the last turn that is being folded
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None)
@@ -96,12 +115,13 @@ class Journal:
                 self._make()
             elif version < SCHEMA_VERSION:
                 self._migrate()
-            meta = self._connection.execute("SELECT boot_id, daemon, instance_key FROM meta").fetchone()
+            meta = self._connection.execute("SELECT boot_id, daemon, instance_key, folded FROM meta").fetchone()
             if meta is None:
                 raise HostFailure(f'cannot open the journal "{path}": it does not say whose it is{_WAY_OUT}')
-            last_boot, last_daemon, self.instance_key = meta
+            last_boot, last_daemon, self.instance_key, self._sequence = meta
             self._connection.execute("UPDATE meta SET boot_id = ?, daemon = ?", (boot_id, daemon))
             self.interruption = _interruption(last_boot == boot_id, last_daemon == daemon)
+            self._take_tail()
         except (sqlite3.Error, OSError) as error:
             raise HostFailure(f'cannot open the journal "{path}": {error}{_way_out(error)}') from error
         self._upserts = {table: _upsert(table) for table in _TABLES}
@@ -110,55 +130,134 @@ class Journal:
     def _make(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(_META)
-        self._connection.execute("INSERT INTO meta VALUES ('', '', ?)", (secrets.token_bytes(32),))
+        self._connection.execute("INSERT INTO meta VALUES ('', '', ?, 0)", (secrets.token_bytes(32),))
         for table in _TABLES:
             self._connection.execute(_create(table))
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
 
     def _migrate(self) -> None:
-        """Make what an older kernel did not have; its rows stay as they are, since new fields have defaults."""
+        """Make what an older kernel did not have; its rows stay as they are, since new fields have defaults.
+
+        Rows of threads had another form: no kernel can go on with those of another version, whose workers are gone.
+        """
         self._connection.execute("BEGIN IMMEDIATE")
         known = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for table in _TABLES.keys() - known:
             self._connection.execute(_create(table))
+        if "folded" not in {column for _, column, *_ in self._connection.execute("PRAGMA table_info(meta)")}:
+            self._connection.execute("ALTER TABLE meta ADD COLUMN folded INTEGER NOT NULL DEFAULT 0")
+        for table in ("chunk", "batch", "results"):
+            self._connection.execute(f"DELETE FROM {table}")  # noqa: S608  # a name of ours
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
+
+    def _take_tail(self) -> None:
+        """Read the turns that follow the file of rows, and go on after them."""
+        for sequence, payload in self._tail.read(self._sequence):
+            try:
+                turn = _turns.decode(payload)
+            except msgspec.MsgspecError as error:
+                raise HostFailure(f'cannot read the journal "{self._path}": turn {sequence} is damaged: {error}{_WAY_OUT}') from error
+            self._sequence = sequence
+            for table, columns, record in turn:
+                self._newest[(table, tuple(columns))] = record
+        if self._newest:
+            self._fold_at = time.monotonic() + FOLD_SECONDS
 
     def rows(self) -> Iterator[Record]:
         """Read every record, table by table; raises HostFailure."""
         for table, (kind, _) in _TABLES.items():
             decoder = msgspec.msgpack.Decoder(kind)
+            columns = ", ".join(_columns(table))
             try:
-                for (record,) in self._connection.execute(f"SELECT record FROM {table}"):  # noqa: S608  # a name of ours
-                    yield decoder.decode(record)
+                for *key, record in self._connection.execute(f"SELECT {columns}, record FROM {table}"):  # noqa: S608  # names of ours
+                    if (table, tuple(key)) not in self._newest:
+                        yield decoder.decode(record)
             except sqlite3.Error as error:
                 raise HostFailure(f'cannot read the journal "{self._path}": {error}{_way_out(error)}') from error
             except (msgspec.MsgspecError, TypeError) as error:  # TypeError: no bytes at all
                 raise HostFailure(f'cannot read the journal "{self._path}": a record of "{table}" is damaged: {error}{_WAY_OUT}') from error
+        for (table, _), newest in self._newest.items():
+            if newest is not None:
+                yield msgspec.msgpack.decode(newest, type=_TABLES[table][0])
 
     def commit(self, rows: dict[tuple[str, object], Record | None]) -> None:
         """Write the rows of one turn, all or none."""
         if not rows:
             return
-        execute = self._connection.execute
         encode = self._encoder.encode
+        turn = [
+            (table, key if isinstance(key, tuple) else (key,), None if record is None else encode(record))
+            for (table, key), record in rows.items()
+        ]
         try:
-            execute("BEGIN")
-            for (table, key), record in rows.items():
-                columns = key if isinstance(key, tuple) else (key,)
-                if record is None:
-                    execute(self._deletes[table], columns)
-                else:
-                    execute(self._upserts[table], (*columns, encode(record)))
-                    if table == "event" and isinstance(key, int) and key % 1000 == 0:
-                        execute("DELETE FROM event WHERE number <= ?", (key - EVENTS_KEPT,))
-            execute("COMMIT")
-        except sqlite3.Error as error:
+            self._tail.append(self._sequence + 1, encode(turn))
+        except OSError as error:
+            raise HostFailure(f'cannot write the journal "{self._path}": {error.strerror}') from error
+        self._sequence += 1
+        newest = self._newest
+        for table, columns, record in turn:
+            newest[(table, columns)] = record
+        if self._fold_at is None:
+            self._fold_at = time.monotonic() + FOLD_SECONDS
+
+    # folding
+
+    def next_fold(self) -> float | None:
+        """Give the monotonic time from which on there is something to fold, or None."""
+        return self._fold_at
+
+    @property
+    def is_long(self) -> bool:
+        """Tell whether the tail is so long that folding does not wait for a quiet moment."""
+        return self._tail.size > FOLD_BYTES
+
+    def fold(self, seconds: float = SLICE_SECONDS) -> None:
+        """Take a slice of the tail into the file of rows. What fails is tried again later: the tail has it."""
+        end = time.monotonic() + seconds
+        try:
+            if self._left is None:
+                self._begin_fold()
+            assert self._left is not None, "a fold without rows"
+            for (table, columns), record in self._left:
+                self._put(table, columns, record)
+                if time.monotonic() >= end:
+                    return
+            self._end_fold()
+        except (sqlite3.Error, OSError) as error:
             if self._connection.in_transaction:
-                execute("ROLLBACK")
-            raise HostFailure(f'cannot write the journal "{self._path}": {error}{_way_out(error)}') from error
+                self._connection.execute("ROLLBACK")
+            self._newest = {**self._folding, **self._newest}
+            self._folding, self._left = {}, None
+            self._fold_at = time.monotonic() + FOLD_RETRY_SECONDS
+            sys.stderr.write(f'kernel: cannot fold the journal "{self._path}": {error}; it is tried again\n')
+
+    def _begin_fold(self) -> None:
+        self._connection.execute("BEGIN")
+        self._tail.rotate()
+        self._folding, self._newest = self._newest, {}
+        self._left = iter(self._folding.items())
+        self._folded_through = self._sequence
+
+    def _put(self, table: str, columns: tuple[object, ...], record: bytes | None) -> None:
+        if record is None:
+            self._connection.execute(self._deletes[table], columns)
+            return
+        self._connection.execute(self._upserts[table], (*columns, record))
+        if table == "event" and isinstance(number := columns[0], int) and number % 1000 == 0:
+            self._connection.execute("DELETE FROM event WHERE number <= ?", (number - EVENTS_KEPT,))
+
+    def _end_fold(self) -> None:
+        self._connection.execute("UPDATE meta SET folded = ?", (self._folded_through,))
+        self._connection.execute("COMMIT")
+        self._folding, self._left = {}, None
+        self._fold_at = time.monotonic() + FOLD_SECONDS if self._newest else None
+        self._tail.drop()
 
     def close(self) -> None:
-        """Close the file, with its write-ahead log folded in."""
+        """Close the files, with the tail and SQLite's write-ahead log folded in."""
+        for _ in range(2):  # what is being folded, and what came meanwhile
+            if self._left is not None or self._newest:
+                self.fold(math.inf)
         self._connection.close()

@@ -121,9 +121,9 @@ class Loop:
     def _collect(self) -> list[events.Event]:
         """Wait for something to happen and give it as events."""
         now = time.monotonic()
-        deadlines = [
-            when for when in (self._kernel.next_deadline(), self.hands.groups.next_look(), self._look_for_lost_at) if when is not None
-        ]
+        fold_at = self._journal.next_fold()
+        upcoming = (self._kernel.next_deadline(), self.hands.groups.next_look(), self._look_for_lost_at, fold_at)
+        deadlines = [when for when in upcoming if when is not None]
         timeout = (
             max(0.0, min(*deadlines, now + LONGEST_SLEEP) - now)
             if deadlines and not self.hands.found
@@ -148,6 +148,8 @@ class Loop:
             self._look_for_lost_at = None
             found.extend(self.reports.lost())
         self.hands.groups.look(now)
+        if fold_at is not None and fold_at <= now and (not found or self._journal.is_long):
+            self._journal.fold()
         return found or [events.TimePassed()]
 
     def _turn(self, batch: list[events.Event]) -> None:

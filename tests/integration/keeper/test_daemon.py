@@ -5,6 +5,7 @@ import select
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dadms_ipc import requests
@@ -16,12 +17,12 @@ SERVERS = ("zygote", "kernel", "bus", "logger")
 
 
 def servers(daemon: Daemon) -> dict[str, int]:
-    """Pids of the running servers, by name."""
+    """Pids of the running servers, by name; the list in ``/proc/PID/task/TID/children`` may miss some while others end (proc(5))."""
     found = {}
-    for child in Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split():
-        argv = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+    for child in psutil.Process(daemon.process.pid).children():
+        argv = child.cmdline()
         if "-m" in argv:
-            found[argv[argv.index("-m") + 1].removeprefix("dadmsd.")] = int(child)
+            found[argv[argv.index("-m") + 1].removeprefix("dadmsd.")] = child.pid
     return found
 
 

@@ -1,0 +1,200 @@
+"""The newest turns in front of the file of rows: what is there after a death at any instant, and when the disk is full."""
+
+import os
+import resource
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dadms_ipc.errors import HostFailure
+from dadmsd.kernel.core.records import Cell, Counters, Record
+from dadmsd.kernel.journal import Journal
+
+TURNS = 20
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "kernel.db"
+
+
+def opened(path: Path) -> Journal:
+    return Journal(path, boot_id="boot", daemon="daemon")
+
+
+def cell(number: int, value: bytes = b"\xc0") -> dict[tuple[str, object], Record | None]:
+    record = Cell(pid=1001, region="r", key=f"k{number}", value=value, version=number)
+    return {("cell", (1001, "r", record.key)): record}
+
+
+def turn(number: int) -> dict[tuple[str, object], Record | None]:
+    """Two rows that belong together, and the end of one that came three turns before."""
+    rows: dict[tuple[str, object], Record | None] = {**cell(number), ("counters", 0): Counters(next_tid=number)}
+    if number > 3:
+        rows["cell", (1001, "r", f"k{number - 3}")] = None
+    return rows
+
+
+def found(path: Path) -> tuple[int, set[int]]:
+    """Give the turn that the journal stands at, and the cells that it has."""
+    journal = opened(path)
+    records = list(journal.rows())
+    journal.close()
+    reached = [record.next_tid for record in records if isinstance(record, Counters)]
+    return (reached[0] if reached else 0), {record.version for record in records if isinstance(record, Cell)}
+
+
+def cells_after(number: int) -> set[int]:
+    return set(range(max(1, number - 2), number + 1))
+
+
+def killed(act: Callable[[], None]) -> None:
+    """Have it done by a process that ends without a word: no descriptor is closed in order, no transaction ended."""
+    child = os.fork()
+    if not child:
+        try:
+            act()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Have every write beyond this many bytes of a file fail, as on a disk that is full (setrlimit(2), RLIMIT_FSIZE)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def only_tail(path: Path) -> Path:
+    [tail] = path.parent.glob("kernel.tail-*")
+    return tail
+
+
+def test_what_was_committed_is_there_after_a_kill(path: Path) -> None:
+    def work() -> None:
+        journal = opened(path)
+        for number in range(1, TURNS + 1):
+            journal.commit(turn(number))
+
+    killed(work)
+    assert found(path) == (TURNS, cells_after(TURNS))
+
+
+def test_a_journal_that_is_closed_has_no_tail(path: Path) -> None:
+    journal = opened(path)
+    for number in range(1, TURNS + 1):
+        journal.commit(turn(number))
+    journal.close()
+    assert not list(path.parent.glob("kernel.tail-*"))
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM cell").fetchone() == (3,)
+    connection.close()
+
+
+def test_a_tail_that_ends_anywhere_is_read_up_to_its_last_whole_turn(path: Path) -> None:
+    """A turn is there with all its rows or with none, wherever the write was cut."""
+
+    def work() -> None:
+        journal = opened(path)
+        for number in range(1, 6):
+            journal.commit(turn(number))
+
+    killed(work)
+    whole = only_tail(path).read_bytes()
+    rows = path.read_bytes()
+    reached = []
+    for length in range(len(whole) + 1):
+        for each in path.parent.iterdir():
+            each.unlink()
+        path.write_bytes(rows)
+        (path.parent / "kernel.tail-00000000000000000001").write_bytes(whole[:length])
+        number, cells = found(path)
+        assert cells == (cells_after(number) if number else set())
+        reached.append(number)
+    assert reached == sorted(reached)
+    assert set(reached) == set(range(6))
+
+
+@pytest.mark.parametrize("place", [0, 20, 60, 200])
+def test_a_tail_that_was_changed_is_read_up_to_there(path: Path, place: int) -> None:
+    def work() -> None:
+        journal = opened(path)
+        for number in range(1, 6):
+            journal.commit(turn(number))
+
+    killed(work)
+    tail = only_tail(path)
+    content = bytearray(tail.read_bytes())
+    content[place] ^= 0xFF
+    tail.write_bytes(content)
+    number, cells = found(path)
+    assert number < 5
+    assert cells == (cells_after(number) if number else set())
+
+
+@pytest.mark.parametrize("slices", range(14))
+def test_a_kill_in_the_middle_of_folding_loses_nothing(path: Path, slices: int) -> None:
+    """After any number of rows, and with turns that are committed meanwhile."""
+
+    def work() -> None:
+        journal = opened(path)
+        for number in range(1, 4):
+            journal.commit(turn(number))
+        for number in range(slices):
+            if journal.next_fold() is not None:
+                journal.fold(0.0)
+            journal.commit(turn(4 + number))
+
+    killed(work)
+    assert found(path) == (3 + slices, cells_after(3 + slices))
+    assert found(path) == (3 + slices, cells_after(3 + slices))
+
+
+def test_what_came_and_went_between_two_folds_is_never_a_row(path: Path) -> None:
+    journal = opened(path)
+    for number in range(1, TURNS + 1):
+        journal.commit(turn(number))
+    assert len(list(path.parent.glob("kernel.tail-*"))) == 1
+    while journal.next_fold() is not None:
+        journal.fold(0.0)
+    assert not list(path.parent.glob("kernel.tail-*"))
+    journal.commit(turn(TURNS + 1))
+    journal.close()
+    assert found(path) == (TURNS + 1, cells_after(TURNS + 1))
+
+
+def test_a_turn_that_does_not_fit_is_refused_whole_and_the_next_that_fits_is_taken(path: Path) -> None:
+    journal = opened(path)
+    journal.commit(turn(1))
+    with file_size_limit(4096), pytest.raises(HostFailure, match=r'cannot write the journal ".*kernel\.db": '):
+        journal.commit(cell(99, msgpack_of(8192)))
+    journal.commit(turn(2))
+    journal.close()
+    assert found(path) == (2, {1, 2})
+
+
+def msgpack_of(size: int) -> bytes:
+    return b"\xc5" + size.to_bytes(2, "big") + bytes(size)
+
+
+def test_a_fold_that_fails_is_tried_again_and_the_tail_has_it_meanwhile(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = opened(path)
+    for number in range(1, 4):
+        journal.commit(cell(number, msgpack_of(60_000)))
+    with file_size_limit(100_000):
+        for _ in range(100):
+            journal.fold(1.0)
+            if "cannot fold" in (said := capsys.readouterr().err):
+                break
+    assert "it is tried again" in said
+    journal.commit(turn(7))
+    journal.close()
+    assert found(path) == (7, {1, 2, 3, 7})
