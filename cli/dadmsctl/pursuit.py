@@ -2,22 +2,28 @@
 
 1. A kernel or a bus that is restarted is a delay: the client asks again, and events have numbers, so none is told twice or left out.
 2. The first Ctrl-C asks the process to stop and goes on following it; the second one returns at once, and the daemon does the rest.
-3. Ctrl-C waits while the process is being spawned: a process whose number we do not know could not be stopped.
+3. A daemon that stays and whose keeper dies is waited for: a service manager starts it again, and the process goes on from its checkpoint.
+4. Ctrl-C waits while the process is being spawned: a process whose number we do not know could not be stopped.
 """
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dadms_ipc import requests
-from dadms_ipc.errors import HostFailure
+from dadms_ipc.errors import HostFailure, Unreachable
 from dadmsctl.narrator import Narrator
 from dadmsctl.story import Story
 from dadmsctl.waiting import PARKED, await_end
 
 if TYPE_CHECKING:
     from dadms_ipc.client import Client
+    from dadmsctl.door import Door
+
+COMEBACK_SECONDS = 15.0  # that a service manager has for the next daemon: RestartSec is 0.1 s, and a start takes less than one
+LOOK = 0.1  # seconds between looks for it
 
 
 def spawn(client: "Client", spec: requests.Spec) -> int:
@@ -26,6 +32,16 @@ def spawn(client: "Client", spec: requests.Spec) -> int:
         pid = client.call(requests.Spawn(spec))["pid"]
     assert isinstance(pid, int)
     return pid
+
+
+def comeback(place: "Door", lost: Unreachable) -> "Client":
+    """Give a client of the daemon that follows one that was lost; raises ``lost`` when none comes."""
+    deadline = time.monotonic() + COMEBACK_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(Unreachable):
+            return place.connect()
+        time.sleep(LOOK)  # nobody would tell us
+    raise lost
 
 
 def follow(client: "Client", story: Story, narrator: Narrator, *, sees_servers: bool) -> requests.ProcessInfo:

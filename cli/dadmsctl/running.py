@@ -11,7 +11,7 @@ import msgspec
 
 from dadms_ipc import requests
 from dadms_ipc.artifacts import FOLDER
-from dadms_ipc.errors import DadmsError
+from dadms_ipc.errors import DadmsError, Unreachable
 from dadmsctl import ending, pursuit
 from dadmsctl.door import Door
 from dadmsctl.excerpt import excerpt
@@ -85,10 +85,23 @@ def pursue(place: Door, asked: Asked, narrator: Narrator, *, is_private: bool) -
         story = Story(pursuit.spawn(client, spec_of(client, asked, narrator)))
         try:
             process = pursuit.follow(client, story, narrator, sees_servers=is_private)
+            return story, process, log_of(client, process) if process.status != "completed" else []
         except WorkLost as lost:
             ended = sum(1 for task in story.tasks.values() if task.ended_at)
             raise lost.after(f"{ended} {'task' if ended == 1 else 'tasks'} had ended, {len(story.running())} ran") from lost
-        return story, process, log_of(client, process) if process.status != "completed" else []
+        except Unreachable as gone:
+            if is_private:
+                raise
+            lost_daemon = gone
+    while True:  # its keeper died: a service manager starts the next one, where the process goes on
+        narrator.say(f"{lost_daemon}; waiting for the next one", style="yellow", sign="!")
+        with pursuit.comeback(place, lost_daemon) as client:
+            narrator.say("a daemon is there again", style="yellow", sign="!")
+            try:
+                process = pursuit.follow(client, story, narrator, sees_servers=False)
+                return story, process, log_of(client, process) if process.status != "completed" else []
+            except Unreachable as gone:
+                lost_daemon = gone
 
 
 def _left_behind(private: "PrivateDaemon | None", pid: int) -> str:

@@ -47,6 +47,7 @@ def of_process(process: ProcessInfo) -> RenderableType:
             "starts again",
             f"in {seconds_text(process.starts_at - time.time())}, after {process.failures} in a row" if process.starts_at else "",
         ),
+        ("checkpoint", f"{ago_text(process.checkpoint_at)} ago" if process.checkpoint_at else ""),
         ("exit code", "" if process.exit_code is None else str(process.exit_code)),
         ("OS pid", str(process.os_pid or "")),
         ("belongs to", str(process.parent or "")),

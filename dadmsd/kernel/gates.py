@@ -63,6 +63,7 @@ class Gates:
         if child.is_command:
             return self._command(child, process, confined, directory, told)
         forker = self._state.children.get(child.parent)
+        known = self._state.checkpoints.get(process.pid)
         return port.Gate(
             pid=process.pid,
             incarnation=child.incarnation,
@@ -76,6 +77,8 @@ class Gates:
             rlimits=[(limit.resource, limit.value) for limit in confined.left],
             topics=forker.topics if forker is not None else [],
             workplace=process.spec.directory or "",
+            restored=known.value if known is not None else None,
+            watchdog=process.spec.watchdog or 0.0,
         )
 
     def _command(self, child: Child, process: Process, confined: Confined, directory: str, told: Mapping[str, str]) -> zygote.CommandGate:

@@ -23,11 +23,26 @@ from typing import Any
 import msgspec
 
 from dadms_ipc.errors import HostFailure
-from dadmsd.kernel.core.records import Answered, Batch, Caller, Cell, Child, Chunk, Counters, Life, Lock, Process, Record, Region, Results
+from dadmsd.kernel.core.records import (
+    Answered,
+    Batch,
+    Caller,
+    Cell,
+    Checkpoint,
+    Child,
+    Chunk,
+    Counters,
+    Life,
+    Lock,
+    Process,
+    Record,
+    Region,
+    Results,
+)
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
 from dadmsd.kernel.tail import Tail
 
-SCHEMA_VERSION = 4  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns
+SCHEMA_VERSION = 5  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"
 FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
 FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
 SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
@@ -48,6 +63,7 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
     "cell": (Cell, "pid INTEGER, region TEXT, key TEXT"),
     "lock": (Lock, "pid INTEGER, region TEXT, name TEXT"),
     "caller": (Caller, "name TEXT PRIMARY KEY"),
+    "checkpoint": (Checkpoint, "pid INTEGER PRIMARY KEY"),
 }
 Key = tuple[str, tuple[object, ...]]  # of a row: table and key columns
 _turns = msgspec.msgpack.Decoder(list[tuple[str, list[Any], bytes | None]])
@@ -114,7 +130,7 @@ class Journal:
             if version == 0:
                 self._make()
             elif version < SCHEMA_VERSION:
-                self._migrate()
+                self._migrate(version)
             meta = self._connection.execute("SELECT boot_id, daemon, instance_key, folded FROM meta").fetchone()
             if meta is None:
                 raise HostFailure(f'cannot open the journal "{path}": it does not say whose it is{_WAY_OUT}')
@@ -136,10 +152,10 @@ class Journal:
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
 
-    def _migrate(self) -> None:
+    def _migrate(self, version: int) -> None:
         """Make what an older kernel did not have; its rows stay as they are, since new fields have defaults.
 
-        Rows of threads had another form: no kernel can go on with those of another version, whose workers are gone.
+        Rows of threads had another form before version 4: no kernel can go on with those of another version, whose workers are gone.
         """
         self._connection.execute("BEGIN IMMEDIATE")
         known = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -147,7 +163,7 @@ class Journal:
             self._connection.execute(_create(table))
         if "folded" not in {column for _, column, *_ in self._connection.execute("PRAGMA table_info(meta)")}:
             self._connection.execute("ALTER TABLE meta ADD COLUMN folded INTEGER NOT NULL DEFAULT 0")
-        for table in ("chunk", "batch", "results"):
+        for table in ("chunk", "batch", "results") if version < 4 else ():
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608  # a name of ours
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")

@@ -138,6 +138,8 @@ class Port:
                 found.append(events.NoteGiven(name, body))
             case port.Outcome():
                 found.append(events.OutcomeGiven(name, body))
+            case port.Checkpoint():
+                found.append(events.CheckpointGiven(name, body.number, bytes(body.value)))
             case port.Cancel():
                 found.append(events.CancelAsked(name, body.sequence, body.tids))
             case port.ContextCall():

@@ -112,6 +112,10 @@ class Store:
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
+    def discard(self, value: Artifact) -> None:
+        """Remove one that nobody refers to any more, as its process alone can know; its room is free when the disk is measured next."""
+        (self._folder(self._pid) / reference(value).name).unlink(missing_ok=True)
+
     # within
 
     def _folder(self, pid: int) -> Path:

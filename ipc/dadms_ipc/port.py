@@ -10,6 +10,8 @@ import msgspec
 
 from dadms_ipc.context import AnyOperation, Operation
 
+CHECKPOINT_BYTES = 256 * 1024  # of a checkpoint as it travels; a larger one is an artifact, and its reference travels
+
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of the messages: tagged arrays whose new fields go last, with defaults."""
@@ -33,6 +35,8 @@ class Gate(Message, tag="gate-main", frozen=True):
     rlimits: list[tuple[str, int]] = []  # to set on oneself where the kernel may not
     topics: list[str] = []  # that the handlers module serves
     workplace: str = ""  # directory that its user named, to work in instead; artifacts stay in the other
+    restored: bytes | None = None  # msgpack: the last checkpoint of an earlier incarnation; None: there is none
+    watchdog: float = 0.0  # seconds within which it must say that it lives; 0: it need not
 
 
 class Hello(Message, tag="hello", frozen=True):
@@ -133,6 +137,13 @@ class Listen(Message, tag="listen", frozen=True):
     """Somebody on the bus waits for this process: open the line to it. A process that needs no line until then saves its cost."""
 
 
+class Kept(Message, tag="kept", frozen=True):
+    """A checkpoint is in the journal, or will not be, for this reason; then the one before it stands."""
+
+    number: int
+    reason: str = ""
+
+
 class ContextAnswer(Message, tag="context-answer", frozen=True):
     """What a call about shared context came to, after the commit."""
 
@@ -213,6 +224,13 @@ class Outcome(Message, tag="outcome", frozen=True):
     reason: str = ""  # one sentence, when failed
 
 
+class Checkpoint(Message, tag="checkpoint", frozen=True):
+    """From where the next incarnation is to go on, should this one be lost. Answered with ``Kept``; the newest is repeated after each ``Hello`` until then."""
+
+    number: int  # of the incarnation, from 1
+    value: msgspec.Raw  # msgpack, CHECKPOINT_BYTES at most
+
+
 class Watchdog(Message, tag="watchdog", frozen=True):
     """The process lives."""
 
@@ -249,6 +267,6 @@ class ContextCall(Message, tag="context", frozen=True):
     pid: int = 0  # whose context; 0: that of the own process
 
 
-ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop | Recorded | Listen | ContextAnswer
-FromProcess = Ready | Submit | Cancel | Steer | Seen | Note | Outcome | Watchdog | GateFailed | ContextCall
+ToProcess = Gate | Hello | Accepted | Refused | Finished | Stop | Recorded | Listen | ContextAnswer | Kept
+FromProcess = Ready | Submit | Cancel | Steer | Seen | Note | Outcome | Watchdog | GateFailed | ContextCall | Checkpoint
 Said = FromProcess | PackedSubmit  # what a process sends; on the wire it is a FromProcess

@@ -399,6 +399,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     said: str = ""  # what it says about itself (STATUS= of sd_notify)
     waits_for: list[str] = []  # a sentence for each process that it cannot start or end without
     is_past: bool = False  # it has left the table: this is its last incarnation as the history has it, without outcome, limits and warnings
+    checkpoint_at: float = 0.0  # wall clock: of the checkpoint that its next incarnation would go on from; 0.0: there is none
 
 
 class ThreadInfo(msgspec.Struct, frozen=True):

@@ -56,6 +56,7 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
         suspension=process.suspension,
         said=process.said,
         waits_for=waits_for(state, process),
+        checkpoint_at=state.checkpoints[process.pid].at if process.pid in state.checkpoints else 0.0,
     )
 
 

@@ -88,7 +88,7 @@ class Tell(Effect, frozen=True):
     """Send a message to the main of a process over its port."""
 
     name: str
-    message: port.Accepted | port.Refused | port.Finished | port.Stop | port.Recorded | port.Listen
+    message: port.Accepted | port.Refused | port.Finished | port.Stop | port.Recorded | port.Listen | port.Kept
 
 
 class MeasureDisk(Effect, frozen=True):

@@ -9,7 +9,7 @@
 """
 
 from dadms_ipc import port
-from dadmsd.kernel.core import dependencies, effects, events, restarts, sharing
+from dadmsd.kernel.core import checkpoints, dependencies, effects, events, restarts, sharing
 from dadmsd.kernel.core.clocks import start_clock, stop_clock
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.moves import end, enter
@@ -149,6 +149,7 @@ def on_cleanup(state: State, _key: str) -> None:
 def forget(state: State, pid: int) -> None:
     """Let a process that has ended leave the table; its lives stay in the history."""
     del state.ended[pid]
+    checkpoints.drop(state, state.processes[pid])
     state.deleted(state.processes.pop(pid))
     state.ordered.pop(pid, None)
     for results in state.results.pop(pid, []):
@@ -176,6 +177,8 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
         state.do(effects.Discharge(process.pid, process.incarnation))  # messages waited for what would follow
     for kind in list(process.clocks):
         stop_clock(state, process, kind)
+    if process.status == "killed":  # for good
+        checkpoints.drop(state, process)
     state.ended[process.pid] = None
     state.arm(state.now + state.settings.cleanup_interval, "cleanup", "")
     process.ended_at = state.wall

@@ -176,6 +176,14 @@ class OutcomeGiven(Event, frozen=True):
     outcome: port.Outcome
 
 
+class CheckpointGiven(Event, frozen=True):
+    """A process says from where its next incarnation is to go on."""
+
+    name: str
+    number: int
+    value: bytes
+
+
 class NoteGiven(Event, frozen=True):
     """A process states a fact for the event stream."""
 
@@ -328,6 +336,7 @@ AnyEvent = (
     | ResultsSeen
     | OutcomeGiven
     | NoteGiven
+    | CheckpointGiven
     | LineWanted
     | ContextCalled
     | DiskMeasured

@@ -12,6 +12,7 @@ import msgspec
 from dadms_ipc import port
 from dadms_ipc.requests import ThreadInfo
 from dadmsd.kernel.core import (
+    checkpoints,
     children,
     deliveries,
     disk,
@@ -43,6 +44,7 @@ from dadmsd.kernel.core.records import (
     Batch,
     Caller,
     Cell,
+    Checkpoint,
     Child,
     Chunk,
     Counters,
@@ -91,7 +93,9 @@ def _on_stop_asked(state: State, event: events.StopAsked) -> None:
     silence.look_soon(state)
     state.tell_event("daemon.stopping", f"the daemon ends: {event.reason}", data={"reason": event.reason})
     for process in state.live_processes():
-        if process.desired != "down" and (restarts.policy_of(process.spec) != "never" or process.definition):
+        if process.desired != "down" and (
+            restarts.policy_of(process.spec) != "never" or process.definition or restarts.goes_on(state, process)
+        ):
             process.resume = True  # an earlier kernel that was told the same may have said so before
     ending.stop_all(state, state.live_processes(), f"the end of the daemon ({event.reason})", force=event.reason == "lease")
 
@@ -127,6 +131,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.ProgressMade: threads.on_progress,
     events.OutcomeGiven: processes.on_outcome,
     events.NoteGiven: processes.on_note,
+    events.CheckpointGiven: checkpoints.on_given,
     events.ContextCalled: sharing.on_called,
     events.DiskMeasured: disk.on_measured,
     events.LineWanted: processes.on_line_wanted,
@@ -231,6 +236,7 @@ class Kernel:
         if interruption or not state.counters.started_at:
             state.counters.started_at = wall
             state.changed(state.counters)
+        state.checkpoints = {each.pid: each for each in by_kind.get(Checkpoint, [])}
         for process in sorted(by_kind.get(Process, []), key=lambda each: each.pid):
             state.processes[process.pid] = process
             if process.status not in ENDED:

@@ -12,7 +12,7 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import dependencies, effects, events, readiness, restarts, sharing
+from dadmsd.kernel.core import checkpoints, dependencies, effects, events, readiness, restarts, sharing
 from dadmsd.kernel.core.clocks import is_due, start_clock, stop_clock
 from dadmsd.kernel.core.ending import begin_end, settle
 from dadmsd.kernel.core.lifecycle import SIGKILL
@@ -277,7 +277,9 @@ def start_due(state: State) -> None:
         if process is not None and not state.is_stopping and restarts.renew(state, process):
             if not process.spec.command:
                 state.do(expectation(process))
-            text = f"{process.spec.name} begins incarnation {process.incarnation}"
+            known = state.checkpoints.get(pid)
+            since = f", from its checkpoint of {max(0.0, state.wall - known.at):.1f} s ago" if known is not None else ""
+            text = f"{process.spec.name} begins incarnation {process.incarnation}{since}"
             state.tell_event("process.renewed", text, pid=pid, data={"incarnation": process.incarnation, "failures": process.failures})
             advance(state, process)
 
@@ -372,6 +374,7 @@ def on_outcome(state: State, event: events.OutcomeGiven) -> None:
         process.outcome_status = "failed" if wrong else event.outcome.status
         process.outcome = b"\xc0" if wrong else value
         process.reason = f"its outcome cannot be kept: {wrong}" if wrong else event.outcome.reason[:TEXT_MOST]
+        checkpoints.drop(state, process)
         state.changed(process)
     child = state.children[event.name]
     if child.phase in ("opened", "ready"):
@@ -412,12 +415,14 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     if child.is_command:
         _command_gone(state, process, child, oom)
         return
-    may_return = not state.is_stopping and (process.desired == "restart" or restarts.policy_of(process.spec) != "never")
+    may_return = not state.is_stopping and (
+        process.desired == "restart" or restarts.policy_of(process.spec) != "never" or restarts.goes_on(state, process)
+    )
     state.do(effects.Discharge(process.pid, process.incarnation, may_return))
     sharing.child_gone(state, child)
     clean = child.exit_how == CLD_EXITED and child.exit_status in process.spec.success_codes
     said = process.outcome_status
-    if said == "completed" and (clean or child.intent == "lingering"):
+    if said == "completed" and (clean or child.intent == "lingering" or process.is_interrupted):
         begin_end(state, process, "completed", "completed", "")
     elif oom:
         begin_end(state, process, "failed", "oom", f"out of memory: {oom}")

@@ -71,6 +71,7 @@ class Process(Record):
     is_recorded: bool = False  # this incarnation is in the history
     is_interrupted: bool = False  # a reboot or the end of the daemon ended this incarnation
     resume: bool = False  # it was up when the daemon was ended: the next daemon starts it again
+    resumed: int = 0  # incarnations in a row that were lost and had gone on from the same checkpoint
 
     @property
     def is_kept(self) -> bool:
@@ -247,6 +248,15 @@ class Lock(Record):
     child: str  # name of the worker or main whose end gives it back
     tid: int = 0  # the thread whose end does; 0: the main
     at: float = 0.0  # wall clock, seconds
+
+
+class Checkpoint(Record):
+    """From where the next incarnation of a process goes on."""
+
+    pid: int
+    incarnation: int  # that gave it
+    at: float  # wall clock, seconds
+    value: bytes  # the orchestrator's business
 
 
 class Caller(Record):

@@ -7,6 +7,7 @@
    is derived from the instance key and the incarnation, so that a herd of processes scatters, and a test repeats.
 4. ``start_limit`` starts within ``start_limit_seconds`` are enough; then it has failed, and what its spec names fails with it.
 5. What a reboot or the end of the daemon ended is started again at once, where the policy restarts at all; nobody is to blame for it.
+6. An orchestrator that has a checkpoint and whose spec names no policy goes on from there when it was lost (``checkpoints``); an outcome is no loss, whatever it is.
 """
 
 import hmac
@@ -27,6 +28,8 @@ CLD_EXITED = 1  # si_code of waitid(2)
 POLICIES = ("never", "on-failure", "always")
 ESCALATIONS = ("", "group", "parent", "daemon")
 FACTOR = 2.0  # by which the pause grows
+RESUMES_MOST = 3  # in a row, from one checkpoint: then what is in it, or what follows it, is taken for the cause
+LOSSES = ("oom", "watchdog")  # causes, beside signals that nobody here sent
 
 # What is true of an incarnation and not of the process: the next one begins with these.
 _FRESH = {
@@ -46,11 +49,25 @@ def policy_of(spec: Spec) -> str:
     return spec.restart or ("always" if spec.kind == "service" else "never")
 
 
-def is_wanted_again(process: Process) -> bool:
+def goes_on(state: State, process: Process) -> bool:
+    """Tell whether a process that is lost goes on from a checkpoint (rule 6)."""
+    return process.pid in state.checkpoints and not process.spec.restart and not process.outcome_status
+
+
+def _was_lost(process: Process) -> bool:
+    return process.cause in LOSSES or process.cause.startswith("signal ")
+
+
+def is_wanted_again(state: State, process: Process) -> bool:
     """Tell whether the way in which an incarnation ended calls for the next one."""
     spec = process.spec
     if process.is_interrupted:
-        return policy_of(spec) != "never" or bool(process.definition)
+        return policy_of(spec) != "never" or bool(process.definition) or goes_on(state, process)
+    if goes_on(state, process) and _was_lost(process):
+        if process.resumed < RESUMES_MOST:
+            return True
+        process.reason = f"{process.reason or process.cause}; it had gone on from the same checkpoint {process.resumed} times"
+        return False
     if process.exit_how == CLD_EXITED and process.exit_status in spec.final_codes:
         return False
     if process.exit_how == CLD_EXITED and process.exit_status in spec.restart_codes:
@@ -76,7 +93,7 @@ def follow(state: State, process: Process) -> bool:
         process.starts = []
         _await(state, process, 0.0)
         return True
-    if process.desired != "up" or state.is_stopping or not is_wanted_again(process):
+    if process.desired != "up" or state.is_stopping or not is_wanted_again(state, process):
         return False
     if process.ready_since and state.now - process.ready_since >= process.spec.backoff_reset:
         process.failures = 0
@@ -96,6 +113,7 @@ def follow(state: State, process: Process) -> bool:
         return False
     _await(state, process, pause_after(state, process))
     process.failures += 1
+    process.resumed += goes_on(state, process)
     return True
 
 

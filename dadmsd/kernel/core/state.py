@@ -21,7 +21,22 @@ from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.lives import Lives
 from dadmsd.kernel.core.policies import POLICIES
-from dadmsd.kernel.core.records import Answered, Batch, Caller, Cell, Child, Chunk, Counters, Life, Lock, Process, Record, Region, Results
+from dadmsd.kernel.core.records import (
+    Answered,
+    Batch,
+    Caller,
+    Cell,
+    Checkpoint,
+    Child,
+    Chunk,
+    Counters,
+    Life,
+    Lock,
+    Process,
+    Record,
+    Region,
+    Results,
+)
 from dadmsd.kernel.core.scheduler import Pool
 
 EVENTS_KEPT = 10_000  # a slow reader may be this many events behind
@@ -130,6 +145,7 @@ class State:
         self.reading: object = None  # of the definitions, the newest
         self.servers: dict[str, dict[str, object]] = {}
         self.contexts = Contexts()
+        self.checkpoints: dict[int, Checkpoint] = {}
         self.disk = Disk(settings.disk_limit)
         self.is_stopping = False
         self.stop_said = False
@@ -304,6 +320,7 @@ _TABLES: dict[type[Record], str] = {
     Cell: "cell",
     Lock: "lock",
     Caller: "caller",
+    Checkpoint: "checkpoint",
 }
 
 
@@ -311,7 +328,7 @@ def _address(record: Record) -> tuple[str, object]:
     """Give table and primary key of a record."""
     key: object
     match record:
-        case Process():
+        case Process() | Checkpoint():
             key = record.pid
         case Child() | Caller():
             key = record.name

@@ -5,6 +5,7 @@
 3. What became ready together is submitted together, so parallel branches run in different OS processes as far as there are slots.
 4. A thread that ended in any way but "completed" is a failed task. A task has no retries unless its model says so, and version 0.1 reads no such saying.
 5. User tasks are answered from what the process was started with; a field that nobody answered fails the task with its name.
+6. What the run has come to is a checkpoint before anything is submitted that follows from it: an incarnation that begins with one runs no task again that was done in it.
 """
 
 import sys
@@ -16,7 +17,7 @@ import msgspec
 
 import dadms_orchestrators.sdk.line  # noqa: F401 - heavy: loaded here, once, in the zygote
 from dadms_ipc.envelope import Kind
-from dadms_ipc.errors import RequestRefused
+from dadms_ipc.errors import DadmsError, RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_orchestrators import handlers
 from dadms_orchestrators.bpmn import Cancelled, Checked, Definition, ModelRefused, Run, RunRefused, TaskError, UserTask, Work, check, load
@@ -71,6 +72,13 @@ class TaskRecord(msgspec.Struct):
     tid: int
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A checkpoint: from where the next incarnation goes on."""
+
+    run: bytes  # of Run.snapshot
+    tasks: list[TaskRecord]  # that have ended
+
+
 class Drive:
     """One run of a model, between its engine and the kernel."""
 
@@ -78,10 +86,22 @@ class Drive:
         self._process = process
         self._topics = topics
         self._answers = config.answers
-        self._run = Run(definition, config.variables, now=time.time(), instance=str(process.pid))
+        self.warnings: list[str] = []  # of its start
+        self._tasks: list[TaskRecord] = []
+        self._keeps = True  # checkpoints; they are given up when one cannot be made
+        self._kept: frozenset[str] = frozenset()  # what was open when the last was made
+        kept = self._restored()
+        if kept is None:
+            self._run = Run(definition, config.variables, now=time.time(), instance=str(process.pid))
+            self._keep()
+        else:
+            self._run = Run.restore(definition, kept.run)
+            self._tasks = kept.tasks
+            self._kept = frozenset(self._run.open)
+            done = f"{len(kept.tasks)} {'task' if len(kept.tasks) == 1 else 'tasks'} had ended"
+            self._process.note("bpmn.resumed", f"goes on from a checkpoint: {done}, {len(self._run.open)} open", {"done": len(kept.tasks)})
         self._open: dict[tuple[int, int], Work] = {}  # ticket and index -> work
         self._places: dict[str, tuple[int, int]] = {}  # id of the work -> ticket and index
-        self._tasks: list[TaskRecord] = []
         self._refusal = ""
 
     def to_the_end(self) -> bool:
@@ -99,6 +119,26 @@ class Drive:
                 event = self._process.next_event(0.0)
             self._run.tick(time.time())
 
+    def _restored(self) -> Kept | None:
+        value = self._process.restored
+        try:
+            return None if value is None else msgspec.convert(value, Kept)
+        except msgspec.ValidationError as error:
+            raise RunRefused(f"its checkpoint cannot be read: {error}") from None
+
+    def _keep(self) -> None:
+        """Give a checkpoint of the run as it is (rule 6); where none can be made, say so once."""
+        if not self._keeps:
+            return
+        try:
+            self._process.checkpoint(Kept(self._run.snapshot(), self._tasks))
+            self._kept = frozenset(self._run.open)
+        except (TypeError, ValueError, RecursionError, DadmsError) as error:
+            self._keeps = False
+            text = f"no checkpoints are kept from now on, and what is lost begins anew: {error}"
+            self.warnings.append(text)
+            self._process.note("bpmn.unkept", text)
+
     def _advance(self) -> None:
         """Do what the engine says is next, until it only waits."""
         while steps := self._run.advance(time.time()):
@@ -112,6 +152,8 @@ class Drive:
                     self._cancel(step)
                 else:
                     self._tell(f"bpmn.{step.what}", step.text, {"element": step.element, "detail": step.detail})
+            if ready and self._kept != frozenset(self._run.open):  # else it has just gone on from there
+                self._keep()
             for entry, works in ready.items():
                 self._submit(entry, works)
             if self._refusal:
@@ -300,7 +342,7 @@ def run(process: Process) -> None:
         raise RequestRefused("; ".join(map(str, refused.findings))) from None
     except RunRefused as refused:
         raise RequestRefused(f'cannot start "{config.model.name}": {refused}') from None
-    process.ready(ORCHESTRATOR.entries, [str(warning) for warning in checked.warnings])
+    process.ready(ORCHESTRATOR.entries, [*map(str, checked.warnings), *drive.warnings])
     if drive.to_the_end():
         drive.give_outcome()
 

@@ -4,6 +4,7 @@
 2. A kernel that does not read (it is being replaced) costs nothing: requests wait here in their order, notes are bounded and the oldest are dropped.
 3. SIGTERM is a request to stop like the kernel's own, and both together are one.
 4. Between gate and ``Ready`` no module is imported and no file opened: a hundred of these start at once.
+5. A process with a watchdog says that it lives while it waits here, and at no other time: a main that hangs in its own code is one that does not live.
 """
 
 import os
@@ -26,8 +27,9 @@ from dadms_ipc.artifacts import Artifact, Store
 from dadms_ipc.channel import FRAME_LIMIT, Channel
 from dadms_ipc.errors import DeadlinePassed, PeerViolation, RequestRefused
 from dadms_ipc.shared import Context, reserve
+from dadms_orchestrators.sdk.checkpoints import Checkpoints
 from dadms_orchestrators.sdk.handles import TRAVEL_BYTES, TRAVEL_MOST, Handle
-from dadms_orchestrators.sdk.session import Event, LineWanted, Session, StopRequested
+from dadms_orchestrators.sdk.session import CheckpointKept, Event, LineWanted, Session, StopRequested
 
 if TYPE_CHECKING:
     from dadms_ipc.inbox import Message
@@ -42,6 +44,7 @@ NOTES_LIMIT = 1000  # notes that wait for a kernel that does not read; older one
 SUBMIT_LIMIT = FRAME_LIMIT - 4096  # bytes of arguments; the slack is the header's and the labels'
 LOOK_EVERY = 64  # threads that are created between two looks at the port: a look costs as much as creating two
 SETTLE_SECONDS = 10.0  # for the kernel to write the outcome down; it answers in milliseconds, its successor within a second
+BEATS_A_WATCHDOG = 3.0  # signs of life in the time that the kernel waits for one: two may come late
 SIGNAL_GRACE = 5.0  # seconds assumed when SIGTERM came without the kernel's word
 
 
@@ -75,12 +78,32 @@ class Process:
         if self._signals.fd is not None:
             self._poll.register(self._signals.fd, select.POLLIN)
         self._line: Line | None = None
+        self._beat_every = gate.watchdog / BEATS_A_WATCHDOG  # seconds; 0.0: nobody wants to hear it
+        self._beat_at = 0.0  # monotonic: when the next is due
         self._is_closed = False
 
     @cached_property
     def config(self) -> Any:
         """Give what the process was started with."""
         return msgspec.msgpack.decode(self.gate.config)
+
+    @cached_property
+    def restored(self) -> Any:
+        """Give the last checkpoint of an earlier incarnation, from which this one is to go on; None when it begins anew. Raises RequestRefused when it cannot be read."""
+        return self._checkpoints.restored(self.gate.restored)
+
+    def checkpoint(self, value: object) -> None:
+        """Say from where the next incarnation is to go on, should this one be lost; the newest counts, until there is an outcome. Does not wait.
+
+        What is submitted afterwards begins after it is in the journal. A large value is kept as an artifact. Raises RequestRefused when it does not encode, or there is no room for it.
+        """
+        made = self._checkpoints.make(value, self._session.last_checkpoint + 1)
+        self._outgoing = deque(message for message in self._outgoing if not isinstance(message, wire.Checkpoint))
+        self._send(self._session.checkpoint(made))
+
+    @cached_property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.incarnation, lambda: self.artifacts)
 
     @cached_property
     def context(self) -> Context:
@@ -113,7 +136,8 @@ class Process:
                     raise DeadlinePassed(f"cannot {operation.__struct_config__.tag}: no kernel answered in {seconds:g} s")
                 self._pump()
                 poll.register(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._channel.waits_to_write else 0))
-                if poll.poll(left * 1000.0):
+                piece = self._beat(left)
+                if poll.poll(None if piece is None else piece * 1000.0):
                     self._read()
         finally:
             calls.abandon(call.sequence)  # if it has no answer: an exception came instead
@@ -348,9 +372,26 @@ class Process:
             self._channel.send(self._outgoing.popleft())
 
     def _wait(self, timeout: float | None) -> set[int]:
-        self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._channel.waits_to_write else 0))
-        events = self._poll.poll(None if timeout is None else timeout * 1000.0)
-        return {fd for fd, _ in events}
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            piece = self._beat(left)
+            self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._channel.waits_to_write else 0))
+            events = self._poll.poll(None if piece is None else piece * 1000.0)
+            if events or piece == left:
+                return {fd for fd, _ in events}
+
+    def _beat(self, left: float | None) -> float | None:
+        """Say that the process lives, when that is due (rule 5); gives the seconds of ``left`` that may pass until it is due again."""
+        if not self._beat_every:
+            return left
+        now = time.monotonic()
+        if now >= self._beat_at:
+            self._beat_at = now + self._beat_every
+            if not self._channel.waits_to_write:  # a kernel that does not read hears the next one
+                self._send([wire.Watchdog()])
+        due = self._beat_at - now
+        return due if left is None else min(left, due)
 
     def _read(self) -> None:
         while True:
@@ -369,6 +410,8 @@ class Process:
                     self._stop(event)
                 elif isinstance(event, LineWanted):
                     self.listen()
+                elif isinstance(event, CheckpointKept):
+                    self._checkpoints.kept(event.number, event.reason)
                 else:
                     self._events.append(event)
             self._send(messages)

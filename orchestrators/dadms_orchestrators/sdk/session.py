@@ -74,6 +74,13 @@ class StopRequested(Event, frozen=True):
     grace: float
 
 
+class CheckpointKept(Event, frozen=True):
+    """What came of a checkpoint; applications never see it."""
+
+    number: int
+    reason: str  # "": it is in the journal
+
+
 class OutcomeRecorded(Event, frozen=True):
     """The outcome is safe: nothing is left to do."""
 
@@ -98,6 +105,8 @@ class Session:
         self._cancels: dict[int, Order] = {}  # by sequence: those that were sent, until a later submission is answered
         self._early: list[port.Finished] = []  # rule 4
         self._outcome: port.Outcome | None = None
+        self._checkpoint: port.Checkpoint | None = None  # the newest, until it is answered
+        self._checkpoints = 0  # that were given
         self._is_recorded = False
         self._had = 0  # sequence of the last result that came
         self._said = 0  # the last one that Seen named
@@ -214,6 +223,17 @@ class Session:
         self._outcome = port.Outcome(status, value, reason)
         return [self._outcome]
 
+    def checkpoint(self, value: bytes) -> list[port.Said]:
+        """Say from where the next incarnation is to go on; a newer one takes the place of one that was not answered."""
+        self._checkpoints += 1
+        self._checkpoint = port.Checkpoint(self._checkpoints, msgspec.Raw(value))
+        return [self._checkpoint]
+
+    @property
+    def last_checkpoint(self) -> int:
+        """Give the number of the newest checkpoint; 0: there is none."""
+        return self._checkpoints
+
     def seen(self) -> list[port.Said]:
         """Acknowledge the results, once the application has taken all of them."""
         if self._had == self._said or self._early:
@@ -241,6 +261,10 @@ class Session:
                 return [OutcomeRecorded()], []
             case port.Listen():
                 return [LineWanted()], []
+            case port.Kept():
+                if self._checkpoint is not None and message.number == self._checkpoint.number:
+                    self._checkpoint = None
+                return [CheckpointKept(message.number, message.reason)], []
             case port.ContextAnswer():
                 return [], list(self.calls.receive(message))
             case port.Gate():
@@ -254,6 +278,7 @@ class Session:
             requests.append(self._asking)
         return [
             *([self._ready] if self._ready is not None else []),
+            *([self._checkpoint] if self._checkpoint is not None else []),
             *sorted(requests, key=lambda request: request.sequence),
             *self.calls.repeat(),
         ]

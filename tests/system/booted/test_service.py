@@ -98,6 +98,47 @@ def test_after_kill_9_of_the_keeper_everything_ends_and_a_new_daemon_serves() ->
     assert groups() == []
 
 
+TASKS = """import os, time
+from dadms_orchestrators import Task, handler
+@handler("count")
+def count(task: Task):
+    with open("/run/t/ledger", "a") as ledger:
+        ledger.write(task.element + "\\n")
+    while task.element == "left" and not os.path.exists("/run/t/gate"):
+        time.sleep(0.02)
+    return {task.element: 1}
+"""
+
+
+def test_a_run_goes_on_after_kill_9_of_the_keeper() -> None:
+    """The user's command is told the end of it; what was done is not done again."""
+    ledger, gate, tasks = (Path("/run/t", name) for name in ("ledger", "gate", "tasks.py"))
+    ledger.parent.mkdir(exist_ok=True)
+    for path in (ledger, gate):
+        path.unlink(missing_ok=True)
+    tasks.write_text(TASKS)
+    with running():
+        old = main_pid()
+        told = subprocess.Popen(
+            ["dadmsctl", "run", CHECKOUT / "tests/integration/example/data/fork_join.bpmn", "--handlers", tasks],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        try:
+            assert awaited(lambda: {"first", "left", "right"} <= set(ledger.read_text().split()))
+            with Client(RUNTIME, timeout=40.0) as client:
+                assert awaited(lambda: client.call(Status(1001)).threads_done == 2)
+            os.kill(old, signal.SIGKILL)
+            assert awaited(lambda: ledger.read_text().split().count("left") == 2)
+            gate.touch()
+            out, _ = told.communicate(timeout=60)
+        finally:
+            told.kill()
+            told.wait()
+        assert told.returncode == 0, out
+        assert "goes on from a checkpoint" in out
+        assert ledger.read_text().split().count("first") == 1
+
+
 def test_a_reload_starts_those_again_that_read_what_changed_and_what_runs_runs_on() -> None:
     with running("[logger]\nkeep_files = 3\n") as client:
         info = spawned(client)
