@@ -38,11 +38,12 @@ from dadmsd.kernel.core.records import (
     Record,
     Region,
     Results,
+    Tries,
 )
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
 from dadmsd.kernel.tail import Tail
 
-SCHEMA_VERSION = 5  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"
+SCHEMA_VERSION = 6  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: table "tries"
 FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
 FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
 SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
@@ -54,6 +55,7 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
     "process": (Process, "pid INTEGER PRIMARY KEY"),
     "child": (Child, "name TEXT PRIMARY KEY"),
     "chunk": (Chunk, "first_tid INTEGER PRIMARY KEY"),
+    "tries": (Tries, "tid INTEGER PRIMARY KEY"),
     "batch": (Batch, "worker TEXT, first_sequence INTEGER"),
     "results": (Results, "pid INTEGER, incarnation INTEGER, first_sequence INTEGER"),
     "answered": (Answered, "client BLOB, sequence INTEGER"),

@@ -73,6 +73,7 @@ class Result(Message, frozen=True):
     started_at: float = 0.0  # wall clock, seconds
     run_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    attempts: int = 1  # that were made; 0: it was never begun
 
 
 def floats(column: bytes) -> Iterable[float]:
@@ -162,6 +163,26 @@ class Ready(Message, tag="ready", frozen=True):
     warnings: list[str] = []
 
 
+class Retry(Message, frozen=True):
+    """When a thread that failed is tried again, and after which pause. One without such a policy is begun at most once.
+
+    The pause before the n-th retry is ``delay`` ("fixed"), ``n * delay`` ("linear") or ``2 ** (n - 1) * delay`` ("exponential"), at most ``ceiling``; then
+    a part of up to ``jitter`` is taken off it, so that those that failed together do not come back together.
+    """
+
+    attempts: int = 3  # at most, the first one included
+    backoff: str = "exponential"  # or "fixed", "linear"
+    delay: float = 1.0  # seconds
+    ceiling: float = 60.0  # seconds
+    jitter: float = 0.1  # 0 to 1
+    on: tuple[str, ...] = (
+        "exception",
+        "timed_out",
+        "oom",
+        "worker_lost",
+    )  # causes, or classes of exceptions by name; what was terminated is never tried again
+
+
 class Submit(Message, tag="submit", frozen=True):
     """Run an entry once for each element of ``arguments``, in the workers of this process."""
 
@@ -172,6 +193,7 @@ class Submit(Message, tag="submit", frozen=True):
     timeout: float | None = None  # seconds of running; None: the configuration's
     priority: int = 0  # -100 to 100, higher is sooner
     deadline: float | None = None  # seconds from now until they should have begun
+    retry: Retry | None = None  # None: each is begun at most once
 
 
 class PackedSubmit(Message, tag="submit", frozen=True):
@@ -184,6 +206,7 @@ class PackedSubmit(Message, tag="submit", frozen=True):
     timeout: float | None = None
     priority: int = 0
     deadline: float | None = None
+    retry: Retry | None = None
 
 
 class Cancel(Message, tag="cancel", frozen=True):

@@ -402,6 +402,17 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     checkpoint_at: float = 0.0  # wall clock: of the checkpoint that its next incarnation would go on from; 0.0: there is none
 
 
+class AttemptInfo(msgspec.Struct, frozen=True):
+    """An attempt of a thread that failed and was followed by another, or will be."""
+
+    cause: str  # "exception", "timed_out", "oom", "worker_lost", "result"
+    message: str = ""
+    worker: int = 0
+    os_pid: int = 0
+    started_at: float = 0.0  # wall clock, seconds; 0.0: it was not begun
+    run_seconds: float = 0.0
+
+
 class ThreadInfo(msgspec.Struct, frozen=True):
     """A thread, as it is shown."""
 
@@ -409,7 +420,7 @@ class ThreadInfo(msgspec.Struct, frozen=True):
     pid: int
     entry: str
     label: str
-    state: str  # "ready", "running", "completed", "error", "terminated", "timed_out"
+    state: str  # "ready", "sent", "running", "waiting", "suspended", "completed", "error", "terminated", "timed_out"
     worker: int = 0
     os_pid: int = 0
     created_at: float = 0.0
@@ -417,6 +428,9 @@ class ThreadInfo(msgspec.Struct, frozen=True):
     run_seconds: float = 0.0
     cause: str = ""
     message: str = ""
+    attempts: int = 1  # that were made, the one that runs included; 0: none was begun
+    tried: list[AttemptInfo] = []  # those that failed before
+    due_at: float = 0.0  # wall clock, seconds: when one that waits is tried again
 
 
 class EventInfo(msgspec.Struct, frozen=True):

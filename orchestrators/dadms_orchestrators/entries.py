@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from dadms_ipc.errors import RequestRefused
+from dadms_ipc.port import Retry
 from dadms_orchestrators.contract import Thread
 
 _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)  # parameters that a name can fill
@@ -21,9 +22,10 @@ _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 class Declared:
     """A function that threads run, as an entry. It stays callable as the function that it was, by ``function``."""
 
-    def __init__(self, function: Callable[..., object], *, name: str = "") -> None:
+    def __init__(self, function: Callable[..., object], *, name: str = "", retry: Retry | None = None) -> None:
         """Look at the signature once; raises RequestRefused for a function that cannot be an entry."""
         self.function = function
+        self.retry = retry  # when its threads are tried again, unless their submission says otherwise
         self.name = name or function.__name__
         self._thread_parameter, fields = _fields(function, self.name)
         try:
@@ -95,9 +97,17 @@ def _default(value: object) -> object:
 @typing.overload
 def thread(function: Callable[..., object], /) -> Declared: ...
 @typing.overload
-def thread(*, name: str) -> Callable[[Callable[..., object]], Declared]: ...
-def thread(function: Callable[..., object] | None = None, /, *, name: str = "") -> Declared | Callable[[Callable[..., object]], Declared]:
-    """Declare a function as an entry, under its own name or ``name``; raises RequestRefused for one that cannot be."""
+def thread(*, name: str = "", retry: Retry | None = None) -> Callable[[Callable[..., object]], Declared]: ...
+def thread(
+    function: Callable[..., object] | None = None, /, *, name: str = "", retry: Retry | None = None
+) -> Declared | Callable[[Callable[..., object]], Declared]:
+    """Declare a function as an entry, under its own name or ``name``; raises RequestRefused for one that cannot be.
+
+    ``retry`` says when a thread of it that failed is tried again; without it, each is begun at most once.
+    """
     if function is not None:
-        return Declared(function, name=name)
-    return lambda decorated: Declared(decorated, name=name)
+        return Declared(function, name=name, retry=retry)
+    return lambda decorated: Declared(decorated, name=name, retry=retry)
+
+
+__all__ = ["Declared", "Retry", "thread"]

@@ -1,6 +1,7 @@
 """Threads: ls, show, suspend, resume, priority, kill."""
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -87,6 +88,17 @@ def show_one(door: Door, tid: int, as_json: bool) -> None:
         return
     for name, value in zip(LS_COLUMNS, _row(found), strict=True):
         click.echo(f"{name.lstrip('>').lower():8} {value}")
+    for line in _attempts(found):
+        click.echo(line)
+
+
+def _attempts(found: requests.ThreadInfo) -> "Iterator[str]":
+    """Tell of the attempts of a thread that was tried again, and of the next one."""
+    for number, each in enumerate(found.tried, 1):
+        where = f" in w{each.worker} ({each.os_pid})" if each.worker else ""
+        yield f"attempt  {number}: {each.cause} after {seconds_text(each.run_seconds)}{where}: {each.message.partition(chr(10))[0]}"
+    if found.due_at:
+        yield f"attempt  {len(found.tried) + 1}: due in {seconds_text(max(0.0, found.due_at - time.time()))}"
 
 
 @thread.command("suspend")

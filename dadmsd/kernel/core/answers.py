@@ -9,7 +9,7 @@ from dadmsd.kernel.core import dependencies, restarts
 from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.explaining import stopping
 from dadmsd.kernel.core.records import Process
-from dadmsd.kernel.core.scheduler import STATES, Pool
+from dadmsd.kernel.core.scheduler import STATES, WAITING, Pool
 from dadmsd.kernel.core.state import State
 
 
@@ -34,7 +34,7 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
         reason=process.reason,
         outcome=msgspec.msgpack.decode(process.outcome) if with_outcome else None,
         workers=len(pool.workers) if pool is not None else 0,
-        threads_waiting=pool.ready + pool.suspended + pool.sent - flying if pool is not None else 0,
+        threads_waiting=pool.ready + pool.suspended + pool.pausing + pool.sent - flying if pool is not None else 0,
         threads_running=flying,
         threads_done=process.threads_done,
         threads_failed=process.threads_failed,
@@ -95,7 +95,22 @@ def daemon_info(state: State) -> DaemonInfo:
 def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
     """Show a thread that has not ended."""
     chunk = pool.chunk_of(tid)
-    info = ThreadInfo(tid, pool.pid, chunk.entry, label_of(chunk, tid), STATES[pool.state(tid)], created_at=chunk.created_at)
+    tries = pool.tries.get(tid)
+    tried = tries.failed if tries is not None else []
+    due_at = tries.due_at if tries is not None and pool.state(tid) == WAITING else 0.0
+    info = ThreadInfo(
+        tid,
+        pool.pid,
+        chunk.entry,
+        label_of(chunk, tid),
+        STATES[pool.state(tid)],
+        created_at=chunk.created_at,
+        cause=tried[-1].cause if tried else "",
+        message=tried[-1].message if tried else "",
+        attempts=len(tried),
+        tried=tried,
+        due_at=due_at,
+    )
     worker = next((worker for worker in pool.workers.values() if worker.head[1] == tid), None)
     if worker is None:
         return info
@@ -103,6 +118,7 @@ def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
     return msgspec.structs.replace(
         info,
         state="suspended" if worker.is_suspended else "running",
+        attempts=len(tried) + 1,
         worker=worker.number,
         os_pid=state.children[worker.name].os_pid,
         started_at=worker.head_at,

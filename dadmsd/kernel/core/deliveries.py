@@ -13,10 +13,10 @@ from typing import NamedTuple
 import msgspec
 
 from dadms_ipc import port
-from dadms_ipc.requests import ThreadInfo
-from dadmsd.kernel.core import effects, events, sharing
+from dadms_ipc.requests import AttemptInfo, ThreadInfo
+from dadmsd.kernel.core import effects, events, retrying, sharing
 from dadmsd.kernel.core.history import infos_of
-from dadmsd.kernel.core.records import Child, Chunk, Results, Run
+from dadmsd.kernel.core.records import Child, Chunk, Results, Run, Tries
 from dadmsd.kernel.core.scheduler import SENT, STATE_NUMBER, Pool
 from dadmsd.kernel.core.state import THREADS_KEPT, State
 from dadmsd.worker.messages import Outcome
@@ -52,10 +52,27 @@ def label_of(chunk: Chunk, tid: int) -> str:
     return chunk.labels[tid - chunk.first_tid][:LABEL_MOST] if chunk.labels else f"{chunk.entry} {tid}"
 
 
-def outcome_of(chunk: Chunk, child: Child, outcome: Outcome) -> Ended:
+def _cause_of(outcome: Outcome) -> str:
+    if outcome.status == "completed":
+        return ""
+    return "oom" if outcome.kind == "MemoryError" else "result" if outcome.kind.startswith("result-") else "exception"
+
+
+def _message_of(outcome: Outcome) -> str:
+    return (f"{outcome.kind}: {outcome.message}" if outcome.kind else outcome.message)[:TEXT_MOST]
+
+
+def failed_attempt(child: Child, outcome: Outcome) -> AttemptInfo:
+    """Make what is kept of an attempt whose worker wrote that it failed."""
+    cause, message = _cause_of(outcome), _message_of(outcome)[:LABEL_MOST]
+    return AttemptInfo(cause, message, child.number, child.os_pid, outcome.started_at, outcome.run_seconds)
+
+
+def outcome_of(chunk: Chunk, child: Child, outcome: Outcome, tries: Tries | None = None) -> Ended:
     """Make what is recorded of a thread whose worker wrote a result."""
     completed = outcome.status == "completed"
-    cause = "" if completed else "oom" if outcome.kind == "MemoryError" else "result" if outcome.kind.startswith("result-") else "exception"
+    cause = _cause_of(outcome)
+    failed = tries.failed if tries is not None else []
     info = ThreadInfo(
         outcome.tid,
         child.pid,
@@ -68,7 +85,9 @@ def outcome_of(chunk: Chunk, child: Child, outcome: Outcome) -> Ended:
         outcome.started_at,
         outcome.run_seconds,
         cause,
-        (f"{outcome.kind}: {outcome.message}" if outcome.kind else outcome.message)[:TEXT_MOST],
+        _message_of(outcome),
+        len(failed) + 1,
+        failed,
     )
     result = port.Result(
         outcome.tid,
@@ -84,6 +103,7 @@ def outcome_of(chunk: Chunk, child: Child, outcome: Outcome) -> Ended:
         outcome.started_at,
         outcome.run_seconds,
         outcome.cpu_seconds,
+        len(failed) + 1,
     )
     return info, result
 
@@ -102,14 +122,28 @@ def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child 
     number, os_pid = (child.number, child.os_pid) if child is not None else (0, 0)
     seconds = max(0.0, state.wall - head_at) if head_at else 0.0
     ended: list[Ended] = []
+    is_any_tried_again = False
     for tid, status, cause, message in failures:
         chunk = pool.chunk_of(tid)
+        if chunk.retry is not None and retrying.is_tried_again(
+            state, pool, tid, AttemptInfo(cause, message[:LABEL_MOST], number, os_pid, head_at, seconds)
+        ):
+            is_any_tried_again = True
+            continue
+        tries = pool.tries.get(tid)
         if not pool.end(tid, STATE_NUMBER[status]):
             continue
+        failed = tries.failed if tries is not None else []
+        made = len(failed) + bool(head_at)
         label = label_of(chunk, tid)
         words = message[:TEXT_MOST]
-        info = ThreadInfo(tid, pool.pid, chunk.entry, label, status, number, os_pid, chunk.created_at, head_at, seconds, cause, words)
-        ended.append((info, port.Result(tid, status, _NIL, cause, "", message, "", "", number, os_pid, head_at, seconds)))
+        info = ThreadInfo(
+            tid, pool.pid, chunk.entry, label, status, number, os_pid, chunk.created_at, head_at, seconds, cause, words, made, failed
+        )
+        result = port.Result(tid, status, _NIL, cause, "", message, "", "", number, os_pid, head_at, seconds, attempts=made)
+        ended.append((info, result))
+    if is_any_tried_again:
+        sharing.threads_ended(state, pool)
     for first in range(0, len(ended), DELIVERY_MOST):
         record(state, pool, ended[first : first + DELIVERY_MOST])
 
@@ -118,6 +152,11 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
     """Put ended threads into the journal as one delivery, and deliver it."""
     for chunk in pool.take_emptied():
         state.deleted(chunk)
+    if pool.tries:
+        for info, _ in ended:
+            tries = pool.tries.pop(info.tid, None)
+            if tries is not None:
+                state.deleted(tries)
     count = len(ended) + sum(len(run.values) for _, run in runs)
     if not count:
         return
@@ -179,6 +218,7 @@ def _tell_all(state: State, pool: Pool, ended: list[Ended], runs: Sequence[Ended
 
 def tell_untold(state: State, pool: Pool) -> None:
     """Tell how many threads have ended that were not told of."""
+    retrying.tell_untold(state, pool)
     if pool.untold:
         count, failed, pool.untold, pool.untold_failed = pool.untold, pool.untold_failed, 0, 0
         state.tell_event("threads.ended", f"{count} threads ended", pid=pool.pid, data={"count": count, "failed": failed})
@@ -189,7 +229,7 @@ def on_told_deadline(state: State, pid: str) -> None:
     pool = state.pools.get(int(pid))
     if pool is not None and state.now >= pool.told_until:
         tell_untold(state, pool)
-    elif pool is not None and pool.untold:
+    elif pool is not None and (pool.untold or pool.untold_retrying):
         state.arm(pool.told_until, "told", pid)
 
 
@@ -260,7 +300,9 @@ def close(state: State, pool: Pool, message: str) -> None:
     """
     process = state.processes[pool.pid]
     shown = pool.newest(THREADS_KEPT)
-    unseen = pool.ready + pool.suspended + pool.sent - len(shown)
+    unseen = pool.open - len(shown)
+    for tries in pool.tries.values():
+        state.deleted(tries)
     process.threads_done += unseen
     process.threads_failed += unseen
     state.changed(process)

@@ -150,8 +150,8 @@ def spans(pool: Pool, tids: list[int]) -> list[Span]:
         chunk = pool.chunk_of(first)
         index = first - chunk.first_tid
         count = min(len(tids) - place, len(chunk.arguments) - index)
-        if tids[place + count - 1] != first + count - 1:  # they rise, so one in between is missing
-            count = next(count for count in range(1, len(tids) - place) if tids[place + count] != first + count)
+        if tids[place : place + count] != list(range(first, first + count)):
+            count = next(count for count in range(1, count) if tids[place + count] != first + count)
         made.append(Span(first, chunk.entry, chunk.arguments[index : index + count]))
         place += count
     return made
@@ -189,7 +189,7 @@ def strike(state: State, pool: Pool, worker: Worker, tid: int) -> None:
 def condemn(state: State, pool: Pool, worker: Worker, tid: int, sentence: tuple[str, str, str]) -> None:
     """Have a thread that is in a worker ended: status, cause, message."""
     pool.condemned[tid] = sentence
-    batch = next(batch for batch in worker.batches if tid in batch.tids)
+    batch = next(batch for batch in reversed(worker.batches) if tid in batch.tids)  # an earlier attempt may be in the one before
     batch.condemned[tid] = sentence
     state.changed(batch)
     if tid == worker.head[1]:

@@ -10,12 +10,12 @@
 
 from collections.abc import Iterable
 
-from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core import effects, events, retrying
 from dadmsd.kernel.core.deliveries import Failure, fail, label_of
 from dadmsd.kernel.core.dispatch import new_head
 from dadmsd.kernel.core.moves import ASKED, FROZEN, end, freeze, thaw
 from dadmsd.kernel.core.records import Child, Process
-from dadmsd.kernel.core.scheduler import READY, SENT, SUSPENDED, Pool, Worker
+from dadmsd.kernel.core.scheduler import READY, SENT, SUSPENDED, WAITING, Pool, Worker
 from dadmsd.kernel.core.state import State
 
 FROZEN_MOST = 16  # workers of a process that stand still with a suspended thread: each keeps its memory
@@ -132,6 +132,8 @@ def resume(state: State, pool: Pool, tids: Iterable[int]) -> None:
         worker = heads.get(tid)
         if worker is not None:
             state.resuming[worker.name] = None
+        elif pool.state(tid) == SUSPENDED and retrying.waits_on(state, pool, tid):
+            _tell(state, pool, tid, "resumed", "waits for its next attempt again")
         elif pool.state(tid) == SUSPENDED:
             pool.requeue([tid])
             state.ready_pools.setdefault(pool.pid)
@@ -167,7 +169,7 @@ def adopt(state: State, process: Process, pool: Pool) -> None:
             worker.is_suspended = worker.is_busy
             worker.suspended_at = state.now
     for tid in process.suspended:
-        if tid in pool and pool.state(tid) == READY:
+        if tid in pool and pool.state(tid) in (READY, WAITING):
             pool.set_aside(tid)
 
 
@@ -184,6 +186,8 @@ def repeat(state: State) -> None:
             state.do(effects.FreezeWorker(child.name))
         elif child.freeze == FROZEN and not worker.is_suspended:
             thaw(state, child)
+        elif not child.freeze and child.has_stood and not state.processes[child.pid].suspension:
+            state.do(effects.ThawWorker(child.name))
         elif child.freeze == FROZEN and worker.head[1] not in state.processes[child.pid].suspended:
             state.resuming[child.name] = None
 

@@ -28,6 +28,7 @@ from dadmsd.kernel.core import (
     readiness,
     requests,
     restarts,
+    retrying,
     sharing,
     silence,
     supervising,
@@ -55,6 +56,7 @@ from dadmsd.kernel.core.records import (
     Region,
     Results,
     Run,
+    Tries,
 )
 from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER, Worker
 from dadmsd.kernel.core.state import Address, EventRow, Settings, State
@@ -153,6 +155,7 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "idle": dispatch.on_idle_deadline,
     "look": dispatch.on_look_deadline,
     "told": deliveries.on_told_deadline,
+    "retry": retrying.on_due,
     "answered": requests.forget_answered,
     "context": sharing.on_deadline,
     "cleanup": ending.on_cleanup,
@@ -260,7 +263,7 @@ class Kernel:
                 state.zygotes[child.key] = child.name
             if child.deadline is not None:
                 state.arm(child.deadline, "child", child.name)
-        self._adopt_threads(by_kind.get(Chunk, []), by_kind.get(Batch, []), by_kind.get(Results, []))
+        self._adopt_threads(by_kind.get(Chunk, []), by_kind.get(Batch, []), by_kind.get(Results, []), by_kind.get(Tries, []))
         sharing.adopt(state, by_kind.get(Region, []), by_kind.get(Cell, []), by_kind.get(Lock, []), by_kind.get(Caller, []))
         if not interruption:
             self._repeat()
@@ -274,6 +277,8 @@ class Kernel:
             limiting.repeat(state, process)
             if process.suspension == "freezing":
                 state.do(effects.Freeze(process.pid, process.incarnation))
+            elif process.suspended_since and not process.suspension:  # it was let go on, or the kernel died before that
+                state.do(effects.Thaw(process.pid, process.incarnation))
         order.take_up(state)
         state.arm(now, "answered", "")
         if state.ended:
@@ -281,7 +286,7 @@ class Kernel:
         disk.look(state)
         return state.take_effects()
 
-    def _adopt_threads(self, chunks: list[Chunk], batches: list[Batch], results: list[Results]) -> None:
+    def _adopt_threads(self, chunks: list[Chunk], batches: list[Batch], results: list[Results], tries: list[Tries]) -> None:
         state = self.state
         infos: list[ThreadInfo] = []
         decoder = msgspec.msgpack.Decoder(list[ThreadInfo])
@@ -300,10 +305,17 @@ class Kernel:
         infos.sort(key=lambda info: info.tid)
         state.threads.extend(infos)
         ended = {info.tid: STATE_NUMBER[info.state] for info in infos}
-        sent = {tid for batch in batches for tid in batch.tids}
+        sent = {
+            tid
+            for batch in batches
+            for sequence, tid in enumerate(batch.tids, batch.first_sequence)
+            if sequence > state.children[batch.worker].done_sequence
+        }
         for chunk in sorted(chunks, key=lambda each: each.first_tid):
             tids = range(chunk.first_tid, chunk.first_tid + len(chunk.arguments))
             state.pools[chunk.pid].add(chunk, bytearray(ended.get(tid, SENT if tid in sent else READY) for tid in tids))
+        for each in tries:
+            retrying.adopt(state, state.pools[each.pid], each)
         for child in state.children.values():
             if child.role == "worker":
                 worker = Worker(child.name, child.number, next_sequence=child.next_sequence)

@@ -154,7 +154,7 @@ THREAD_STATES: Final = {
     "created": "its process made it; its submission is on its way to the kernel, and in no journal",
     "ready": "in the queue",
     "running": "in a worker, begun or about to be; it holds a slot. `sent` is shown of one that was sent behind another, and holds none",
-    "waiting": "async, and waits for something; it holds no slot",
+    "waiting": "failed, and waits for its next attempt; or async, and waits for something. It holds no slot",
     "suspended": "stands still, in the queue or in a frozen worker; it holds no slot, and its time stands still",
     "completed": "ended: its entry returned",
     "error": "ended: its entry raised, its worker was lost or out of memory, or its result cannot travel",
@@ -172,6 +172,8 @@ THREAD_STIMULI: Final = {
     "resume": "it is to go on, where it stood",
     "result": "its entry returned",
     "failure": "its entry raised, or its worker was lost",
+    "retry": "it failed in a way that its policy names, and may be tried again",
+    "due": "its next attempt is due",
     "terminate": "somebody gives it up",
     "time": "it has used up its time",
 }
@@ -179,10 +181,10 @@ THREAD_STIMULI: Final = {
 RESUMES: Final = "as before"  # in the table below: ready or running, as it was when it was suspended
 
 THREAD_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
-    "created": {"accepted": "ready", "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": _, "result": _, "failure": _, "terminate": "terminated", "time": _},
-    "ready": {"accepted": _, "begin": "running", "back": _, "wait": _, "wake": _, "suspend": "suspended", "resume": _, "result": _, "failure": "error", "terminate": "terminated", "time": _},
-    "running": {"accepted": _, "begin": _, "back": "ready", "wait": "waiting", "wake": _, "suspend": "suspended", "resume": _, "result": "completed", "failure": "error", "terminate": "terminated", "time": "timed_out"},
-    "waiting": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": "running", "suspend": "suspended", "resume": _, "result": _, "failure": "error", "terminate": "terminated", "time": "timed_out"},
-    "suspended": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": RESUMES, "result": _, "failure": "error", "terminate": "terminated", "time": _},
+    "created": {"accepted": "ready", "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": _, "result": _, "failure": _, "retry": _, "due": _, "terminate": "terminated", "time": _},
+    "ready": {"accepted": _, "begin": "running", "back": _, "wait": _, "wake": _, "suspend": "suspended", "resume": _, "result": _, "failure": "error", "retry": "waiting", "due": _, "terminate": "terminated", "time": _},
+    "running": {"accepted": _, "begin": _, "back": "ready", "wait": "waiting", "wake": _, "suspend": "suspended", "resume": _, "result": "completed", "failure": "error", "retry": "waiting", "due": _, "terminate": "terminated", "time": "timed_out"},
+    "waiting": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": "running", "suspend": "suspended", "resume": _, "result": _, "failure": "error", "retry": _, "due": "ready", "terminate": "terminated", "time": "timed_out"},
+    "suspended": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": RESUMES, "result": _, "failure": "error", "retry": "suspended", "due": _, "terminate": "terminated", "time": _},
     **{end: dict.fromkeys(THREAD_STIMULI, _) for end in ("completed", "error", "terminated", "timed_out")},
 }  # fmt: skip

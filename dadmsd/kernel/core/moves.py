@@ -49,6 +49,7 @@ def freeze(state: State, child: Child) -> None:
     """Have a worker stand still, so that it can be said what it has begun."""
     if child.phase == "ready" and not child.freeze:
         child.freeze = ASKED
+        child.has_stood = True
         state.changed(child)
         state.do(effects.FreezeWorker(child.name))
 

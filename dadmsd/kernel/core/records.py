@@ -6,7 +6,8 @@ seconds, for people and for the disk; deadlines are monotonic seconds of the boo
 
 import msgspec
 
-from dadms_ipc.requests import Spec
+from dadms_ipc.port import Retry
+from dadms_ipc.requests import AttemptInfo, Spec
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -112,6 +113,7 @@ class Child(Record):
     is_command: bool = False  # the main of a service or tool
     stop_signal: int = 15  # what asks for its end
     left: float | None = None  # of a child of a suspended process: the seconds until its deadline
+    has_stood: bool = False  # it was frozen once: a kernel that died may have had it thawed, or not
 
     @property
     def wire_role(self) -> str:
@@ -157,6 +159,17 @@ class Chunk(Record):
     created_at: float = 0.0
     priority: int = 0  # higher is sooner
     deadline: float | None = None  # wall clock, seconds: when they should have begun
+    retry: Retry | None = None
+
+
+class Tries(Record):
+    """The attempts of an open thread that failed; it waits for the next one until it is due, or has it."""
+
+    tid: int
+    pid: int
+    failed: list[AttemptInfo]
+    due: float  # monotonic seconds
+    due_at: float  # the same, wall clock
 
 
 class Batch(Record):

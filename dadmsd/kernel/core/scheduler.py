@@ -17,10 +17,19 @@ from heapq import heappop, heappush
 from itertools import islice
 
 from dadmsd.kernel.core.policies import Policy, Priority
-from dadmsd.kernel.core.records import Batch, Chunk
+from dadmsd.kernel.core.records import Batch, Chunk, Tries
 
-READY, SUSPENDED, SENT, COMPLETED, ERROR, TERMINATED, TIMED_OUT = range(7)  # up to SENT: open
-STATES = ("ready", "suspended", "sent", "completed", "error", "terminated", "timed_out")  # by number; "sent" is shown as running or ready
+READY, SUSPENDED, WAITING, SENT, COMPLETED, ERROR, TERMINATED, TIMED_OUT = range(8)  # up to SENT: open
+STATES = (
+    "ready",
+    "suspended",
+    "waiting",
+    "sent",
+    "completed",
+    "error",
+    "terminated",
+    "timed_out",
+)  # by number; "sent" is shown as running or ready
 STATE_NUMBER = {name: number for number, name in enumerate(STATES)}
 
 BATCH_SECONDS = 0.004  # of measured run time that travel together: enough to hide the round trip, little to take back
@@ -122,7 +131,7 @@ class _Block:
         self.chunk = chunk
         self.first = chunk.first_tid
         self.states = states
-        self.open = sum(states.count(state) for state in (READY, SUSPENDED, SENT))  # threads that have not ended
+        self.open = sum(states.count(state) for state in (READY, SUSPENDED, WAITING, SENT))  # threads that have not ended
         self.size = sum(map(len, chunk.arguments))  # bytes
 
 
@@ -154,6 +163,9 @@ class Pool:
         self.condemned: dict[int, tuple[str, str, str]] = {}  # threads to be terminated once they are at the head: status, cause, message
         self.ready = 0
         self.suspended = 0  # those that are in no worker
+        self.pausing = 0  # those that wait for their next attempt
+        self.tries: dict[int, Tries] = {}  # of open threads that failed and are tried again
+        self._due: list[tuple[float, int]] = []  # a heap: when a thread is to be tried again, monotonic
         self.sent = 0
         self.size = 0  # bytes of arguments that are kept
         self.unseen = 0  # bytes of results that the process has not handled
@@ -162,6 +174,7 @@ class Pool:
         self.told = 0  # those ends
         self.untold = 0  # ends that were only counted, and not told of yet
         self.untold_failed = 0
+        self.untold_retrying = 0  # failed attempts that were only counted
         self._seen: dict[str, int] = {}  # threads that the estimate of an entry stands for
         self.estimates: dict[str, float] = {}  # seconds an entry runs, a moving average
 
@@ -174,12 +187,18 @@ class Pool:
         self.ready += block.states.count(READY)
         self.sent += block.states.count(SENT)
         self.suspended += block.states.count(SUSPENDED)
+        self.pausing += block.states.count(WAITING)
         if states is None:
             self._enqueue(block, block.first, block.first + len(block.states))
             return
         for index, state in enumerate(states):
             if state == READY:
                 self._enqueue(block, block.first + index, block.first + index + 1)
+
+    @property
+    def open(self) -> int:
+        """Count the threads that have not ended."""
+        return self.ready + self.suspended + self.pausing + self.sent
 
     def _find(self, tid: int) -> _Block | None:
         place = bisect_right(self._firsts, tid) - 1
@@ -217,6 +236,7 @@ class Pool:
         self.ready += (state == READY) - (before == READY)
         self.sent += (state == SENT) - (before == SENT)
         self.suspended += (state == SUSPENDED) - (before == SUSPENDED)
+        self.pausing += (state == WAITING) - (before == WAITING)
         if before <= SENT < state:
             self.priorities.pop(tid, None)
             self._moved.pop(tid, None)
@@ -323,6 +343,34 @@ class Pool:
         """Keep a thread from being handed out, until it is put back."""
         self._set(tid, SUSPENDED)
 
+    def wait(self, tries: Tries) -> None:
+        """Keep a thread that failed until its next attempt is due."""
+        self._set(tries.tid, WAITING)
+        self.tries[tries.tid] = tries
+        heappush(self._due, (tries.due, tries.tid))
+
+    def take_due(self, now: float) -> float | None:
+        """Queue the threads whose next attempt is due, each among its equals; gives when the next one is, None when none waits."""
+        while self._due:
+            due, tid = self._due[0]
+            tries = self.tries.get(tid)
+            if tries is not None and tries.due == due and self.state(tid) == WAITING:
+                if due > now:
+                    return due
+                self._queue_alone(tid)
+            heappop(self._due)
+        return None
+
+    def _queue_alone(self, tid: int) -> None:
+        block = self._find(tid)
+        assert block is not None, f"thread {tid} is not of process {self.pid}"
+        self._set(tid, READY)
+        self._order += 1
+        self._moved[tid] = self._order  # whatever entries of its earlier ways through the queue are left
+        chunk = block.chunk
+        rank = self._policy.rank(self.priorities.get(tid, chunk.priority), chunk.created_at, chunk.deadline)
+        heappush(self._queue, (rank, self._order, tid, tid + 1))
+
     def end(self, tid: int, state: int) -> bool:
         """Mark a thread as ended; False when it had ended before."""
         if self.state(tid) > SENT:
@@ -428,6 +476,11 @@ class Pool:
         flat = b"".join(bytes(block.states) for block in self._blocks)
         assert self.ready == flat.count(READY), f"process {self.pid}: {self.ready} ready, {flat.count(READY)} counted"
         assert self.suspended == flat.count(SUSPENDED), f"process {self.pid}: {self.suspended} suspended, {flat.count(SUSPENDED)} counted"
+        assert self.pausing == flat.count(WAITING), f"process {self.pid}: {self.pausing} waiting, {flat.count(WAITING)} counted"
+        due = set(self._due)
+        for tid, tries in self.tries.items():
+            assert self.state(tid) <= SENT, f"thread {tid} of process {self.pid} has ended, and is to be tried again"
+            assert self.state(tid) != WAITING or (tries.due, tid) in due, f"thread {tid} of process {self.pid} waits for nothing"
         assert self.sent == flat.count(SENT), f"process {self.pid}: {self.sent} sent, {flat.count(SENT)} counted"
         flying = [tid for worker in self.workers.values() for _, tid in worker.in_flight if self.state(tid) == SENT]
         assert len(flying) == len(set(flying)) == self.sent, f"process {self.pid}: {self.sent} sent, {flying} in flight"

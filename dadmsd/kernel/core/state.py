@@ -36,6 +36,7 @@ from dadmsd.kernel.core.records import (
     Record,
     Region,
     Results,
+    Tries,
 )
 from dadmsd.kernel.core.scheduler import Pool
 
@@ -310,6 +311,7 @@ _TABLES: dict[type[Record], str] = {
     Process: "process",
     Child: "child",
     Chunk: "chunk",
+    Tries: "tries",
     Batch: "batch",
     Results: "results",
     Answered: "answered",
@@ -340,6 +342,8 @@ def _address(record: Record) -> tuple[str, object]:
             key = (record.pid, record.region, record.name)
         case Chunk():
             key = record.first_tid
+        case Tries():
+            key = record.tid
         case Batch():
             key = (record.worker, record.first_sequence)
         case Life():

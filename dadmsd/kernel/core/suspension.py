@@ -57,6 +57,9 @@ def resume(state: State, process: Process, who: str) -> None:
         if pool.ready:
             state.ready_pools.setdefault(process.pid)
     state.do(effects.Thaw(process.pid, process.incarnation))
+    for child in state.owned(process.pid):
+        if child.has_stood and not child.freeze:  # an earlier kernel may have died before it let this one go on
+            state.do(effects.ThawWorker(child.name))
     if not process.spec.command:
         state.do(effects.Pause(process.pid, is_paused=False))
     state.tell_event("process.resumed", f"{process.spec.name} goes on, by {who}", pid=process.pid)

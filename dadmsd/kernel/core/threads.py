@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Iterable
 
 from dadms_ipc import port
-from dadmsd.kernel.core import effects, events, freezing
-from dadmsd.kernel.core.deliveries import Ended, EndedRun, Failure, fail, label_of, outcome_of, record, run_of
+from dadmsd.kernel.core import effects, events, freezing, retrying, sharing
+from dadmsd.kernel.core.deliveries import Ended, EndedRun, Failure, fail, failed_attempt, label_of, outcome_of, record, run_of
 from dadmsd.kernel.core.dispatch import condemn, new_head
 from dadmsd.kernel.core.ledger import size_text
 from dadmsd.kernel.core.moves import violate
@@ -60,6 +60,7 @@ def on_submitted(state: State, event: events.Submitted) -> None:
             created_at=state.wall,
             priority=request.priority,
             deadline=state.wall + request.deadline if request.deadline is not None else None,
+            retry=request.retry,
         )
         state.changed(chunk)
         state.pools[process.pid].add(chunk)
@@ -98,13 +99,15 @@ def _refusal(state: State, process: Process, request: port.Submit) -> str:
         return f"cannot submit with a priority of {request.priority}: -{PRIORITY_MOST} to {PRIORITY_MOST}"
     if request.deadline is not None and not 0 < request.deadline < math.inf:
         return f"cannot submit with a deadline in {request.deadline} s"
+    if request.retry is not None and (flaw := retrying.flaw_of(request.retry)):
+        return f"cannot submit with this retry policy: {flaw}"
     size = sum(map(len, request.arguments))
     if pool.size + size > QUEUE_BYTES:
         return f"cannot submit {size_text(size)} of arguments: {size_text(pool.size)} wait already, at most {size_text(QUEUE_BYTES)} may"
     if size > ARGUMENT_BYTES and max(map(len, request.arguments)) > ARGUMENT_BYTES:
         return f"cannot submit arguments of {size_text(max(map(len, request.arguments)))} for one thread: at most {size_text(ARGUMENT_BYTES)}; give it an artifact instead, process.artifact(value), whose reference is small"
-    if pool.ready + pool.sent + len(request.arguments) > QUEUE_MOST:
-        return f"cannot submit {len(request.arguments)} threads: {pool.ready + pool.sent} wait already, at most {QUEUE_MOST} may"
+    if pool.open + len(request.arguments) > QUEUE_MOST:
+        return f"cannot submit {len(request.arguments)} threads: {pool.open} wait already, at most {QUEUE_MOST} may"
     return ""
 
 
@@ -130,23 +133,28 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
     was_busy = worker.is_busy
     ended: list[Ended] = []
     runs: list[EndedRun] = []
+    is_any_tried_again = False
     for each in fresh:
         part = each.after(child.done_sequence) if isinstance(each, Stretch) else each
         if isinstance(part, Stretch):
             if not worker.has_next(part.first_sequence, part.first_tid, len(part.values)):
                 violate(state, child, f"claims results for threads from {part.first_tid} on that it was not given")
                 break
-            runs.extend(_end_run(pool, child, part))
+            if pool.tries and any(tid in pool.tries for tid in range(part.first_tid, part.first_tid + len(part.values))):
+                ended.extend(_end_one(pool, child, outcome) for outcome in part.outcomes())  # a run does not say how often each was tried
+            else:
+                runs.extend(_end_run(pool, child, part))
         else:
             if not worker.has_next(part.sequence, part.tid):
                 violate(state, child, f"claims a result for thread {part.tid} that it was not given")
                 break
-            chunk = pool.chunk_of(part.tid)
-            pool.note_run(chunk.entry, part.run_seconds)
-            pool.note_used(part.run_seconds)
-            ended.append(outcome_of(chunk, child, part))
-            pool.end(part.tid, STATE_NUMBER[ended[-1][0].state])
-            pool.condemned.pop(part.tid, None)  # it was quicker
+            if part.status != "completed" and retrying.is_tried_again(
+                state, pool, part.tid, failed_attempt(child, part), part.kind, part.code
+            ):
+                is_any_tried_again = True
+                pool.note_used(part.run_seconds)
+            else:
+                ended.append(_end_one(pool, child, part))
         child.done_sequence = _last(part)
         for batch in worker.passed(child.done_sequence):
             state.deleted(batch)
@@ -156,12 +164,25 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
     new_head(state, pool, worker)
     if pool.ready:
         state.ready_pools.setdefault(pool.pid)
+    if is_any_tried_again:
+        sharing.threads_ended(state, pool)
     record(state, pool, ended, runs)
     state.do(effects.Consume(child.name, child.done_sequence))
 
 
 def _last(part: Outcome | Stretch) -> int:
     return part.last_sequence if isinstance(part, Stretch) else part.sequence
+
+
+def _end_one(pool: Pool, child: Child, outcome: Outcome) -> Ended:
+    """End a thread as its worker says; what is recorded of it is given."""
+    chunk = pool.chunk_of(outcome.tid)
+    pool.note_run(chunk.entry, outcome.run_seconds)
+    pool.note_used(outcome.run_seconds)
+    ended = outcome_of(chunk, child, outcome, pool.tries.get(outcome.tid))
+    pool.end(outcome.tid, STATE_NUMBER[ended[0].state])
+    pool.condemned.pop(outcome.tid, None)  # it was quicker
+    return ended
 
 
 def _end_run(pool: Pool, child: Child, stretch: Stretch) -> list[EndedRun]:

@@ -49,7 +49,9 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     again: list[int] = []
     for sequence, tid in worker.in_flight:
         condemned = pool.condemned.pop(tid, None)
-        if sequence <= begun:
+        if sequence <= begun and condemned is not None and condemned[0] == "terminated" and not child.intent:
+            lost.append(Failure(tid, *condemned))  # its worker was quicker, and nobody wants it back
+        elif sequence <= begun:
             lost.append(_loss(process, child, pool, tid, oom))
         elif condemned is not None:
             given_up.append(Failure(tid, *condemned))

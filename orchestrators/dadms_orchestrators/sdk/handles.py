@@ -46,6 +46,7 @@ class Submission:
         "packed",
         "priority",
         "refusal",
+        "retry",
         "ticket",
         "timeout",
     )
@@ -57,6 +58,7 @@ class Submission:
         self.timeout = timeout
         self.priority = 0
         self.deadline: float | None = None  # seconds from the time at which it is sent
+        self.retry: port.Retry | None = None
         self.packed = bytearray()  # msgpack of the arguments, one after the other
         self.count = 0
         self.labels: list[str] = []
@@ -74,12 +76,12 @@ class Submission:
         if self.labels:
             self.labels.extend([""] * (self.count - len(self.labels)))
         return port.PackedSubmit(
-            self.ticket, self.entry, msgspec.Raw(head + packed), self.labels, self.timeout, self.priority, self.deadline
+            self.ticket, self.entry, msgspec.Raw(head + packed), self.labels, self.timeout, self.priority, self.deadline, self.retry
         )
 
-    def takes(self, entry: str, timeout: float | None, priority: int, deadline: float | None) -> bool:
+    def takes(self, entry: str, timeout: float | None, priority: int, deadline: float | None, retry: port.Retry | None) -> bool:
         """Tell whether one more thread may travel with these: one that is asked for in the same way."""
-        is_alike = (self.entry, self.timeout, self.priority, self.deadline) == (entry, timeout, priority, deadline)
+        is_alike = (self.entry, self.timeout, self.priority, self.deadline, self.retry) == (entry, timeout, priority, deadline, retry)
         return self.is_held and is_alike and self.count < TRAVEL_MOST and len(self.packed) < TRAVEL_BYTES
 
     def add(self, argument: bytes, label: str) -> int:
@@ -143,6 +145,14 @@ class Handle:
         """Give why it did not complete; "" when it did, or has not ended."""
         outcome = self._submission.outcomes[self._index] if self._index < len(self._submission.outcomes) else _OPEN
         return outcome.cause if isinstance(outcome, port.Result) else ""
+
+    @property
+    def attempts(self) -> int:
+        """Count the attempts that were made; 0 when it has not ended, or was never begun."""
+        if not self.has_ended or self._submission.refusal:
+            return 0
+        outcome = self._submission.outcomes[self._index]
+        return outcome.attempts if isinstance(outcome, port.Result) else 1
 
     def value(self) -> Any:
         """Give what its entry returned. Raises ThreadFailed when it did not complete, RequestRefused when it was refused or has not ended."""

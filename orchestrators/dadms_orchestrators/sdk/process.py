@@ -72,6 +72,7 @@ class Process:
         self._is_stopping = False
         self._until_look = LOOK_EVERY
         self._checks: dict[str, Check] = {}  # of the entries that declared their arguments
+        self._retries: dict[str, wire.Retry] = {}  # of the entries that declared when they are tried again
         self._signals = _SignalPipe()
         self._poll = select.poll()
         self._poll.register(self._channel.fileno(), select.POLLIN)
@@ -157,12 +158,21 @@ class Process:
         """Say which entries this process runs, and that it is ready. The arguments of those that declared them are checked from now on."""
         if isinstance(entries, Mapping):
             self._checks = {name: check for name, entry in entries.items() if (check := getattr(entry, "check", None)) is not None}
+            self._retries = {name: retry for name, entry in entries.items() if (retry := getattr(entry, "retry", None)) is not None}
         self._send(self._session.ready(list(entries), warnings))
 
-    def submit(self, entry: str, arguments: Iterable[object], *, labels: Sequence[str] = (), timeout: float | None = None) -> int:
+    def submit(
+        self,
+        entry: str,
+        arguments: Iterable[object],
+        *,
+        labels: Sequence[str] = (),
+        timeout: float | None = None,
+        retry: wire.Retry | None = None,
+    ) -> int:
         """Run an entry once for each argument, in parallel as far as workers and slots allow; events name the ticket given.
 
-        ``timeout`` is in seconds of running. Raises RequestRefused when the arguments cannot travel, or do not fit what the entry declared.
+        ``timeout`` is in seconds of running; ``retry`` takes the place of what the entry declared. Raises RequestRefused when the arguments cannot travel, or do not fit what the entry declared.
         """
         check = self._checks.get(entry)
         if check is not None:
@@ -178,7 +188,9 @@ class Process:
             raise RequestRefused(
                 f'cannot submit "{entry}": {size} bytes of arguments, at most {SUBMIT_LIMIT} travel at once; give it artifacts instead, process.artifact(value)'
             )
-        ticket, messages = self._session.submit(entry, [msgspec.Raw(argument) for argument in encoded], labels, timeout)
+        ticket, messages = self._session.submit(
+            entry, [msgspec.Raw(argument) for argument in encoded], labels, timeout, retry=retry or self._retries.get(entry)
+        )
         self._send(messages)
         return ticket
 
@@ -191,11 +203,12 @@ class Process:
         timeout: float | None = None,
         priority: int = 0,
         deadline: float | None = None,
+        retry: wire.Retry | None = None,
     ) -> Handle:
         """Make one thread and give its handle; it is on its way at once, or with the next ones when others are. Never waits.
 
         ``timeout`` is in seconds of running, ``deadline`` in seconds until it should have begun (the policy "deadline" goes by it); a higher ``priority``,
-        -100 to 100, is sooner. Raises RequestRefused when the argument does not encode, or does not fit what the entry declared; that the kernel refuses the thread (its queue is full) is told by the handle.
+        -100 to 100, is sooner; ``retry`` takes the place of what the entry declared. Raises RequestRefused when the argument does not encode, or does not fit what the entry declared; that the kernel refuses the thread (its queue is full) is told by the handle.
         """
         if entry in self._checks:
             self._checks[entry](argument)
@@ -205,6 +218,8 @@ class Process:
             raise RequestRefused(f'cannot submit "{entry}": its argument does not encode as msgpack: {error}') from error
         if len(encoded) > SUBMIT_LIMIT:
             raise RequestRefused(f'cannot submit "{entry}": {len(encoded)} bytes of arguments, at most {SUBMIT_LIMIT} travel at once')
+        if retry is None and self._retries:
+            retry = self._retries.get(entry)
         session = self._session
         submission = session.tail
         if (
@@ -216,8 +231,9 @@ class Process:
             or deadline
             or submission.priority
             or submission.deadline
+            or submission.retry is not retry
         ):
-            submission = session.place(entry, timeout, priority, deadline)
+            submission = session.place(entry, timeout, priority, deadline, retry)
         handle = Handle(submission, submission.add(encoded, label))
         self._until_look -= 1
         if not session.is_asking:

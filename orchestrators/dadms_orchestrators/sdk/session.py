@@ -136,7 +136,13 @@ class Session:
         return [self._ready]
 
     def submit(
-        self, entry: str, arguments: list[msgspec.Raw], labels: Sequence[str] = (), timeout: float | None = None
+        self,
+        entry: str,
+        arguments: list[msgspec.Raw],
+        labels: Sequence[str] = (),
+        timeout: float | None = None,
+        *,
+        retry: port.Retry | None = None,
     ) -> tuple[int, list[port.Said]]:
         """Ask for a thread for each argument; the number given names the submission in events."""
         if not arguments:
@@ -147,14 +153,17 @@ class Session:
         submission.packed += b"".join(arguments)
         submission.count = len(arguments)
         submission.labels = list(labels)
+        submission.retry = retry
         return self._sequence, self.advance()
 
-    def place(self, entry: str, timeout: float | None, priority: int = 0, deadline: float | None = None) -> Submission:
+    def place(
+        self, entry: str, timeout: float | None, priority: int = 0, deadline: float | None = None, retry: port.Retry | None = None
+    ) -> Submission:
         """Give the submission that the next thread created travels with; ``advance`` sends it when its turn has come."""
         last = self.tail
-        if last is None or not last.takes(entry, timeout, priority, deadline):
+        if last is None or not last.takes(entry, timeout, priority, deadline, retry):
             last = self.tail = self._open(entry, timeout, is_held=True)
-            last.priority, last.deadline = priority, deadline
+            last.priority, last.deadline, last.retry = priority, deadline, retry
         return last
 
     def _open(self, entry: str, timeout: float | None, *, is_held: bool) -> Submission:

@@ -14,8 +14,9 @@ from dadmsd.worker.messages import Item, Outcome
 NIL = msgspec.Raw(b"\xc0")
 
 SECONDS = {"work": 0.0001, "slow": 0.02}  # that an entry takes
+FLAKY = 3  # attempts after which a flaky thread completes
 DEADLY = {"crash": (1, 1, ""), "oom": (2, 9, "worker limit of 64 MiB")}  # entries that end their worker: how, status, whose memory
-ENTRIES = ["work", "slow", "stuck", "crash", "oom"]  # "stuck" never ends
+ENTRIES = ["work", "slow", "stuck", "crash", "oom", "flaky"]  # "stuck" never ends
 
 
 def settings(**changes: Any) -> Settings:
@@ -70,6 +71,7 @@ class Submission:
     count: int
     timeout: float | None = None  # seconds
     cancel: bool = False  # half of its threads are given up as soon as their numbers are known
+    retry: port.Retry | None = None
 
 
 class Main:
@@ -104,7 +106,14 @@ class Main:
         if self.unanswered is None and self.plan:
             self.submission = self.plan.popleft()
             self.sequence += 1
-            self.unanswered = port.Submit(self.sequence, self.submission.entry, [NIL] * self.submission.count, [], self.submission.timeout)
+            self.unanswered = port.Submit(
+                self.sequence,
+                self.submission.entry,
+                [NIL] * self.submission.count,
+                [],
+                self.submission.timeout,
+                retry=self.submission.retry,
+            )
             self.outbox.append(self.unanswered)
             self.outbox.append(port.Note("step", f"{self.submission.count} {self.submission.entry}"))
         if not self.plan and self.unanswered is None and self.outcome is None and self.tids <= self.results.keys():
@@ -210,9 +219,14 @@ class Worker:
             sequence, item = self.queue[0]
             if item.entry in DEADLY:
                 return DEADLY[item.entry]
-            if item.entry in SECONDS:
+            if item.entry == "flaky" and self.begun_by_tid[item.tid] < FLAKY:
                 self.queue.popleft()
-                self.page.append(Outcome(sequence, item.tid, "completed", NIL, run_seconds=SECONDS[item.entry]))
+                self.page.append(Outcome(sequence, item.tid, "error", NIL, "ValueError", "not yet", run_seconds=0.001))
+                self.done = sequence
+                self.wants_to_ring = True
+            elif item.entry in SECONDS or item.entry == "flaky":
+                self.queue.popleft()
+                self.page.append(Outcome(sequence, item.tid, "completed", NIL, run_seconds=SECONDS.get(item.entry, 0.001)))
                 self.done = sequence
                 self.finished.add(item.tid)
                 self.wants_to_ring = True

@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from dadms_ipc.requests import Events, Shutdown, Wait
+from dadms_ipc import port
+from dadms_ipc.requests import Events, Request, ResumeThread, SetThreadPriority, Shutdown, SuspendThread, Wait
 from dadmsd.kernel.core import events
 from tests.property.kernel.world import Kill, KillThread, Submission, World
 
@@ -26,11 +27,44 @@ def run(world: World, *, crash_rate: float, most: int = 6000) -> None:
     raise AssertionError(f"not over after {most} steps: {world.kernel.state.live_processes()}")
 
 
+def meddle(world: World, *, turns: int) -> None:
+    """Suspend, resume, terminate and reprioritize threads at random while things happen, kernels dying; at last nothing stands still."""
+    chance = world.random
+    sequence = 100
+    for _ in range(turns):
+        if world.is_over():
+            return
+        world.happen()
+        world.turn(crash_at=chance.randrange(0, 6) if chance.random() < 0.08 else None)
+        newest = world.kernel.state.counters.next_tid - 1
+        if newest and chance.random() < 0.3:
+            tid = chance.randint(1, newest)
+            sequence += 1
+            words: list[Request] = [
+                SuspendThread(tid),
+                SuspendThread(tid),
+                ResumeThread(tid),
+                SetThreadPriority(tid, chance.randint(-9, 9)),
+            ]
+            world.ask(sequence, chance.choice([*words, KillThread(tid)]))
+    for _ in range(200):
+        if world.is_over():
+            return
+        for process in world.kernel.state.live_processes():
+            for tid in process.suspended:
+                sequence += 1
+                world.ask(sequence, ResumeThread(tid))
+        for _ in range(20):
+            world.happen()
+            world.turn()
+
+
 def hold(world: World) -> None:
     """Hold what must be true at the end of every run."""
     state = world.kernel.state
     world.kernel.check()
-    assert all(count == 1 for count in world.begun.values()), f"begun twice: {world.begun}"
+    for tid, count in world.begun.items():
+        assert count <= world.allowed.get(tid, 1), f"thread {tid} was begun {count} times"
     told = [info.tid for info in state.threads]
     assert sorted(told) == list(range(1, state.counters.next_tid)), f"of {state.counters.next_tid - 1} threads, these ended: {sorted(told)}"
     by_tid = {info.tid: info for info in state.threads}
@@ -58,10 +92,12 @@ def plans(world: World) -> list[Submission]:
     chance = world.random
     plan = []
     for _ in range(chance.randrange(1, 5)):
-        entry = chance.choice(["work", "work", "slow", "slow", "stuck", "crash", "oom"])
+        entry = chance.choice(["work", "work", "slow", "slow", "stuck", "crash", "oom", "flaky"])
         count = chance.randrange(1, 60) if entry == "work" else chance.randrange(1, 4)
         timeout = chance.choice([0.5, 5.0]) if entry == "stuck" else chance.choice([None, None, 0.05])
-        plan.append(Submission(entry, count, timeout, cancel=chance.random() < 0.25))
+        attempts = chance.choice([2, 3, 5]) if chance.random() < 0.4 else 0
+        retry = port.Retry(attempts, chance.choice(["fixed", "linear", "exponential"]), 0.01, 0.03, 0.5) if attempts else None
+        plan.append(Submission(entry, count, timeout, cancel=chance.random() < 0.25, retry=retry))
     return plan
 
 
@@ -92,6 +128,18 @@ def test_every_thread_ends_once_whatever_else_breaks(seed: int) -> None:
     hold(world)
     assert {sequence for _, sequence in world.replies} >= {50, 51}
     assert {process.status for process in world.kernel.state.processes.values()} <= ENDED
+
+
+@pytest.mark.parametrize("seed", range(60 * CHAOS))
+def test_whatever_is_asked_for_threads_each_ends_once(seed: int) -> None:
+    """Suspended, resumed, given another priority, terminated, tried again: none is lost, none begun more often than it may be."""
+    world = World(70_000 + seed, slots=world_slots(seed), idle_timeout=0.3)
+    for sequence in range(1, 3):
+        world.spawn(sequence, plans(world), workers=world.random.randrange(1, 4))
+    world.kills_left = 3
+    meddle(world, turns=250)
+    run(world, crash_rate=0.05)
+    hold(world)
 
 
 def world_slots(seed: int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from dadms_ipc.port import Retry
 from tests.property.kernel.test_crashes import CHAOS, hold
 from tests.property.kernel.world import Kill, KillThread, Submission, World
 
@@ -21,6 +22,8 @@ SCENARIOS: dict[str, tuple[list[Submission], bool]] = {  # plan, has handlers
     "a zygote of its own": (TWO, True),
     "a thread that ends its worker": ([Submission("crash", 1), Submission("slow", 1)], False),
     "a thread that never ends": ([Submission("stuck", 1, 0.5), Submission("slow", 1)], False),
+    "a thread that is tried again": ([Submission("flaky", 1, retry=Retry(3, "fixed", 0.05)), Submission("slow", 1)], False),
+    "a worker that is lost for every attempt": ([Submission("crash", 1, retry=Retry(2, "fixed", 0.05)), Submission("slow", 1)], False),
     "a thread that is given up": ([Submission("stuck", 2, cancel=True, timeout=0.5)], False),
 }
 DEEDS: dict[str, Deed] = {
@@ -59,7 +62,7 @@ def play(
 def outcome(world: World) -> object:
     """Give what people and the process see of a run."""
     (process,) = world.kernel.state.processes.values()
-    threads = {info.tid: (info.state, info.cause) for info in world.kernel.state.threads}
+    threads = {info.tid: (info.state, info.cause, info.attempts) for info in world.kernel.state.threads}
     return process.status, process.cause, process.outcome, threads
 
 

@@ -48,6 +48,7 @@ class World:
         self.ends: dict[int, list[tuple[int, int] | None]] = {}  # of each command, how its incarnations end; None: not by themselves
         self.workers: dict[str, Worker] = {}
         self.begun: dict[int, int] = {}
+        self.allowed: dict[int, int] = {}  # attempts of threads with a retry policy
         self.finished: set[int] = set()
         self.results: dict[int, dict[int, port.Result]] = {}  # of each process, as it got them
         self.replies: dict[tuple[bytes, int], Any] = {}
@@ -260,6 +261,7 @@ class World:
                 if effect.name in self.mains and effect.name in self.alive() and self.mains[effect.name].hear(effect.message):
                     self.end(effect.name, 1, 0)
             case effects.SendBatch():
+                self._note_policies(effect)
                 if effect.name in self.workers:
                     self.workers[effect.name].batch(effect.first_sequence, effect.items)
             case effects.Consume():
@@ -291,6 +293,13 @@ class World:
                 self.replies[key] = (effect.status, answer)
             case effects.SayStopped():
                 self.is_stopped = True
+
+    def _note_policies(self, effect: effects.SendBatch) -> None:
+        pool = self.kernel.state.pools[self.kernel.state.children[effect.name].pid]
+        for item in effect.items:
+            policy = pool.chunk_of(item.tid).retry
+            if policy is not None:
+                self.allowed[item.tid] = policy.attempts
 
     def _fork(self, effect: effects.Fork) -> None:
         zygote = self.zygotes.get(effect.parent)

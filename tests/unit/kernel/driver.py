@@ -121,9 +121,13 @@ class Driver:
         self.give(events.MainReady(f"{pid}.1", ["work", "other"], []))
         return pid
 
-    def submit(self, pid: int, count: int = 1, *, entry: str = "work", timeout: float | None = None) -> list[effects.AnyEffect]:
+    def submit(
+        self, pid: int, count: int = 1, *, entry: str = "work", timeout: float | None = None, **fields: Any
+    ) -> list[effects.AnyEffect]:
         """Have a process ask for threads."""
-        return self.give(events.Submitted(f"{pid}.1", port.Submit(self.process(pid).asked + 1, entry, [NIL] * count, [], timeout)))
+        process = self.process(pid)
+        request = port.Submit(process.asked + 1, entry, [NIL] * count, [], timeout, **fields)
+        return self.give(events.Submitted(f"{pid}.{process.incarnation}", request))
 
     def cancel(self, pid: int, *tids: int) -> list[effects.AnyEffect]:
         """Have a process give threads up."""

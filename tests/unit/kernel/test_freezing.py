@@ -2,6 +2,7 @@
 
 import pytest
 
+from dadms_ipc import requests
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.freezing import FROZEN_MOST, resume, suspend
 from tests.unit.kernel.driver import Driver, names, only, results, sent, short
@@ -201,3 +202,29 @@ def test_a_suspended_worker_that_is_killed_from_outside_loses_its_thread_and_no_
     done = driver.give(events.Exited(WORKER, 2, 9, begun=1))
     assert [(result.tid, result.cause) for result in results(done)] == [(1, "worker_lost")]
     assert (driver.state.slots_held, driver.process(pid).suspended) == (0, [])
+
+
+def test_a_worker_that_a_dead_kernel_may_not_have_thawed_is_thawed_by_the_next() -> None:
+    """It committed that the worker goes on, and died before it brought that about: the worker would stand still for ever."""
+    driver = Driver()
+    pid = short(driver, count=4)
+    name = f"{pid}.1/w1"
+    driver.cancel(pid, 4)
+    driver.freeze(name)
+    assert driver.child(name).freeze == ""
+    assert effects.ThawWorker(name) in driver.next_kernel()
+
+
+def test_a_process_that_a_dead_kernel_may_not_have_let_go_on_goes_on() -> None:
+    """The same for all of it; its workers are let go on once it is, for they may share what freezes them."""
+    driver = Driver()
+    pid = short(driver, count=4)
+    driver.cancel(pid, 4)
+    driver.freeze(f"{pid}.1/w1")
+    driver.give(after=1.0)
+    driver.answer(requests.Suspend(pid))
+    driver.give(events.Frozen(pid, 1))
+    assert not only(driver.next_kernel(), effects.Thaw, effects.ThawWorker)
+    driver.ask(requests.Resume(pid))
+    again = driver.next_kernel()
+    assert only(again, effects.Thaw, effects.ThawWorker) == [effects.ThawWorker(f"{pid}.1/w1"), effects.Thaw(pid, 1)]

@@ -101,7 +101,7 @@ def render() -> str:
         "|---|---|",
         *(f"| `{stimulus}` | {meaning} |" for stimulus, meaning in THREAD_STIMULI.items()),
         "",
-        "What a stimulus leads to; `-`: nothing. A thread that has ended never changes again. No entry is async yet, so none is `waiting`.",
+        "What a stimulus leads to; `-`: nothing. A thread that has ended never changes again. What is `waiting` waits for its next attempt: no entry is async yet.",
         "",
         "| | " + " | ".join(f"`{stimulus}`" for stimulus in THREAD_STIMULI) + " |",
         "|---" * (len(THREAD_STIMULI) + 1) + "|",
