@@ -315,7 +315,11 @@ class Kernel:
             tids = range(chunk.first_tid, chunk.first_tid + len(chunk.arguments))
             state.pools[chunk.pid].add(chunk, bytearray(ended.get(tid, SENT if tid in sent else READY) for tid in tids))
         for each in tries:
-            retrying.adopt(state, state.pools[each.pid], each)
+            pool = state.pools.get(each.pid)
+            if pool is not None and each.tid in pool:
+                retrying.adopt(state, pool, each)
+            else:
+                state.deleted(each)
         for child in state.children.values():
             if child.role == "worker":
                 worker = Worker(child.name, child.number, next_sequence=child.next_sequence)
