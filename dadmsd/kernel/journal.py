@@ -43,7 +43,9 @@ from dadmsd.kernel.core.records import (
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
 from dadmsd.kernel.tail import Tail
 
-SCHEMA_VERSION = 6  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: table "tries"
+SCHEMA_VERSION = (
+    6  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: table "tries"
+)
 FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
 FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
 SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
