@@ -14,10 +14,12 @@ from dadmsd.logger import reading, segments
 PIECE_MOST = 60_000  # bytes of a log in one answer
 
 
-def encode_answer(answer: object, state: State, confinement: Confinement) -> bytes:
-    """Encode an answer as msgpack."""
+def encode_answer(answer: object, state: State, confinement: Confinement, *, is_measured: bool = True) -> bytes:
+    """Encode an answer as msgpack; who waits for a process is not told what it uses, and who lists a thousand gets of each what is quickly read."""
     if isinstance(answer, list):
-        answer = [_completed(each, state, confinement) for each in answer]
+        answer = [_completed(each, state, confinement, is_brief=True) for each in answer]
+    elif isinstance(answer, ProcessInfo) and not is_measured:
+        answer = _with_log(answer)
     elif isinstance(answer, ReadLog):
         answer = _read_log(answer, state)
     else:
@@ -25,14 +27,19 @@ def encode_answer(answer: object, state: State, confinement: Confinement) -> byt
     return msgspec.msgpack.encode(answer)
 
 
-def _completed(answer: object, state: State, confinement: Confinement) -> object:
+def _with_log(process: ProcessInfo) -> ProcessInfo:
+    """Leave out the path of a log that is not there: the process has said nothing."""
+    return process if os.access(process.log, os.F_OK) else msgspec.structs.replace(process, log="")
+
+
+def _completed(answer: object, state: State, confinement: Confinement, *, is_brief: bool = False) -> object:
     if isinstance(answer, DaemonInfo):
         servers = {"kernel": {"os_pid": os.getpid(), "restarts": state.settings.incarnation - 1, "running": True}, **answer.servers}
         return msgspec.structs.replace(answer, os_pid=os.getpid(), machine=_machine(), servers=servers)
-    if isinstance(answer, ProcessInfo) and not Path(answer.log).exists():
-        answer = msgspec.structs.replace(answer, log="")  # it has said nothing
+    if isinstance(answer, ProcessInfo):
+        answer = _with_log(answer)
     if isinstance(answer, ProcessInfo) and answer.status not in ENDED:
-        usage = confinement.usage(answer.pid)
+        usage = confinement.usage(answer.pid, is_brief=is_brief)
         if usage is not None:
             return msgspec.structs.replace(
                 answer,

@@ -136,10 +136,10 @@ class Confinement:
             self.backend.create(BUS, plan.caps)
             self.backend.attach(BUS, os_pid)
 
-    def usage(self, pid: int) -> Usage | None:
-        """Read what a process uses now, its workers included."""
+    def usage(self, pid: int, *, is_brief: bool = False) -> Usage | None:
+        """Read what a process uses now, its workers included; briefly, without what it waits for."""
         try:
-            return self.backend.usage(str(pid))
+            return self.backend.usage(str(pid), is_brief=is_brief)
         except HostFailure:
             return None  # its group went away meanwhile
 

@@ -148,7 +148,7 @@ class Groups:
 
     def _clear(self, pid: int, pause: float) -> None:
         process = self._state.processes[pid]
-        usage = self._confinement.usage(pid)
+        usage = self._confinement.usage(pid, is_brief=True)
         try:
             is_gone = self._confinement.clear(pid, may_kill=time.monotonic() >= self._patience.get(pid, 0.0))
         except HostFailure:

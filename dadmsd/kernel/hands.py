@@ -349,7 +349,11 @@ class Hands:
             self._watch(held)  # for writing as well
 
     def _reply(self, effect: effects.Reply) -> None:
-        body = effect.encoded if effect.encoded is not None else encode_answer(effect.answer, self._state, self.confinement)
+        body = (
+            effect.encoded
+            if effect.encoded is not None
+            else encode_answer(effect.answer, self._state, self.confinement, is_measured=effect.is_measured)
+        )
         self.tell_bus(link.Reply(effect.client, effect.sequence, effect.status, msgspec.Raw(body)))
 
     def _enroll(self, effect: effects.Enroll) -> None:

@@ -76,6 +76,12 @@ def _exit_code(error: SystemExit) -> int:
     return error.code & 0xFF if isinstance(error.code, int) else 1
 
 
+def _collect_own() -> None:
+    """Have garbage collected from here on, of what this child makes: looking through what it shares with its zygote would copy it, page by page."""
+    gc.freeze()
+    gc.enable()
+
+
 def _be_zygote(gated: Gated) -> Birth | None:
     gate = births.await_gate(gated, ZygoteGate)
     try:
@@ -128,7 +134,7 @@ def _be_main(gated: Gated) -> NoReturn:
         user.work_in(gate.directory, gate.workplace)
     except HostFailure as error:
         births.refuse(gated, process_port.GateFailed(str(error)), exits.GATE_FAILED)
-    gc.enable()
+    _collect_own()
     try:
         status = _orchestrator[0].main(gated.sock, gate)
     except SystemExit as error:
@@ -149,7 +155,7 @@ def _be_worker(gated: Gated) -> NoReturn:
     except (HostFailure, PeerViolation) as error:
         births.refuse(gated, GateFailed(str(error)), exits.GATE_FAILED)
     os.close(gated.page)  # the mapping keeps a duplicate
-    gc.enable()
+    _collect_own()
     Worker(gated.port, results, gate, _orchestrator[0].entries).run()
     leave(exits.DONE)
 

@@ -27,6 +27,11 @@ ROLES_WITHOUT_CODE = frozenset({"zygote", "command"})
 ROLES_WITH_CODE = frozenset({"main", "worker", "zygote"})  # a zygote of it adds handlers
 
 
+_left: list[
+    "Zygote"
+] = []  # in a child, what it was forked by: taking apart the records of its siblings would copy their pages, a thousand times for a thousand
+
+
 class Child:
     """A child that was forked here and is not reaped."""
 
@@ -218,6 +223,7 @@ class Zygote:
         """In a child: close what is the zygote's. The epoll instance is shared with it and must only be closed."""
         self._epoll.close()
         self._control.close()
+        _left.append(self)
 
 
 def _close(fds: list[int]) -> None:

@@ -42,9 +42,11 @@ OUTBOX_BYTES = 2 * FRAME_LIMIT  # what the waiting frames hold, those in memfds 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 _ANCILLARY = socket.CMSG_SPACE(FDS_LIMIT * 4)
 _BUFFER = INLINE_LIMIT + 1024  # bytes; the slack is the header's
-_RECEIVE = socket.MSG_CMSG_CLOEXEC
-_RECEIVE_NOW = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-_SEND = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
+_RECEIVE = int(socket.MSG_CMSG_CLOEXEC)  # plain numbers: testing a flag of an enum costs as much as a system call
+_RECEIVE_NOW = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+_SEND = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+_CUT = int(socket.MSG_TRUNC)
+_CUT_FDS = int(socket.MSG_CTRUNC)
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN, errno.ESHUTDOWN}
 _encoder = msgspec.msgpack.Encoder()
 
@@ -197,9 +199,9 @@ class Channel(Generic[Received]):
             _close(fds)
             raise ChannelClosed("the peer closed its end")
         try:
-            if flags & socket.MSG_TRUNC:
+            if flags & _CUT:
                 raise PeerViolation(f"a packet above {_BUFFER} bytes was cut")
-            if flags & socket.MSG_CTRUNC:
+            if flags & _CUT_FDS:
                 raise PeerViolation(f"descriptors were cut from a packet: above {FDS_LIMIT} of them, or this process can open no more")
             return self._parse(self._buffer[:size], fds)
         except (msgspec.DecodeError, OSError, ValueError, RecursionError) as error:

@@ -186,7 +186,7 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", 
     """Answer with the ProcessInfo when the process is in this state or ``timeout`` seconds have passed; of one that has left the table, at once.
 
     "ended" is for good: a process that is to be started again has not ended. "ready" and "started" (its program runs) have come as well when it has ended, or waits to be
-    started again.
+    started again. What a living process uses now is not in it: ``Status`` reads it.
     """
 
     pid: int
@@ -195,7 +195,7 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", 
 
 
 class List(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="list", tag_field="verb"):
-    """All processes that the table holds, as a list of ProcessInfo without their outcomes, which may be large: Status gives one's."""
+    """All processes that the table holds, as a list of ProcessInfo without their outcomes, which may be large, and without what they wait for: Status gives one's."""
 
     include_ended: bool = True
 

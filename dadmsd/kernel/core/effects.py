@@ -168,6 +168,7 @@ class Reply(Effect, frozen=True):
     status: str
     answer: object = None
     encoded: bytes | None = None  # in place of answer: what an earlier reply was
+    is_measured: bool = True  # with what processes use now, which is read for it
 
 
 class Enroll(Effect, frozen=True):

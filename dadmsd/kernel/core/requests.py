@@ -50,7 +50,7 @@ def on_request(state: State, event: events.RequestArrived) -> None:
     if is_mutating:
         settle(state, key, answer)
     else:
-        state.do(effects.Reply(*key, "ok", answer))
+        state.do(effects.Reply(*key, "ok", answer, is_measured=not isinstance(request, requests.Wait)))
 
 
 def _open_thread(state: State, event: events.RequestArrived, tid: int, verb: str) -> Pool:
@@ -253,7 +253,7 @@ def answer_waiters(state: State, due: list[Address]) -> None:
 
 def _answer(state: State, key: Address, answer: object) -> None:
     _drop(state, key)
-    state.do(effects.Reply(*key, "ok", answer))
+    state.do(effects.Reply(*key, "ok", answer, is_measured=False))
 
 
 def on_client_left(state: State, event: events.ClientLeft) -> None:

@@ -169,6 +169,8 @@ class State:
         self.served = 0.0  # what the process that was served last has used
         self.slots_held = 0  # workers that have threads
         self.workers_coming = 0  # workers that were asked for and are not ready
+        self._secret_of = (0, 0)  # process and incarnation of the secret that was made last
+        self._secret = b""
         self._timers: list[tuple[float, str, TimerKey]] = []
         self._armed: dict[tuple[str, TimerKey], float] = {}
         self._effects: list[effects.AnyEffect] = []
@@ -285,7 +287,13 @@ class State:
 
     def secret(self, pid: int, incarnation: int) -> bytes:
         """Derive the secret of an incarnation: 32 bytes that nobody without the instance key can make."""
-        return hmac.digest(self.settings.instance_key, f"incarnation {pid}.{incarnation}".encode(), "sha256")
+        if self._secret_of != (
+            pid,
+            incarnation,
+        ):  # both the bus and the process are told of it when it starts, and a digest costs as much as a message
+            self._secret_of = (pid, incarnation)
+            self._secret = hmac.digest(self.settings.instance_key, f"incarnation {pid}.{incarnation}".encode(), "sha256")
+        return self._secret
 
     def secret_digest(self, pid: int, incarnation: int) -> bytes:
         """Give what the bus knows of a secret."""

@@ -41,8 +41,8 @@ class Backend(Protocol):
         """Move a process into a leaf, and verify that it is there. Memory that it holds stays charged where it was."""
         ...
 
-    def usage(self, group: str) -> Usage | None:
-        """Read what a group uses; None when there is no such group."""
+    def usage(self, group: str, *, is_brief: bool = False) -> Usage | None:
+        """Read what a group uses, briefly without victims, throttling and pressure, which take as long again; None when there is no such group."""
         ...
 
     def refusals(self, group: str) -> tuple[int, int]:

@@ -68,7 +68,7 @@ class Rlimits:
     def _within(self, group: str) -> list[str]:
         return [name for name in self._groups if not group or name == group or name.startswith(f"{group}/")]
 
-    def usage(self, group: str) -> Usage | None:
+    def usage(self, group: str, *, is_brief: bool = False) -> Usage | None:  # noqa: ARG002 -- the protocol of all backends
         """Add up what the living use; a page that several share is counted for each, and CPU time of the dead only if they were waited for."""
         if group not in self._groups:
             return None

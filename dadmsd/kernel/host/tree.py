@@ -99,8 +99,8 @@ class Tree:
         except OSError as error:
             raise HostFailure(f'cannot set {file} of "{group}" to {text}: {error.strerror}') from error
 
-    def read(self, group: str, file: str) -> str | None:
-        """Read a file of a group; None when the group or the file does not exist."""
+    def read(self, group: str, file: str, *, is_short: bool = False) -> str | None:
+        """Read a file of a group, one of a line at once; None when the group or the file does not exist."""
         try:
             fd = os.open(f"./{group}/{file}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
         except FileNotFoundError:
@@ -108,8 +108,8 @@ class Tree:
         except OSError as error:
             raise HostFailure(f'cannot read {file} of "{group}": {error.strerror}') from error
         try:
-            text = b""
-            while piece := os.read(fd, _READ_SIZE):  # seq_file gives about a page at a time, whatever is asked
+            text = os.read(fd, _READ_SIZE)
+            while not is_short and (piece := os.read(fd, _READ_SIZE)):  # seq_file gives about a page at a time, whatever is asked
                 text += piece
         except OSError as error:  # ENODEV: the group was removed since
             if error.errno == errno.ENODEV:
@@ -121,7 +121,7 @@ class Tree:
 
     def number(self, group: str, file: str) -> int | None:
         """Read a file that holds one number."""
-        text = self.read(group, file)
+        text = self.read(group, file, is_short=True)
         return int(text) if text else None
 
     def field(self, group: str, file: str, name: str) -> int | None:

@@ -160,7 +160,7 @@ class V1:
             if found.get(name) != path:
                 raise HostFailure(f'cannot move process {pid} into "{group}": it is in {found.get(name)} of {name or "v2"}, not in {path}')
 
-    def usage(self, group: str) -> Usage | None:
+    def usage(self, group: str, *, is_brief: bool = False) -> Usage | None:
         """Read the counters of a group."""
         memory, peak = 0, 0
         if tree := self._trees.get("memory"):
@@ -173,6 +173,8 @@ class V1:
         pids = self._trees["pids"].number(group, "pids.current") if "pids" in self._trees else None
         if pids is None:
             pids = len(self._ender().pids(group))
+        if is_brief:
+            return Usage(memory, peak, self._cpu_seconds(group), pids, 0)
         throttled = (self._trees["cpu"].field(group, "cpu.stat", "throttled_time") or 0) / 1e9 if "cpu" in self._trees else 0.0
         waits = self._unified.pressure(group) if self._unified else {}
         return Usage(memory, peak, self._cpu_seconds(group), pids, self.refusals(group)[0], throttled, waits)

@@ -220,7 +220,7 @@ class V2:
         if found != f"{self._path}/{group}":
             raise HostFailure(f'cannot move process {pid} into "{group}": it is in {found}, not in {self._path}/{group}')
 
-    def usage(self, group: str) -> Usage | None:
+    def usage(self, group: str, *, is_brief: bool = False) -> Usage | None:
         """Read the counters of a group."""
         if not self._tree.has(group):
             return None
@@ -231,6 +231,8 @@ class V2:
         pids = self._tree.number(group, "pids.current")
         if pids is None:
             pids = len(self._tree.pids(group))
+        if is_brief:
+            return Usage(memory, peak, self.unified.cpu_seconds(group), pids, 0)
         throttled = (self._tree.field(group, "cpu.stat", "throttled_usec") or 0) / 1e6
         victims = self.refusals(group)[0]
         return Usage(memory, peak, self.unified.cpu_seconds(group), pids, victims, throttled, self.unified.pressure(group))

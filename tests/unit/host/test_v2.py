@@ -154,7 +154,7 @@ class FakeTree(Tree):
             raise HostFailure(f"cannot set {file}") from error
         return self.host.read(self.at(group), file) or ""
 
-    def read(self, group: str, file: str) -> str | None:
+    def read(self, group: str, file: str, *, is_short: bool = False) -> str | None:
         return self.host.read(self.at(group), file)
 
 
@@ -327,6 +327,7 @@ def test_usage_comes_from_the_groups_own_files() -> None:
         (at, "memory.events.local"): "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1",
     }
     assert backend.usage("1001") == Usage(8192, 12288, 1.5, 3, 1, 0.0, {})
+    assert backend.usage("1001", is_brief=True) == Usage(8192, 12288, 1.5, 3, 0)
     assert backend.refusals("1001") == (1, 2)
     assert backend.usage("1002") is None
 

@@ -332,3 +332,15 @@ def test_answers_are_kept_for_retries_and_no_longer() -> None:
     assert not driver.state.answered
     assert not [key for table, key in driver.rows if table == "answered"]
     assert not names(driver.give(), effects.Effect)
+
+
+def test_nothing_is_read_for_who_waits_but_for_who_asks_how_a_process_is() -> None:
+    """A thousand that are waited for are not a thousand times ten files in the kernel's loop."""
+    driver = Driver()
+    pid = driver.run()
+    replies = [driver.ask(requests.Wait(pid, until="ready")), driver.ask(requests.Status(pid)), driver.ask(requests.List())]
+    assert [reply is not None and reply.is_measured for reply in replies] == [False, True, True]
+    driver.give(arrived(requests.Wait(pid, timeout=60.0)))
+    driver.give(events.Exited(f"{pid}.1", 1, 0))
+    (reply,) = [effect for effect in driver.give(events.GroupGone(pid)) if isinstance(effect, effects.Reply)]
+    assert not reply.is_measured
