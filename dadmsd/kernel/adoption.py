@@ -15,6 +15,7 @@ from dadms_ipc import port
 from dadms_ipc.channel import adopt
 from dadms_ipc.errors import HostFailure, PeerViolation
 from dadmsd.keeper import messages as keeper
+from dadmsd.kernel import proofs
 from dadmsd.kernel.confine import group_of
 from dadmsd.kernel.core.lifecycle import ALIVE
 from dadmsd.kernel.core.records import Child, Record
@@ -75,6 +76,7 @@ def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]
         watch(hands.base)
         hands.base.send(zygote.Hello())
     remove_strays(state.settings.runtime_dir, set(hands.notify))
+    proofs.remove_strays(state.settings.runtime_dir, {child.name for child in state.children.values() if child.is_command})
     for spoken in hands.notify.values():
         hands.watch_notify(spoken)
     for held in hands.ports.values():

@@ -14,6 +14,7 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.errors import HostFailure
+from dadmsd.kernel import proofs
 from dadmsd.kernel.confine import Confined
 from dadmsd.kernel.core.processes import code_of
 from dadmsd.kernel.core.records import Child, Process
@@ -80,6 +81,12 @@ class Gates:
             restored=known.value if known is not None else None,
             watchdog=process.spec.watchdog or 0.0,
         )
+
+    def give_secret(self, child: Child, process: Process) -> None:
+        """Leave the secret of a command's incarnation where its user finds it. Raises HostFailure."""
+        owner = None if process.uid == self._settings.uid else (process.uid, _user(process.uid)[1])
+        secret = self._state.secret(process.pid, child.incarnation)
+        proofs.give(self._settings.runtime_dir, child.name, secret, owner=owner)
 
     def _command(self, child: Child, process: Process, confined: Confined, directory: str, told: Mapping[str, str]) -> zygote.CommandGate:
         """Make the gate of a service or tool."""

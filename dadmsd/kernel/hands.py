@@ -18,7 +18,7 @@ from dadms_ipc.artifacts import FOLDER
 from dadms_ipc.channel import Channel
 from dadms_ipc.errors import ChannelClosed, DadmsError, HostFailure
 from dadmsd.keeper import messages as keeper
-from dadmsd.kernel import link
+from dadmsd.kernel import link, proofs
 from dadmsd.kernel.answering import encode_answer
 from dadmsd.kernel.confine import Confinement, group_of
 from dadmsd.kernel.core import effects, events
@@ -183,6 +183,8 @@ class Hands:
             confined = self.confinement.confine(child, process)
             held.left = confined.left
             told = self._notify_of(child, process) if child.is_command and process is not None else {}
+            if child.is_command and child.role == "main" and process is not None:
+                self._gates.give_secret(child, process)
             held.channel.send(self._gates.make(child, process, confined, told))
         except ChannelClosed:
             if not child.is_command:
@@ -266,6 +268,8 @@ class Hands:
             self.unwatch_notify(spoken)
             spoken.close()
             self.tell_keeper(keeper.Drop(f"v1/notify/{name}"))
+        if "/" not in name:  # a main
+            proofs.take_back(self._settings.runtime_dir, name)
         parent = self.zygote_port(self.reported_by.pop(name, held.parent if held is not None else ""))
         if parent is not None and not parent.is_closed:
             parent.send(zygote.Reap(name))

@@ -24,7 +24,7 @@ from dadms_ipc.channel import Channel, Frame, adopt
 from dadms_ipc.errors import ChannelClosed, PeerViolation
 from dadmsd import definitions
 from dadmsd.keeper import messages as keeper
-from dadmsd.kernel import link
+from dadmsd.kernel import link, proofs
 from dadmsd.kernel.adoption import adopt_children
 from dadmsd.kernel.confine import Confinement
 from dadmsd.kernel.core import events
@@ -307,6 +307,7 @@ class Loop:
             time.sleep(0.01)  # nobody is left who would tell us
         self._journal.close()
         remove_strays(self._settings.runtime_dir, set())
+        proofs.remove_strays(self._settings.runtime_dir, set())
         if self._settings.is_private:  # whoever would have removed it is gone, or removes it as well
             shutil.rmtree(self._settings.runtime_dir, ignore_errors=True)
         return 0

@@ -61,6 +61,23 @@ class Client(Dialogue):
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
 
+    @classmethod
+    def of_process(
+        cls,
+        *,
+        timeout: float = 5.0,  # seconds, of every call that names none
+        start_timeout: float = START_TIMEOUT,
+        coalesce: bool = True,
+    ) -> Self:
+        """Give the client of a service or tool, or of a program that one runs: it speaks as its process (``async with Client.of_process()``).
+
+        Raises RequestRefused where the program is no part of one, or the incarnation has ended.
+        """
+        from dadms_ipc.identity import own_identity  # here: most programs are clients
+
+        directory, identity = own_identity()
+        return cls(directory, timeout=timeout, identity=identity, start_timeout=start_timeout, coalesce=coalesce)
+
     async def __aenter__(self) -> Self:
         """Connect; raises Unreachable when nobody answers in time, RequestRefused when the bus does not let this client in."""
         self._loop = asyncio.get_running_loop()

@@ -80,6 +80,23 @@ class Client(Dialogue):
             self.close()
             raise
 
+    @classmethod
+    def of_process(
+        cls,
+        *,
+        timeout: float = 5.0,  # seconds, of every call that names none
+        start_timeout: float = START_TIMEOUT,
+        coalesce: bool = True,
+    ) -> Self:
+        """Give the client of a service or tool, or of a program that one runs: it speaks as its process (``with Client.of_process()``).
+
+        Raises RequestRefused where the program is no part of one, or the incarnation has ended.
+        """
+        from dadms_ipc.identity import own_identity  # here: most programs are clients
+
+        directory, identity = own_identity()
+        return cls(directory, timeout=timeout, identity=identity, start_timeout=start_timeout, coalesce=coalesce)
+
     # requests to the kernel
 
     def call(self, request: "Request", *, timeout: float | None = None) -> Any:

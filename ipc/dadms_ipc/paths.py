@@ -22,6 +22,11 @@ def runtime_dir() -> Path:
     return Path(os.environ.get("TMPDIR") or "/tmp") / f"dadms-{os.geteuid()}"  # noqa: S108 - see above
 
 
+def secret_path(directory: Path, pid: int, incarnation: int) -> Path:
+    """Give the file that holds the secret of an incarnation of a command, in the runtime directory of its daemon."""
+    return directory / "secrets" / f"{pid}.{incarnation}"
+
+
 def state_dir() -> Path:
     """Give ``$DADMS_STATE_DIR``, else ``/var/lib/dadms`` for root, else ``$XDG_STATE_HOME/dadms`` (``~/.local/state/dadms``)."""
     if named := os.environ.get("DADMS_STATE_DIR"):

@@ -132,6 +132,7 @@ class Admission:
     def _open(self, connection: Connection, hello: Hello, standing: Standing) -> Session:
         if hello.pid:
             address, origin = str(hello.pid), f"process {hello.pid}.{hello.incarnation}"
+            self._roster.heard(hello.pid)
         else:
             origin = str(connection.who)
             address = f"client/{hello.client.hex()[:12]}"

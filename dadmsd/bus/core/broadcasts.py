@@ -92,7 +92,7 @@ class Broadcasts:
     def _members(self, sender: Session, scope: str) -> tuple[list[Entry], str]:
         """Give the processes of a scope, or the reason why it is none."""
         word, _, name = scope.partition("/")
-        others = [entry for entry in self._roster.entries() if entry.pid != sender.pid or not sender.pid]
+        others = [entry for entry in self._roster.entries() if (entry.pid != sender.pid or not sender.pid) and self._roster.listens(entry)]
         if scope == "all":
             return others, ""
         if word == "children":

@@ -4,6 +4,7 @@
 2. Before the first ``RosterSent`` of this bus nothing is known, and nobody is refused for not being on it: hellos and messages wait.
 3. A process between two incarnations, or before its first, is on it as one that is expected (incarnation 0): messages to it wait.
 4. Names are for people and need not be unique: one finds a process only while no other on the roster has it.
+5. An orchestrator listens to the bus by its contract. A service or tool is any command: whether it listens is known when it has said hello, and until then no broadcast is for it.
 """
 
 import hashlib
@@ -14,6 +15,8 @@ import msgspec
 
 from dadmsd.bus.core.state import Entry
 
+COMMANDS = frozenset({"service", "tool"})
+
 
 class Roster:
     """Living incarnations by pid."""
@@ -23,6 +26,7 @@ class Roster:
         self._entries: dict[int, Entry] = {}
         self._names: dict[str, dict[int, None]] = {}  # name -> pids
         self._fresh: dict[int, Entry] | None = None  # being sent
+        self._heard: set[int] = set()  # processes that have said hello, in any incarnation, since this bus started
 
     def begin(self) -> None:
         """Note that a kernel begins to send its roster."""
@@ -45,7 +49,9 @@ class Roster:
         if entry is None or entry.incarnation not in (0, incarnation):
             return False
         self._forget(pid)
-        if returns:
+        if not returns:
+            self._heard.discard(pid)
+        else:
             self.enroll(msgspec.structs.replace(entry, incarnation=0, secret_digest=b""))
         return True
 
@@ -62,8 +68,17 @@ class Roster:
         if self._fresh is not None:
             for pid in self._entries.keys() - self._fresh.keys():
                 self._forget(pid)
+                self._heard.discard(pid)
             self._fresh = None
         self.is_known = True
+
+    def heard(self, pid: int) -> None:
+        """Note that a process has said hello."""
+        self._heard.add(pid)
+
+    def listens(self, entry: Entry) -> bool:
+        """Tell whether a process takes what is said to many."""
+        return entry.kind not in COMMANDS or entry.pid in self._heard
 
     def named(self, name: str) -> list[int]:
         """Give the processes of a name."""

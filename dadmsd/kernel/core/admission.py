@@ -136,8 +136,7 @@ def admit(state: State, spec: Spec, uid: int, *, parent: int = 0) -> Process:
     state.changed(process)
     state.ledger.grant(process.pid, Grant(spec.memory_request, spec.cpu_request))
     restarts.began(state, process)
-    if not spec.command:
-        state.do(expectation(process))
+    state.do(expectation(process))
     what = spec.orchestrator or spec.command[0]
     state.tell_event("process.admitted", f"{spec.name} ({what}) is admitted", pid=process.pid, data={"name": spec.name})
     for warning in warnings:

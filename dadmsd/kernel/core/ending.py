@@ -173,8 +173,7 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
         _await_next(state, process)
         return
     enter(state, process, "over")
-    if not process.spec.command:
-        state.do(effects.Discharge(process.pid, process.incarnation))  # messages waited for what would follow
+    state.do(effects.Discharge(process.pid, process.incarnation))  # messages waited for what would follow
     for kind in list(process.clocks):
         stop_clock(state, process, kind)
     if process.status == "killed":  # for good

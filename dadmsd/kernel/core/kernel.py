@@ -66,14 +66,14 @@ def _on_bus_linked(state: State, _event: events.BusLinked) -> None:
     count = 0
     enrolled: set[int] = set()
     for child in state.children.values():
-        if child.role == "main" and not child.is_command and child.phase in ("opened", "ready", "stopping"):
+        if child.role == "main" and child.phase in ("opened", "ready", "stopping"):
             state.do(processes.enrolment(state.processes[child.pid], child.uid))
             if state.processes[child.pid].suspension:
                 state.do(effects.Pause(child.pid, is_paused=True))
             enrolled.add(child.pid)
             count += 1
     for process in state.live_processes():
-        if process.pid not in enrolled and not process.spec.command:
+        if process.pid not in enrolled:
             state.do(processes.expectation(process))
     state.do(effects.FinishRoster(count))
 

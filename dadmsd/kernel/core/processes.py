@@ -275,8 +275,7 @@ def start_due(state: State) -> None:
         del state.starting[pid]
         process = state.processes.get(pid)
         if process is not None and not state.is_stopping and restarts.renew(state, process):
-            if not process.spec.command:
-                state.do(expectation(process))
+            state.do(expectation(process))
             known = state.checkpoints.get(pid)
             since = f", from its checkpoint of {max(0.0, state.wall - known.at):.1f} s ago" if known is not None else ""
             text = f"{process.spec.name} begins incarnation {process.incarnation}{since}"
@@ -302,8 +301,7 @@ def main_opened(state: State, child: Child, event: events.GateOpened) -> None:
     process.limits = event.limits
     process.warnings = process.warnings + [warning for warning in event.warnings if warning not in process.warnings]
     state.changed(process)
-    if not child.is_command:
-        state.do(enrolment(process, process.uid))
+    state.do(enrolment(process, process.uid))
     words = ", ".join(f"{name} {value}" for name, value in event.limits.items()) or "none"
     state.tell_event("limits", f"limits in force: {words}", pid=process.pid, data={"limits": event.limits, "warnings": event.warnings})
 
@@ -386,7 +384,7 @@ def on_line_wanted(state: State, event: events.LineWanted) -> None:
     """Have a process open its line to the bus; the bus says so again on each new link."""
     process = state.processes.get(event.pid)
     main = state.main_of(process) if process is not None else None
-    if main is not None and main.phase in ("opened", "ready"):
+    if main is not None and not main.is_command and main.phase in ("opened", "ready"):  # a command opens its line by itself, or never
         state.do(effects.Tell(main.name, port.Listen()))
 
 
@@ -412,13 +410,16 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     process = state.processes[child.pid]
     process.exit_how = child.exit_how
     process.exit_status = child.exit_status
+    may_return = not state.is_stopping and (
+        process.desired == "restart"
+        or restarts.policy_of(process.spec) != "never"
+        or bool(process.spec.restart_codes)
+        or restarts.goes_on(state, process)
+    )
+    state.do(effects.Discharge(process.pid, process.incarnation, may_return))
     if child.is_command:
         _command_gone(state, process, child, oom)
         return
-    may_return = not state.is_stopping and (
-        process.desired == "restart" or restarts.policy_of(process.spec) != "never" or restarts.goes_on(state, process)
-    )
-    state.do(effects.Discharge(process.pid, process.incarnation, may_return))
     sharing.child_gone(state, child)
     clean = child.exit_how == CLD_EXITED and child.exit_status in process.spec.success_codes
     said = process.outcome_status

@@ -26,8 +26,7 @@ def suspend(state: State, process: Process, who: str) -> None:
             child.deadline = None
             state.changed(child)
     state.do(effects.Freeze(process.pid, process.incarnation))
-    if not process.spec.command:
-        state.do(effects.Pause(process.pid, is_paused=True))
+    state.do(effects.Pause(process.pid, is_paused=True))
     state.tell_event("process.suspending", f"{process.spec.name} is suspended by {who}", pid=process.pid)
 
 
@@ -60,8 +59,7 @@ def resume(state: State, process: Process, who: str) -> None:
     for child in state.owned(process.pid):
         if child.has_stood and not child.freeze:  # an earlier kernel may have died before it let this one go on
             state.do(effects.ThawWorker(child.name))
-    if not process.spec.command:
-        state.do(effects.Pause(process.pid, is_paused=False))
+    state.do(effects.Pause(process.pid, is_paused=False))
     state.tell_event("process.resumed", f"{process.spec.name} goes on, by {who}", pid=process.pid)
 
 

@@ -40,6 +40,8 @@ export declare class Client {
   readonly violations: number;
   readonly welcomes: number;
   static connect(directory: string, options?: Options & { identity?: Identity | null }): Promise<Client>;
+  /** Connect as the service or tool that runs this program. */
+  static ofProcess(options?: Options & { environment?: Record<string, string | undefined> }): Promise<Client>;
   call(request: unknown, options?: Options & { to?: string }): Promise<unknown>;
   send(to: string, topic: string, body?: Uint8Array | string, options?: Options): Promise<void>;
   request(to: string, body?: Uint8Array | string, options?: Options & { topic?: string }): Promise<Uint8Array>;

@@ -6,6 +6,7 @@
 // 4. Garbage from the bus is counted and ignored.
 
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { decode, decodeMulti, encode } from "@msgpack/msgpack";
 import { Dealer } from "zeromq";
@@ -142,6 +143,19 @@ export class Client {
       throw error;
     }
     return client;
+  }
+
+  /** Connect as the service or tool that runs this program. */
+  static async ofProcess({ timeout = 5000, environment = process.env } = {}) {
+    const { DADMS_RUNTIME_DIR: directory, DADMS_PID: pid, DADMS_INCARNATION: incarnation } = environment;
+    if (!directory || !pid || !incarnation) throw new BusError("refused", "cannot speak as a process: no service or tool of a daemon runs this program");
+    let secret;
+    try {
+      secret = readFileSync(join(directory, "secrets", `${pid}.${incarnation}`));
+    } catch (error) {
+      throw new BusError("refused", `cannot speak as process ${pid}.${incarnation}: ${error.message}`);
+    }
+    return Client.connect(directory, { timeout, identity: { pid: Number(pid), incarnation: Number(incarnation), secret } });
   }
 
   constructor(directory, timeout, identity) {

@@ -18,6 +18,25 @@ def _enroll(room: Room, pid: int, *, group: str = "", parent: int = 0, kind: str
     return room.member(identity)
 
 
+def test_a_broadcast_is_for_a_command_from_its_first_hello_on() -> None:
+    """Also between its incarnations; what never listens would leave its copies on the disk."""
+    room = Room()
+    speaker = _enroll(room, 1001)
+    for pid in (1002, 1003):
+        identity = room.identity(pid)
+        room.hear(link.Enrolled(pid, 1, f"name {pid}", 2000, room.entry(identity).secret_digest, kind="service"))
+    room.member(room.identity(1003))
+    room.hear(link.Discharged(1003, 1, returns=True))
+    speaker.say(Kind.BROADCAST, b"", to="all", topic="x")
+    room.pass_time(0.2)
+    assert _answer(speaker) == {"handled": 0, "stored": 1, "failures": 0, "failed": {}}
+    room.hear(link.Discharged(1003, 1))
+    room.attach_kernel(link.Expected(1002, "name 1002", kind="service"), link.Expected(1003, "name 1003", kind="service"))
+    room.guest().hello().say(Kind.BROADCAST, b"", to="type/service", topic="x")
+    assert room.bus.roster.get(1003) is not None
+    assert not any(room.bus.roster.listens(entry) for entry in room.bus.roster.entries())
+
+
 def _answer(guest: Guest) -> dict[str, Any]:
     header, body = guest.only()
     assert (header.kind, header.topic, header.sender) == (Kind.ACK, OK, "bus")

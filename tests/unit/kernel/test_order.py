@@ -211,6 +211,27 @@ def test_the_bus_hears_of_a_suspension_and_again_on_each_new_link() -> None:
     assert only(done, effects.Pause) == [effects.Pause(pid, is_paused=False)]
 
 
+def test_the_bus_hears_of_a_command_as_of_an_orchestrator() -> None:
+    """Expected, enrolled before it runs, on each new link, paused, and discharged with whether another follows; nothing is said over a port that it does not have."""
+    driver = Driver()
+    done = driver.give(
+        events.RequestArrived(b"c", 90, 0, "admin", "uid 0", requests.Spawn(requests.Spec("web", kind="service", command=["web"])))
+    )
+    pid = 1001
+    assert [effect.type for effect in only(done, effects.Expect)] == ["service"]
+    assert only(driver.give(events.BusLinked()), effects.Expect, effects.Enroll) == [effects.Expect(pid, "web", "", 0, "service")]
+    driver.give(events.Forked(f"{pid}.1", 100, 1))
+    enrolled = effects.Enroll(pid, 1, "web", 0, "", 0, "service")
+    assert only(driver.give(events.GateOpened(f"{pid}.1", {})), effects.Enroll) == [enrolled]
+    driver.give(events.Executed(f"{pid}.1"))
+    assert only(driver.give(events.BusLinked()), effects.Expect, effects.Enroll) == [enrolled]
+    assert only(driver.give(events.LineWanted(pid)), effects.Tell) == []
+    done = driver.give(events.RequestArrived(b"c", 91, 0, "admin", "uid 0", requests.Suspend(pid)))
+    assert only(done, effects.Pause) == [effects.Pause(pid, is_paused=True)]
+    driver.give(events.RequestArrived(b"c", 92, 0, "admin", "uid 0", requests.Resume(pid)))
+    assert only(driver.give(events.Exited(f"{pid}.1", 1, 1)), effects.Discharge) == [effects.Discharge(pid, 1, True)]
+
+
 def test_messages_to_an_orchestrator_that_is_started_again_wait_for_it() -> None:
     driver = Driver()
     pid = driver.run()
