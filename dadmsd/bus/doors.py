@@ -6,23 +6,26 @@
 3. A connection is cut by shutting down its descriptor, once its last answer has had time to go out; what it says meanwhile is dropped. libzmq notices, and
    its peer connects again, if it cares.
 4. That a connection is gone is told by the monitor, and believed once everything that it had said was taken.
+5. What finds a connection's pipe full waits for it (backlog.py).
 """
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import cast
 
 import zmq
 from zmq.backend import Socket as Basic
 
 from dadms_ipc.envelope import Door
+from dadmsd.bus.backlog import Backlog
 from dadmsd.bus.core.events import Audit, Body, Forget, Peer, Received, Vanished
 from dadmsd.bus.credentials import Origin, is_dead, origin_of, shut_down
 from dadmsd.bus.guests import SILENCE, USER_SHARE, WATCHED, Guests
 from dadmsd.bus.listeners import Listener
 
-SNDHWM = 1280  # messages: above the window of our clients (1024), so that who reads never finds it full; bytes are bounded by credit
+SNDHWM = 1280  # messages: above the window of our clients (1024), so that who reads seldom finds it full; what does waits (backlog.py)
 HWM = 256  # messages that wait in libzmq for one connection, each way: more waits in the core's queues, where it is counted
 COPIED = 32 * 1024  # bytes: a smaller body is copied, a larger one passes as the frame that libzmq made
 BACKLOG = 128  # connections that wait to be accepted
@@ -49,6 +52,7 @@ class Router:
         self.guests = Guests(ceiling, (0, os.geteuid()))
         self.is_open = False
         self.is_quiet = True  # nothing waits to be received, and nothing was sent since that was seen
+        self.backlog = Backlog(self._send)
         self._listeners: list[Listener] = []
         self.heard: set[bytes] | None = None  # routes of whole messages that have come since it was made; None: nobody asks
         self._hidden = path.with_name(f".{path.name}.shut")
@@ -156,7 +160,12 @@ class Router:
         return Received(Peer(self.door, route), who.uid, who.pid, frames, is_cut_short, who)
 
     def send(self, route: bytes, header: bytes, body: Body) -> bool | None:
-        """Send; True when it was taken, False when the connection is gone, None when it does not read."""
+        """Send; True when it was taken, False when the connection is gone, None when too much waits for it."""
+        if route not in self.backlog and (taken := self._send(route, header, body)) is not None:
+            return taken
+        return True if self.backlog.add(route, header, body, monotonic()) else None
+
+    def _send(self, route: bytes, header: bytes, body: Body) -> bool | None:
         sock = self.socket
         self.is_quiet = False
         try:
@@ -170,6 +179,13 @@ class Router:
                 return False
             raise
         return True
+
+    def catch_up(self, now: float) -> list[Vanished]:
+        """Send what waits and has room, when that is due; gives the connections that are gone, and those that take nothing."""
+        due = self.backlog.next_look
+        if due is None or due > now:
+            return []
+        return [Vanished(Peer(self.door, route), is_gone, is_slow=not is_gone) for route, is_gone in self.backlog.send(now)]
 
     def cut(self, route: bytes, now: float) -> None:
         """End a connection, after its last answer."""
@@ -190,6 +206,10 @@ class Router:
         due = next(iter(self._condemned.values()))[0]  # all wait equally long: the first is the first
         return due if silent is None else min(due, silent)
 
+    def next_moments(self) -> tuple[float | None, float | None]:
+        """Give when `execute` and `catch_up` have something to do."""
+        return self.next_cut(), self.backlog.next_look
+
     def execute(self, now: float) -> Iterator[Audit]:
         """Cut what is due; gives lines about who said nothing."""
         yield from self.guests.execute(now)
@@ -199,6 +219,7 @@ class Router:
 
     def forget(self, effect: Forget) -> None:
         """Forget who a connection came from."""
+        self.backlog.forget(effect.peer.route)
         origin = self._origins.pop(effect.peer.route, None)
         if origin is not None:
             self._routes.pop((origin.fd, origin.inode), None)

@@ -176,6 +176,8 @@ class Program:
                 self._serve(router)
         now = monotonic()
         for router in self._routers:
+            for event in router.catch_up(now):
+                self._handle(event, now)
             if router.is_due(now):
                 self._note(router.execute(now))
         look = self._weight.next_look(now)
@@ -187,7 +189,7 @@ class Program:
     def _patience(self, deadline: float | None) -> float:
         """Give the seconds until there is something to do without anybody saying so; below zero: never."""
         now = monotonic()
-        upcoming = (deadline, self._weight.next_look(now), *[router.next_cut() for router in self._routers])
+        upcoming = (deadline, self._weight.next_look(now), *[moment for router in self._routers for moment in router.next_moments()])
         moments = [moment for moment in upcoming if moment is not None]
         return max(0.0, min(moments) - now) if moments else -1.0
 

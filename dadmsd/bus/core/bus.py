@@ -413,9 +413,11 @@ class Bus:
         self.outbox.counters.vanished += 1
         if event.peer not in self.admission.connections:
             return
+        session = self.admission.connections[event.peer].session
+        if event.is_slow and session is not None and session.is_paused:
+            return  # a suspended process reads nothing, and nobody is cut for that
         if not event.is_gone:
             self.outbox.cut(event.peer, "it does not read what it asked for", now, self.admission.connections[event.peer].who)
-        session = self.admission.connections[event.peer].session
         self.admission.drop(event.peer, now)
         self._note(now + self.bounds.linger)
         if event.is_dead and session is not None and not session.routes and not session.pid:  # of a process the kernel knows more

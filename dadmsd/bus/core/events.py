@@ -73,11 +73,12 @@ class Received(NamedTuple):
 
 
 class Vanished(NamedTuple):
-    """A connection took no message: it is gone, or it does not read."""
+    """A connection is gone, or has taken nothing for a while."""
 
     peer: Peer
     is_gone: bool
     is_dead: bool = False  # so is the program that had it: it will not come back for what its session holds
+    is_slow: bool = False  # what it did not take waits for it, as long as it may stay
 
 
 class LinkOpened(NamedTuple):

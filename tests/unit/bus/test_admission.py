@@ -304,6 +304,20 @@ def test_a_connection_that_does_not_read_is_cut() -> None:
     assert room.counter("vanished") == 3
 
 
+def test_a_suspended_process_is_not_cut_for_being_slow() -> None:
+    """What its connection did not take waits for it; one that has more than may wait is cut all the same."""
+    room = Room()
+    process = room.member(room.enroll(1001))
+    room.hear(link.Paused(1001, is_paused=True))
+    room.do(Vanished(process.peer, is_gone=False, is_slow=True))
+    assert not process.is_cut
+    room.do(Vanished(process.peer, is_gone=False))
+    assert process.is_cut
+    other = room.member(room.enroll(1002))
+    room.do(Vanished(other.peer, is_gone=False, is_slow=True))
+    assert other.is_cut
+
+
 def test_a_connection_without_a_session_is_cut_in_time() -> None:
     """It holds a descriptor for nothing; one whose hello waits is not to blame."""
     room = Room(has_roster=False)
