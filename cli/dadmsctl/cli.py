@@ -26,6 +26,7 @@ COMMANDS = {
     "suspend": "control:suspend",
     "resume": "control:resume",
     "limits": "limiting:limits",
+    "priority": "limiting:priority",
     "kill": "control:kill",
     "wait": "control:wait",
     "thread": "threads:thread",

@@ -74,7 +74,7 @@ OPTIONS = (
     click.option("--user", "uid", type=user, help="Whom COMMAND runs as; root alone may name another. [you]"),
     click.option("--gid", type=user_group, help="The group of users that COMMAND runs with. [the user's]"),
     click.option("--umask", type=octal, help="In octal. [022]"),
-    click.option("--nice", type=click.IntRange(-20, 19), help="Niceness of COMMAND. [0]"),
+    click.option("--nice", type=click.IntRange(-20, 19), help="Niceness of COMMAND; below 0 for root alone. [0]"),
     click.option("--no-new-privileges", is_flag=True, default=None, help="No program gives COMMAND more rights than it has."),
     click.option("--stop-signal", type=signal_number, help="What asks COMMAND to end. [TERM]"),
     click.option("--stop-timeout", type=seconds, help="Seconds from that to SIGKILL. [5]"),

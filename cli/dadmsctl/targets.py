@@ -3,18 +3,20 @@
 1. A number is a pid. ``group:NAME`` is every process of that group; anything else is a name. Names and groups may be patterns (``etl-*``, ``web?``, ``[ab]``).
 2. Of processes with one name those that live are meant, all of them; where none lives, the newest that has ended.
 3. What means nobody is a refusal that says which names there are.
+4. A command for one process (``ONE``) takes the same words, as long as they mean one; else the refusal says which they mean. A name that only the history knows means the newest of that name.
 """
 
 import difflib
 import fnmatch
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dadms_ipc.errors import RequestRefused
-from dadms_ipc.requests import List, ProcessInfo
-from dadmsctl.attempts import Several
+from dadms_ipc.requests import History, LifeInfo, List, ProcessInfo
+from dadmsctl.attempts import Several, attempt
+from dadmsctl.door import Door
 from dadmsctl.quantities import LARGEST
 from dadmsctl.waiting import ENDED
 
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 
 GROUP = "group:"
 SHOWN = 8  # names in a refusal
+PAST_SEEN = 1000  # incarnations of the history among which a name is looked for
+VERBS = {
+    "status": "show",
+    "logs": "read the log of",
+    "history": "show the history of",
+    "events": "show the events of",
+    "priority": "set the priority of",
+}  # command -> what it is about to do; others are named by their group
 
 
 def target(text: str) -> str:
@@ -69,6 +79,50 @@ def meant(table: Sequence[ProcessInfo], word: str) -> list[int]:
         raise RequestRefused(f'no {what} is called "{pattern}"; did you mean "{near[0]}"?')
     there = f"; there are {', '.join(known[:SHOWN])}{' …' if len(known) > SHOWN else ''}" if known else ""
     raise RequestRefused(f'no {what} is called "{pattern}"{there}')
+
+
+class One(click.ParamType[int]):
+    """One process, by whatever word means it; gives its pid."""
+
+    name = "target"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ARG002 - click's signature
+        """Read a pid, or ask the daemon whom a name means."""
+        if isinstance(value, int):
+            return value
+        word = target(str(value))
+        if word.isdecimal():
+            return int(word)
+        door = ctx.find_object(Door) if ctx is not None else None
+        if ctx is None or door is None or ctx.resilient_parsing:
+            return 0  # nobody runs the command: its arguments are only counted
+        group = ctx.parent.info_name if ctx.parent is not None else ""
+        verb = VERBS.get(str(ctx.info_name), f"find the {group} of")
+        with door.connect() as client, attempt(f'{verb} "{word}"'):
+            return one(client, word)
+
+
+ONE = One()
+
+
+def one(client: "Client", word: str) -> int:
+    """Give the one process that a word means; raises RequestRefused where it means several, or nobody."""
+    table: list[ProcessInfo] = client.call(List())
+    try:
+        pids = meant(table, word)
+    except RequestRefused:
+        if word.startswith(GROUP):
+            raise
+        past: list[LifeInfo] = client.call(History(limit=PAST_SEEN))
+        gone = [life.pid for life in past if fnmatch.fnmatchcase(life.name, word)]
+        if not gone:
+            raise
+        return gone[-1]
+    if len(pids) > 1:
+        names = {each.pid: each.name for each in table}
+        shown = ", ".join(f"{pid} ({names[pid]})" for pid in pids[:SHOWN])
+        raise RequestRefused(f"it means {len(pids)} processes, {shown}{' …' if len(pids) > SHOWN else ''}; say which")
+    return pids[0]
 
 
 def _counted(same: Sequence[ProcessInfo]) -> list[int]:

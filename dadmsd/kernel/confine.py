@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 
 from dadms_ipc.errors import DadmsError, HostFailure
-from dadms_ipc.requests import Limits
+from dadms_ipc.requests import Limits, Spec
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.host import Backend, Caps, Usage, limits, oom
 from dadmsd.kernel.host.caps import size_text
+from dadmsd.kernel.host.niceness import set_niceness
 from dadmsd.zygote.messages import Rlimit
 
 BUS = "bus"  # the group that holds it to a memory cap
@@ -75,6 +76,8 @@ class Confinement:
         caps = self.backend.create(group, plan.caps)
         self.backend.attach(group, child.os_pid)
         applied = limits.apply(plan, child.os_pid)
+        if process is not None and process.spec.nice and not child.is_command:  # a command sets it on itself, as the one who may
+            set_niceness(lambda: [child.os_pid], process.spec.nice)
         own = {f"worker_{name}" if role == "worker" else name: text for name, text in limits.held_caps(caps, self.backend).items()}
         return Confined({**held, **own, **applied.enforced.limits}, [*warnings, *applied.enforced.warnings], applied.left)
 
@@ -89,7 +92,7 @@ class Confinement:
             self._warned[process.pid] = list(plan.warnings)
         return self._held[process.pid], self._warned[process.pid]
 
-    def change(self, process: Process, before: Limits, children: list[Child]) -> tuple[dict[str, str], list[str]]:
+    def change(self, process: Process, before: Spec, children: list[Child]) -> tuple[dict[str, str], list[str]]:
         """Put other limits in force on what lives, and read them back; raises HostFailure or RequestRefused, and everything is what it was then."""
         asked, enforcement = process.spec.limits, process.spec.enforcement
         group = str(process.pid)
@@ -100,9 +103,12 @@ class Confinement:
         held = self._held.pop(process.pid, {})
         try:
             fresh, warnings = self._put(process, asked, enforcement, children)
+            if process.spec.nice != before.nice:
+                tasks = set_niceness(lambda: self.backend.members(group), process.spec.nice)
+                fresh = {**fresh, "nice": f"{process.spec.nice} of {tasks} tasks, read back"}
         except DadmsError:
             with contextlib.suppress(DadmsError):
-                self._put(process, before, "best-effort", children)
+                self._put(process, before.limits, "best-effort", children)
             self._held[process.pid] = held
             raise
         return fresh, list(dict.fromkeys(warnings))

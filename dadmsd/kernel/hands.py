@@ -225,7 +225,7 @@ class Hands:
             return
         children = [child for child in self._state.owned(process.pid) if child.os_pid and child.phase in ("opened", "ready", "stopping")]
         try:
-            held, warnings = self.confinement.change(process, process.before.limits, children)
+            held, warnings = self.confinement.change(process, process.before, children)
         except DadmsError as error:
             self.found.append(events.LimitsSet(process.pid, effect.incarnation, reason=str(error)))
             return

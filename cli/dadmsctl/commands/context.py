@@ -13,6 +13,7 @@ from dadmsctl.attempts import attempt
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import NUMBER, bytes_text, seconds
+from dadmsctl.targets import ONE
 from dadmsctl.terminal import console, write_json, write_json_line
 from dadmsctl.waiting import PARKED
 
@@ -29,7 +30,7 @@ def context() -> None:
 
 
 @context.command("ls")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @as_json
 @pass_door
 def ls(door: Door, pid: int, as_json: bool) -> None:
@@ -50,7 +51,7 @@ def _row(region: words.RegionInfo) -> tuple[str, ...]:
 
 
 @context.command("get")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("region")
 @click.argument("key", required=False)
 @as_json
@@ -65,7 +66,7 @@ def get(door: Door, pid: int, region: str, key: str | None, as_json: bool) -> No
 
 
 @context.command("set")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("region")
 @click.argument("key")
 @click.argument("value")
@@ -77,7 +78,7 @@ def set_value(door: Door, pid: int, region: str, key: str, value: str, as_json: 
 
 
 @context.command("update")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("region")
 @click.argument("key")
 @click.argument("values")
@@ -89,7 +90,7 @@ def update(door: Door, pid: int, region: str, key: str, values: str, as_json: bo
 
 
 @context.command("cas")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("region")
 @click.argument("key")
 @click.argument("value")
@@ -104,7 +105,7 @@ def cas(door: Door, pid: int, region: str, key: str, value: str, expected: int, 
 
 
 @context.command("increment")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("region")
 @click.argument("key")
 @click.option("--by", type=float, default=1, show_default=True, help="Whole numbers are added as such.")
@@ -116,7 +117,7 @@ def increment(door: Door, pid: int, region: str, key: str, by: float, as_json: b
 
 
 @context.command("delete")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("region")
 @click.argument("key", required=False)
 @pass_door
@@ -128,7 +129,7 @@ def delete(door: Door, pid: int, region: str, key: str | None) -> None:
 
 
 @context.command("watch")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("region")
 @click.argument("key", required=False)
 @click.option("--after", type=NUMBER, help="The version that is known; 0: whatever there is.  [the one of now]")
@@ -166,7 +167,7 @@ def _newer(client: "Client", pid: int, operation: words.Watch, deadline: float |
 
 
 @context.command("share")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("region")
 @click.option(
     "--reader", "readers", multiple=True, help='Who may read: "*", "main", "1001/17", "1002"; several times, or "" for nobody else.'
@@ -180,7 +181,7 @@ def share(door: Door, pid: int, region: str, readers: tuple[str, ...], writers: 
 
 
 @context.command("break")
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("region")
 @click.argument("lock")
 @pass_door

@@ -1,5 +1,6 @@
 """What processes may use, while they live: limits."""
 
+import re
 from typing import Any
 
 import click
@@ -29,6 +30,8 @@ def read_change(text: str) -> tuple[str, Any]:
         return name, 0 if value.strip() == "0" else size(value)
     if name in CORES:
         return name, cores(value)
+    if name == "nice" and re.fullmatch(r"[+-]?\d{1,3}", value.strip()):
+        return name, int(value)
     if not value.strip().isdecimal():
         raise click.UsageError(f'{name} is a whole number, not "{value.strip()}"')
     return name, int(value)
@@ -41,13 +44,32 @@ def read_change(text: str) -> tuple[str, Any]:
 def limits(door: Door, words: tuple[str, ...], as_json: bool) -> None:
     """Show the limits of processes as they were read back, or change them while the processes live.
 
-    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME". NAME is memory, cpu, pids, files, core, worker-memory, workers, memory-high, swap, cpu-weight, or memory-request
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME". NAME is memory, cpu, pids, files, core, worker-memory, workers, memory-high, swap, cpu-weight, nice, or memory-request
     and cpu-request for what is reserved; "none" lifts a limit. All changes of a process are put in force, or none.
     """
     changes = dict(read_change(word) for word in words if "=" in word)
     names = [target(word) for word in words if "=" not in word]
     if not names:
         raise click.UsageError("Missing argument 'TARGET...'.")
+    _change(door, names, changes, as_json=as_json)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})  # -5 is no option
+@click.argument("words", nargs=-1, required=True, metavar="TARGET... [PRIORITY]")
+@as_json
+@pass_door
+def priority(door: Door, words: tuple[str, ...], as_json: bool) -> None:
+    """Show or set the priority of processes against each other: their niceness, 19 (last) to -20 (first), of all that they started.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME". The last word is the priority where it is a number from -20 to 19 and not the only one.
+    Below what it is takes the right to (CAP_SYS_NICE).
+    """
+    value = int(words[-1]) if len(words) > 1 and re.fullmatch(r"[+-]?\d{1,2}", words[-1]) else None
+    names = [target(word) for word in (words if value is None else words[:-1])]
+    _change(door, names, {} if value is None else {"nice": value}, as_json=as_json, only="nice")
+
+
+def _change(door: Door, names: list[str], changes: dict[str, Any], *, as_json: bool, only: str = "") -> None:
     several, answers = Several(), []
     with door.connect() as client:
         for pid in resolve(client, names, "change the limits of", several):
@@ -58,7 +80,7 @@ def limits(door: Door, words: tuple[str, ...], as_json: bool) -> None:
             write_json(answers)
     else:
         for answer in answers:
-            for name, text in answer["limits"].items():
+            for name, text in answer["limits"].items() if not only else [(only, answer["limits"].get(only, "0"))]:
                 click.echo(printable(f"{answer['pid']}  {name:<14}  {text}"))
             for warning in answer["warnings"]:
                 click.echo(printable(f"dadmsctl: warning: {answer['pid']}: {warning}"), err=True)

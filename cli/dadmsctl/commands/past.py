@@ -8,8 +8,8 @@ from dadmsctl.attempts import Several, attempt
 from dadmsctl.commands.watching import line_of
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
-from dadmsctl.quantities import NUMBER, ago_text, bytes_text, seconds_text
-from dadmsctl.targets import resolve, target
+from dadmsctl.quantities import ago_text, bytes_text, seconds_text
+from dadmsctl.targets import ONE, resolve, target
 from dadmsctl.terminal import printable, write_json
 
 COLUMNS = (">PID", ">INC", "NAME", "STATUS", ">RAN", ">ENDED", ">EXIT", ">MEMORY", ">CPU s", "CAUSE")
@@ -17,12 +17,15 @@ IMPORTANCE = ("PID", "INC", "STATUS", "CAUSE", "NAME", "ENDED", "RAN", "EXIT", "
 
 
 @click.command()
-@click.argument("pid", type=NUMBER, required=False)
+@click.argument("pid", metavar="TARGET", type=ONE, required=False)
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Incarnations, the newest.")
 @as_json
 @pass_door
 def history(door: Door, pid: int | None, limit: int, as_json: bool) -> None:
-    """List the incarnations that have ended, oldest first, also of processes that have left the table."""
+    """List the incarnations that have ended, oldest first, also of processes that have left the table.
+
+    TARGET is a pid or a name.
+    """
     with door.connect() as client, attempt(f"show the history of {pid}"):
         found = client.call(requests.History(pid, limit))
     if as_json:

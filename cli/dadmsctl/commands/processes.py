@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 import click
 
 from dadms_ipc import requests
-from dadmsctl.attempts import attempt
+from dadmsctl.attempts import Several
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
-from dadmsctl.quantities import NUMBER, ago_text, bytes_text
+from dadmsctl.quantities import ago_text, bytes_text
+from dadmsctl.targets import resolve, target
 from dadmsctl.terminal import console, write_json
 
 PS_COLUMNS = (">PID", "NAME", "ORCHESTRATOR", "STATUS", ">OS PID", ">LIVED", ">MEMORY", ">CPU s", ">WORKERS", "THREADS", "CAUSE")
@@ -64,16 +65,32 @@ def _row(process: requests.ProcessInfo, depth: int = 0) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("pid", type=NUMBER, required=False)
+@click.argument("targets", type=target, nargs=-1, metavar="[TARGET]...")
 @as_json
 @pass_door
-def status(door: Door, pid: int | None, as_json: bool) -> None:
-    """Show a process with its limits, or the daemon with its servers."""
+def status(door: Door, targets: tuple[str, ...], as_json: bool) -> None:
+    """Show processes with their limits, or the daemon with its servers.
+
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
+    """
     from dadmsctl.status import of_daemon, of_process
 
-    with door.connect() as client, attempt(f"show {pid}"):
-        answer = client.call(requests.Status(pid))
-    if as_json:
-        write_json(answer)
-    else:
-        console().print(of_process(answer) if isinstance(answer, requests.ProcessInfo) else of_daemon(answer))
+    several, found = Several(), []
+    with door.connect() as client:
+        if not targets:
+            answer = client.call(requests.Status())
+            if as_json:
+                write_json(answer)
+            else:
+                console().print(of_daemon(answer))
+            return
+        for pid in resolve(client, targets, "show", several):
+            with several.attempt(f"show {pid}"):
+                found.append(client.call(requests.Status(pid)))
+    if as_json and found:
+        write_json(found[0] if len(targets) == 1 and len(found) == 1 else found)
+    for number, each in enumerate(found if not as_json else ()):
+        if number:
+            console().print()
+        console().print(of_process(each))
+    several.finish()

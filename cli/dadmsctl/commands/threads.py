@@ -12,6 +12,7 @@ from dadmsctl.attempts import Several, attempt
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import NUMBER, seconds_text
+from dadmsctl.targets import ONE
 from dadmsctl.terminal import write_json
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def thread() -> None:
 
 
 @thread.command("ls")
-@click.argument("pid", type=NUMBER, required=False)
+@click.argument("pid", metavar="TARGET", type=ONE, required=False)
 @click.option("--limit", type=click.IntRange(1, 1000), default=200, show_default=True, help="The newest so many.")
 @as_json
 @pass_door

@@ -15,6 +15,7 @@ from dadmsctl.door import Door
 from dadmsctl.moments import moment
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import NUMBER
+from dadmsctl.targets import ONE
 from dadmsctl.terminal import printable, write_json_line
 from dadmsctl.waiting import ENDED, PARKED
 
@@ -25,14 +26,17 @@ LOOK = 0.5  # seconds between looks at a log that is followed; a file says nothi
 
 
 @click.command()
-@click.argument("pid", type=NUMBER)
+@click.argument("pid", metavar="TARGET", type=ONE)
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Go on until the process has ended.")
 @click.option("--lines", "-n", type=NUMBER, help="Only the last so many lines of what there is.")
 @click.option("--since", type=moment, help="Only what was written since then: 10m, 2h, 1d ago, or 2026-11-22T10:00, in UTC with a Z.")
 @as_json
 @pass_door
 def logs(door: Door, pid: int, is_followed: bool, lines: int | None, since: float | None, as_json: bool) -> None:
-    """Print what a process and its workers wrote to stdout and stderr; with --json, one object a line."""
+    """Print what a process and its workers wrote to stdout and stderr; with --json, one object a line.
+
+    TARGET is a pid, or a name or pattern of names that means one process.
+    """
     reader = loglines.LineReader()
 
     def show(lines: Iterable[str]) -> None:
@@ -62,7 +66,7 @@ def logs(door: Door, pid: int, is_followed: bool, lines: int | None, since: floa
 
 @click.command()
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Go on as events come.")
-@click.option("--pid", type=NUMBER, help="Only those of one process.")
+@click.option("--pid", metavar="TARGET", type=ONE, help="Only those of one process: a pid or a name.")
 @click.option("--after", type=NUMBER, default=0, help="Only those with higher numbers.")
 @as_json
 @pass_door

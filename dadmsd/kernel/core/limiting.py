@@ -19,24 +19,26 @@ from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.state import State
 
+NICEST = 19  # -20 is the least nice (setpriority(2))
 HAS_GROUP = frozenset({"opened", "ready", "stopping"})  # phases of a main whose limits are in force
 REQUESTS = ("memory_request", "cpu_request")
+BESIDE = (*REQUESTS, "nice")  # of the specification itself, that change as limits do
 
 
 def wanted_spec(spec: Spec, changes: dict[str, Any]) -> Spec | str:
     """Give the specification with changed limits, or say what cannot be meant."""
-    known = [*Limits.__struct_fields__, *REQUESTS]
+    known = [*Limits.__struct_fields__, *BESIDE]
     for name in changes:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             return f'unknown limit "{name}"; ' + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
-    own = {name: value for name, value in changes.items() if name not in REQUESTS}
+    own = {name: value for name, value in changes.items() if name not in BESIDE}
     try:
         limits = msgspec.convert(msgspec.to_builtins(spec.limits) | own, Limits)
-        reserved = {name: msgspec.convert(changes[name], float if name == "cpu_request" else int) for name in REQUESTS if name in changes}
+        beside = {name: msgspec.convert(changes[name] or 0, float if name == "cpu_request" else int) for name in BESIDE if name in changes}
     except msgspec.ValidationError as error:
         return str(error).replace("`", "")
-    return msgspec.structs.replace(spec, limits=limits, **reserved)
+    return msgspec.structs.replace(spec, limits=limits, **beside)
 
 
 def change(state: State, process: Process, spec: Spec) -> str:
@@ -46,6 +48,8 @@ def change(state: State, process: Process, spec: Spec) -> str:
     why = limits_flaw(state, spec)
     if why:
         return why
+    if not NICEST >= spec.nice >= -NICEST - 1:
+        return f"nice is {spec.nice}, it can be from {-NICEST - 1} to {NICEST}"
     spec, warnings = lowered(state, spec)
     process.warnings = process.warnings + [warning for warning in warnings if warning not in process.warnings]
     if process.status not in ENDED:
@@ -53,7 +57,7 @@ def change(state: State, process: Process, spec: Spec) -> str:
         if why:
             return why.partition(": ")[2]
     main = state.main_of(process)
-    if main is not None and main.phase in HAS_GROUP and spec.limits != process.spec.limits:
+    if main is not None and main.phase in HAS_GROUP and (spec.limits, spec.nice) != (process.spec.limits, process.spec.nice):
         process.before = process.spec
         state.do(effects.SetLimits(process.pid, process.incarnation))
     process.spec = spec

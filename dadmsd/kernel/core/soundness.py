@@ -15,7 +15,6 @@ CODES_MOST = 256
 _COMMAND_ONLY: dict[str, object] = {
     "command": [],
     "umask": 0o022,
-    "nice": 0,
     "no_new_privileges": False,
     "gid": None,
     "stop_signal": 15,

@@ -22,6 +22,8 @@ def _spawn(state: State, event: events.RequestArrived, request: requests.Spawn) 
         raise Refusal(f'cannot start "{request.spec.name}" as user {uid}: {event.origin} is not root')
     if request.spec.gid is not None and event.uid != 0:
         raise Refusal(f'cannot start "{request.spec.name}" with group {request.spec.gid}: {event.origin} is not root')
+    if request.spec.nice < 0 and event.uid != 0:
+        raise Refusal(f'cannot start "{request.spec.name}" with nice = {request.spec.nice}: {event.origin} is not root')
     why = refusal(state, request.spec, uid)
     if why:
         raise Refusal(why)
@@ -83,6 +85,10 @@ def _limits(state: State, event: events.RequestArrived, request: requests.Change
     spec = limiting.wanted_spec(process.spec, request.changes)
     if isinstance(spec, str):
         raise Refusal(f'cannot change the limits of {process.pid} ("{process.spec.name}"): {spec}')
+    if spec.nice < min(0, process.spec.nice) and event.uid != 0:
+        raise Refusal(
+            f'cannot change the limits of {process.pid} ("{process.spec.name}"): nice = {spec.nice} is for root, {event.origin} is not'
+        )
     key = (event.client, event.sequence)
     if (
         spec != process.spec or process.before is None

@@ -71,3 +71,62 @@ def test_what_is_reserved_is_admitted_or_refused_with_the_numbers(ctl: Ctl, at: 
     assert done.stderr == f'dadmsctl: cannot change the limits of {pid} ("web"): 100 GiB asked, 4 GiB free of 4 GiB\n'
     done = ctl(*at, "limits", "web", "memry=1")
     assert done.stderr == f'dadmsctl: cannot change the limits of {pid} ("web"): unknown limit "memry"; did you mean "memory"?\n'
+
+
+def nices(os_pid: int) -> set[int]:
+    """Give the niceness of every task of an OS process and of its children."""
+    found: set[int] = set()
+    waiting = [os_pid]
+    while waiting:
+        pid = waiting.pop()
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found.add(os.getpriority(os.PRIO_PROCESS, int(task.name)))
+            waiting += map(int, (task / "children").read_text().split())
+    return found
+
+
+def test_niceness_changes_live_for_all_processes_and_threads_and_for_those_to_come(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
+    up = short_path / "up"
+    script = (
+        "import subprocess, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+        f"child = subprocess.Popen(['sleep', '1000']); open({str(up)!r}, 'w').write('up\\n'); time.sleep(1000)"
+    )
+    pid = ctl(*at, "spawn", "busy", "--service", "--", sys.executable, "-c", script).stdout.strip()
+    await_file(up)
+    os_pid = int(str(status(ctl, at, pid)["os_pid"]))
+    assert nices(os_pid) == {0}
+    done = ctl(*at, "limits", "busy", "nice=5")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nice            5 of 3 tasks, read back" in done.stdout
+    assert nices(os_pid) == {5}
+    done = ctl(*at, "priority", "bus*", "7")
+    assert (done.returncode, done.stdout) == (0, f"{pid}  nice            7 of 3 tasks, read back\n")
+    assert nices(os_pid) == {7}
+    done = ctl(*at, "limits", "busy", "nice=20")
+    assert (done.returncode, done.stderr) == (
+        4,
+        f'dadmsctl: cannot change the limits of {pid} ("busy"): nice is 20, it can be from -20 to 19\n',
+    )
+    assert ctl(*at, "restart", "busy").returncode == 0
+    assert nices(int(str(status(ctl, at, pid)["os_pid"]))) == {7}, "the next incarnation has it as well"
+
+
+def test_names_and_patterns_mean_processes_where_pids_do(ctl: Ctl, at: tuple[str, str]) -> None:
+    for name in ("web-1", "web-2", "etl"):
+        assert ctl(*at, "spawn", name, "--wait", "--service", "--", "sh", "-c", f"echo I am {name}; exec sleep 1000").returncode == 0
+    assert json.loads(ctl(*at, "status", "etl", "--json").stdout)["pid"] == 1003
+    assert [each["name"] for each in json.loads(ctl(*at, "status", "web-*", "--json").stdout)] == ["web-1", "web-2"]
+    assert "I am etl" in ctl(*at, "logs", "etl").stdout
+    assert "I am web-2" in ctl(*at, "logs", "*-2").stdout
+    done = ctl(*at, "logs", "web-*")
+    assert (done.returncode, done.stderr) == (
+        4,
+        'dadmsctl: cannot read the log of "web-*": it means 2 processes, 1001 (web-1), 1002 (web-2); say which\n',
+    )
+    for command, what in ((("logs",), "read the log of"), (("status",), "show"), (("context", "ls"), "find the context of")):
+        done = ctl(*at, *command, "elt")
+        assert (done.returncode, done.stderr) == (4, f'dadmsctl: cannot {what} "elt": no process is called "elt"; did you mean "etl"?\n')
+    assert {each["pid"] for each in json.loads(f"[{','.join(ctl(*at, 'events', '--pid', 'etl', '--json').stdout.splitlines())}]")} == {1003}
+    assert ctl(*at, "kill", "etl", "--force").returncode == 0
+    assert [each["pid"] for each in json.loads(ctl(*at, "history", "etl", "--json").stdout)] == [1003]

@@ -101,3 +101,16 @@ def test_a_process_that_ends_meanwhile_has_them_from_its_next_start_on() -> None
     (reply,) = only(driver.give(events.LimitsSet(pid, 1, reason="its group is gone")), effects.Reply)
     assert reply.status == "refused"
     assert driver.process(pid).spec.limits.memory == GIB
+
+
+def test_niceness_changes_as_a_limit_does_and_below_zero_is_for_root() -> None:
+    driver = Driver()
+    pid = command(driver)
+    assert only(ask(driver, pid, nice=5), effects.SetLimits) == [effects.SetLimits(pid, 1)]
+    assert driver.process(pid).spec.nice == 5
+    driver.give(events.LimitsSet(pid, 1, {"nice": "5"}))
+    driver.process(pid).uid = 1000
+    assert "nice = -1 is for root" in driver.refusal(requests.ChangeLimits(pid, {"nice": -1}), uid=1000, role="operate")
+    assert "nice is -21, it can be from -20 to 19" in driver.refusal(requests.ChangeLimits(pid, {"nice": -21}))
+    spec = requests.Spec("n", kind="service", command=["/bin/true"], nice=-1)
+    assert driver.refusal(requests.Spawn(spec), uid=1000, role="operate") == 'cannot start "n" with nice = -1: uid 1000 is not root'

@@ -289,7 +289,7 @@ def test_a_pause_goes_on_under_the_next_kernel() -> None:
             {"kind": "tool", "command": ["c"], "restart_codes": [3], "final_codes": [3]},
             "exit code 3 is in restart_codes and in final_codes",
         ),
-        ({"orchestrator": "decision", "nice": 5}, "nice is for a service or a tool, and this is an orchestrator"),
+        ({"orchestrator": "decision", "umask": 0}, "umask is for a service or a tool, and this is an orchestrator"),
     ],
 )
 def test_a_specification_that_cannot_be_meant_is_refused(changes: dict[str, Any], reason: str) -> None:
