@@ -17,6 +17,7 @@ from dadms_ipc.codec import decode_body, encode_body
 from dadms_ipc.dialogue import (
     CLOSE_TIMEOUT,
     NO_TOPIC,
+    SLICE,
     START_TIMEOUT,
     TAKEN,
     Dialogue,
@@ -29,7 +30,7 @@ from dadms_ipc.dialogue import (
     raise_refused,
 )
 from dadms_ipc.envelope import BODY_LIMIT, COORDINATION_SIGNAL, Door, Identity, Kind, Reached
-from dadms_ipc.errors import DeadlinePassed
+from dadms_ipc.errors import DeadlinePassed, Unreachable
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer
@@ -60,6 +61,7 @@ class Client(Dialogue):
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
+        self._watch: asyncio.TimerHandle | None = None  # while answers are waited for
 
     @classmethod
     def of_process(
@@ -230,7 +232,7 @@ class Client(Dialogue):
             self._session.close()
             self._flush()
             await self._until(self._is_said, CLOSE_TIMEOUT)
-        for handle in (self._timer, self._soon):
+        for handle in (self._timer, self._soon, self._watch):
             if handle is not None:
                 handle.cancel()
         for wire in self._wires.values():
@@ -268,6 +270,8 @@ class Client(Dialogue):
         if answer is None:
             future: asyncio.Future[Answer] = self._loop.create_future()
             self._answers[sequence] = future
+            if self._watch is None:
+                self._watch = self._loop.call_later(SLICE, self._look)
             self._hand_over()
             try:
                 answer = await future
@@ -345,6 +349,19 @@ class Client(Dialogue):
             self._timer = None
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._on_deadline)
+
+    def _look(self) -> None:
+        """Look whether anybody keeps the daemon, as long as somebody waits for an answer of it."""
+        self._watch = None
+        if not self._answers:
+            return
+        try:
+            self._demand_a_keeper(self._loop.time())
+        except Unreachable as error:
+            for future in self._answers.values():
+                if not future.done():
+                    future.set_exception(error)
+        self._watch = self._loop.call_later(SLICE, self._look)
 
     def _on_deadline(self) -> None:
         self._timer = None

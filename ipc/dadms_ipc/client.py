@@ -19,6 +19,7 @@ from dadms_ipc.codec import decode_body, encode_body
 from dadms_ipc.dialogue import (
     CLOSE_TIMEOUT,
     NO_TOPIC,
+    SLICE,
     START_TIMEOUT,
     TAKEN,
     Dialogue,
@@ -43,11 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Identity", "Message"]
 
-SLICE = 1.0  # seconds of one wait. Signal handlers of Python run between waits only, and another thread may take the signal: SIGINT or SIGCHLD would wait for
-# the request's own deadline
-GONE_SECONDS = (
-    2.0  # without anybody who keeps the daemon, after which nobody is believed to come: a service manager takes less to start it again
-)
 WAITING_LIMIT = 1024  # publications that may wait for the socket before `publish` waits too
 
 
@@ -66,7 +62,6 @@ class Client(Dialogue):
     ) -> None:
         super().__init__(runtime_dir, key, timeout=timeout, identity=identity, software="dadms_ipc (python)", coalesce=coalesce)
         self._poll = select.poll()
-        self._gone_since: float | None = None  # that nobody keeps the daemon
         self._by_fd: dict[int, Wire | None] = {}  # None: of denials
         self._await_path(start_timeout)
         self._context = zmq.Context()
@@ -289,15 +284,6 @@ class Client(Dialogue):
             if answer is None:
                 session.forget(sequence)  # an interrupt: nobody waits any more
         return answer
-
-    def _demand_a_keeper(self, now: float) -> None:
-        """Raise Unreachable when nobody has kept the daemon for a while: what was asked will not be answered."""
-        if not self.target.is_gone():
-            self._gone_since = None
-        elif self._gone_since is None:
-            self._gone_since = now
-        elif now - self._gone_since >= GONE_SECONDS:
-            raise self.target.gone()
 
     def _receive(self, limit: int, timeout: float | None, acknowledge: bool) -> list[Message]:
         self._open(Door.DATA)

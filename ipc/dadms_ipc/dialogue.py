@@ -33,6 +33,11 @@ OPEN_BYTES = 4 * 1024 * 1024  # of bodies of `send_many` that wait for their ans
 OPEN_MESSAGES = 4 * RUN_LIMIT  # of the same
 HANDLED = "handled"  # what `send` gives when its receiver has said so
 NO_TOPIC = "dadms/none"  # that nobody subscribes to
+SLICE = 1.0  # seconds of one wait, after which it is looked whether anybody keeps the daemon. Signal handlers of Python run between waits only, and another
+# thread may take the signal: SIGINT or SIGCHLD would wait for the request's own deadline
+GONE_SECONDS = (
+    2.0  # without anybody who keeps the daemon, after which nobody is believed to come: a service manager takes less to start it again
+)
 TAKEN = 256  # messages that `receive_many` gives at once, at most
 
 _Context = zmq.Context[zmq.Socket[bytes]]
@@ -58,6 +63,8 @@ class Dialogue:
         self._wires: dict[Door, Wire] = {}
         self._denials: Denials | None = None
         self._context: _Context | None = None
+        self._gone_since: float | None = None  # that nobody keeps the daemon
+        self._gone_seen = 0.0  # when that was last looked at
 
     @property
     def address(self) -> str:
@@ -147,6 +154,18 @@ class Dialogue:
         now = self._clock()
         flags, expires = priority_flags(priority), 0.0 if expiry is None else now + expiry
         return self._session.ask_many(bodies, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
+
+    def _demand_a_keeper(self, now: float) -> None:
+        """Raise Unreachable when nobody has kept the daemon for a while: what was asked will not be answered."""
+        was_seen, self._gone_seen = self._gone_seen, now
+        if not self.target.is_gone():
+            self._gone_since = None
+        elif (
+            self._gone_since is None or now - was_seen > GONE_SECONDS
+        ):  # what was seen while something else was asked long ago tells nothing
+            self._gone_since = now
+        elif now - self._gone_since >= GONE_SECONDS:
+            raise self.target.gone()
 
     def _conclude(self, answer: Answer, seconds: float) -> Answer:
         """Give an answer that came; one that did not is an error."""
