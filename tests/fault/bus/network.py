@@ -1,29 +1,22 @@
 """A bus that listens on the network of this machine alone, and keys for it."""
 
-import socket
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from dadms_ipc.keys import Key, KeyList, entry_of
 from dadms_ipc.sockets import new_pair
 from tests.integration.bus.daemon import Daemon, await_true
+from tests.ports import Ports, listening
 
 NAMES = ("kernel", "process_manager", "thread_manager", "resource_manager", "orchestrator_registry", "data")
-
-
-def free_ports(count: int) -> list[int]:
-    """Give ports that nobody has just now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Network:
     """A daemon's doors to the network, and its allow-list."""
 
     def __init__(self, directory: Path, *, files: int | None = None, more: str = "", **ports: int) -> None:
-        free = dict(zip(NAMES, free_ports(len(NAMES)), strict=True)) | ports
+        self._held = Ports(len(NAMES))
+        free = dict(zip(NAMES, self._held.numbers, strict=True)) | ports
         path = directory / "dadms.toml"
         lines = [f"{name}_port = {port}" for name, port in free.items()]
         path.write_text("\n".join(["[network]", "enabled = true", *lines, more]))
@@ -55,13 +48,11 @@ class Network:
         return self
 
     def _listens(self) -> bool:
-        try:
-            for port in self.ports.values():
-                if port:
-                    socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            return False
-        return True
+        bus = self.daemon.bus
+        assert bus is not None
+        assert bus.poll() is None, f"the bus ended with {bus.returncode}: {self.daemon.text()}"
+        return listening(bus.pid) >= {port for port in self.ports.values() if port}
 
     def __exit__(self, *_: object) -> None:
         self.daemon.__exit__()
+        self._held.close()

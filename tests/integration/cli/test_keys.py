@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Daemon
-from tests.fault.bus.network import NAMES, free_ports
+from tests.fault.bus.network import NAMES
 from tests.integration.cli.conftest import Ctl
+from tests.ports import Ports
 
 GO_NO_GO = Path(__file__).parents[3] / "examples" / "uas_selection" / "go_no_go.dmn"
 
@@ -67,15 +68,16 @@ def test_mistakes_with_keys_are_told_and_change_nothing(ctl: Ctl, state: Path, s
 @pytest.fixture
 def daemon(short_path: Path, wait_for: Callable[[Daemon], None]) -> Iterator[tuple[Daemon, dict[str, int]]]:
     """Give a daemon that listens, and its ports."""
-    ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
-    path = short_path / "dadms.toml"
-    path.write_text("\n".join(["[network]", "enabled = true", *(f"{name}_port = {port}" for name, port in ports.items())]))
-    running = Daemon(short_path, "--config", str(path))
-    try:
-        wait_for(running)
-        yield running, ports
-    finally:
-        running.close()
+    with Ports(len(NAMES)) as held:
+        ports = dict(zip(NAMES, held.numbers, strict=True))
+        path = short_path / "dadms.toml"
+        path.write_text("\n".join(["[network]", "enabled = true", *(f"{name}_port = {port}" for name, port in ports.items())]))
+        running = Daemon(short_path, "--config", str(path))
+        try:
+            wait_for(running)
+            yield running, ports
+        finally:
+            running.close()
 
 
 def test_a_daemon_is_reached_over_the_network(
