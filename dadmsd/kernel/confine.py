@@ -39,6 +39,13 @@ def group_of(child: Child) -> str:
     return f"{child.pid}/{leaf}"
 
 
+def _of_kind(asked: Limits, child: Child) -> Limits:
+    """Give the limits of a child, a worker of a kind with a memory limit among them: the lower one holds."""
+    if child.kind.memory is None:
+        return asked
+    return msgspec.structs.replace(asked, worker_memory=min(child.kind.memory, asked.worker_memory or child.kind.memory))
+
+
 def _swap_total() -> int:
     """Give the bytes of swap that the machine has (proc(5), meminfo)."""
     for line in Path("/proc/meminfo").read_text().splitlines():
@@ -71,6 +78,7 @@ class Confinement:
         group = group_of(child)
         if process is not None:
             held, warnings = self._hold_process(process, asked, enforcement)
+        asked = _of_kind(asked, child)
         role = "main" if child.role == "zygote" and process is not None else "command" if child.role == "probe" else child.role
         plan = limits.plan(asked, self.backend, role, enforcement=enforcement)
         caps = self.backend.create(group, plan.caps)
@@ -99,7 +107,7 @@ class Confinement:
         _check_use(self.backend, group, asked.memory)
         workers = [child for child in children if child.role == "worker"]
         for child in workers:
-            _check_use(self.backend, group_of(child), asked.worker_memory)
+            _check_use(self.backend, group_of(child), _of_kind(asked, child).worker_memory)
         held = self._held.pop(process.pid, {})
         try:
             fresh, warnings = self._put(process, asked, enforcement, children)
@@ -123,7 +131,7 @@ class Confinement:
         texts, warnings = dict(held), list(plan.warnings)
         for child in children:
             role = {"zygote": "main", "probe": "command", "main": "command" if child.is_command else "main"}.get(child.role, child.role)
-            own = limits.plan(asked, self.backend, role, enforcement=enforcement)
+            own = limits.plan(_of_kind(asked, child), self.backend, role, enforcement=enforcement)
             if child.role == "worker":
                 caps = limits.held_caps(self.backend.change(group_of(child), own.caps), self.backend)
                 texts |= {f"worker_{name}": text for name, text in caps.items()}

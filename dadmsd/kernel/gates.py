@@ -60,6 +60,7 @@ class Gates:
                 directory=directory,
                 rlimits=confined.left,
                 workplace=process.spec.directory or "",
+                is_async=child.kind.is_async,
             )
         if child.is_command:
             return self._command(child, process, confined, directory, told)

@@ -88,6 +88,7 @@ class Hands:
             effects.FreezeWorker: self.groups.freeze_worker,
             effects.ThawWorker: self.groups.thaw_worker,
             effects.Revoke: self._revoke,
+            effects.SteerWorker: lambda effect: self._say(effect.name, worker.Steer(effect.verb, effect.tids)),
             effects.LookAt: self._look_at,
             effects.Retire: self._retire,
             effects.Reply: self._reply,

@@ -129,7 +129,7 @@ class Port:
             case worker.Progress():
                 found.append(events.ProgressMade(name, body.tid, body.text[:500], body.fraction))
             case port.Ready():
-                found.append(events.MainReady(name, body.entries, body.warnings))
+                found.append(events.MainReady(name, body.entries, body.warnings, {}, body.declarations))
             case port.Submit():
                 found.append(events.Submitted(name, body))
             case port.Seen():

@@ -68,14 +68,14 @@ class Timing(msgspec.Struct, frozen=True):
     cpu_seconds: float
 
 
-def record_of_error(sequence: int, tid: int, error: BaseException, timing: Timing) -> bytes:
+def record_of_error(sequence: int, tid: int, error: BaseException, timing: Timing, *, status: str = "error") -> bytes:
     """Encode the outcome of a thread whose entry raised."""
     code = getattr(error, "bpmn_code", "")
     return _record_of_failure(
         Outcome(
             sequence,
             tid,
-            "error",
+            status,
             _NIL,
             kind=_sound(type(error).__name__, NAME_LIMIT),
             message=_sound(_text(error), MESSAGE_LIMIT),
@@ -86,6 +86,23 @@ def record_of_error(sequence: int, tid: int, error: BaseException, timing: Timin
             cpu_seconds=timing.cpu_seconds,
         )
     )
+
+
+def record_of_result(sequence: int, tid: int, value: object, timing: Timing) -> bytes:
+    """Encode the outcome of a thread whose entry returned, whatever that is."""
+    try:
+        record = encode(
+            Record(sequence, tid, "completed", value, "", "", "", "", timing.started_at, timing.run_seconds, timing.cpu_seconds)
+        )
+        if len(record) > RESULT_LIMIT:
+            size = len(encode(value))
+            if size > RESULT_LIMIT:
+                return record_of_size(sequence, tid, size, timing)
+    except MemoryError as error:
+        return record_of_error(sequence, tid, error, timing)
+    except Exception as error:  # an object's own code runs while it is encoded
+        return record_of_value(sequence, tid, value, error, timing)
+    return record
 
 
 def record_of_size(sequence: int, tid: int, size: int, timing: Timing) -> bytes:

@@ -28,6 +28,7 @@ from dadmsd.worker import failure
 from dadmsd.worker.failure import Record, Timing
 from dadmsd.worker.inlet import Inlet
 from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Progress, Ready, Span
+from dadmsd.worker.moves import moves as _moves
 from dadmsd.worker.page import RESULT_LIMIT
 from dadmsd.worker.results import Results
 from dadmsd.worker.thread import Place, Thread
@@ -46,26 +47,6 @@ TOUCHING = 0.00005  # seconds; a thread that took longer may have changed the di
 Entry = Callable[[Any, Any], object]
 
 _decode = msgspec.msgpack.Decoder().decode
-
-
-class _Moves:
-    """Whether Python changed the working directory: told by an audit hook (sys.addaudithook), since asking costs more than a short thread."""
-
-    def __init__(self) -> None:
-        self.is_away = False
-        self._is_watching = False
-
-    def watch(self) -> None:
-        if not self._is_watching:
-            self._is_watching = True
-            sys.addaudithook(self._hear)
-
-    def _hear(self, event: str, _arguments: object) -> None:
-        if event == "os.chdir":
-            self.is_away = True
-
-
-_moves = _Moves()
 
 
 def _missing(name: str) -> Entry:

@@ -48,6 +48,13 @@ class Batch(Message, tag="batch", frozen=True):
     spans: list[Span] = []
 
 
+class Steer(Message, tag="steer", frozen=True):
+    """To an async worker: cancel these threads, or hold these, and no others, where they wait next; one that has ended is passed over."""
+
+    verb: str  # "cancel", "hold"
+    tids: list[int]
+
+
 class Consumed(Message, tag="consumed", frozen=True):
     """The kernel has taken results out of the page: one that waits for room may look again."""
 
@@ -85,7 +92,7 @@ class Outcome(Message, frozen=True):
 
     sequence: int
     tid: int
-    status: str  # "completed" or "error"
+    status: str  # "completed", "error", or, of an async thread that ended because it was cancelled, "cancelled"
     value: msgspec.Raw  # msgpack; nil unless completed
     kind: str = ""  # of the error: the exception's class, or "result-too-large", "result-not-encodable"
     message: str = ""
@@ -134,5 +141,5 @@ class Stretch(NamedTuple):
             at += seconds
 
 
-ToWorker = Hello | Batch | Consumed | Finish | ContextAnswer
+ToWorker = Hello | Batch | Consumed | Finish | ContextAnswer | Steer
 FromWorker = Ready | Doorbell | Progress | GateFailed | ContextCall

@@ -55,7 +55,7 @@ WAITS: Final = 9  # worker: 1 while it waits for room, and for ``Consumed``
 
 RING_WORD: Final = HEADER_SIZE // 8
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-_STATUSES: Final = frozenset({"completed", "error"})
+_STATUSES: Final = frozenset({"completed", "error", "cancelled"})
 _LONGEST: Final = 1e10  # seconds, some 300 years: a duration beyond it is garbage
 IS_STRONGLY_ORDERED: Final = os.uname().machine in {"x86_64", "i686"}  # stores stay in order there, and so do loads
 

@@ -64,7 +64,7 @@ class Thread:
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What all threads of a worker have in common."""
+    """What all threads of a plain worker have in common; ``thread_async`` has what those of an async one do."""
 
     pid: int
     worker: int  # number within the incarnation

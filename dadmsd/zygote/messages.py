@@ -107,6 +107,7 @@ class WorkerGate(Message, tag="gate-worker", frozen=True):
     rlimits: list[Rlimit] = []
     niceness: int = 0
     workplace: str = ""  # directory that its user named, to work in instead; artifacts stay in the other
+    is_async: bool = False  # it runs many threads at a time
 
 
 class CommandGate(Message, tag="gate-command", frozen=True):

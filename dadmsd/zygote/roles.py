@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from typing import NoReturn
 
 from dadms_ipc import port as process_port
@@ -123,6 +124,8 @@ def _import(gate: ZygoteGate, surroundings: Surroundings) -> Imported:
         warnings += surroundings.restore(f'handlers "{gate.handlers}"')
     if os.getpid() != os_pid:
         os._exit(exits.DONE)  # a child that the code forked came back from its import: there is one zygote
+    if any(getattr(entry, "is_async", False) for entry in orchestrator.entries.values()):
+        import_module("dadmsd.worker.asynchronous")  # once, here, instead of in each async worker
     _orchestrator[:] = [orchestrator]
     return Imported(time.monotonic() - started, count_threads(), orchestrator.version, topics, warnings)
 
@@ -156,7 +159,12 @@ def _be_worker(gated: Gated) -> NoReturn:
         births.refuse(gated, GateFailed(str(error)), exits.GATE_FAILED)
     os.close(gated.page)  # the mapping keeps a duplicate
     _collect_own()
-    Worker(gated.port, results, gate, _orchestrator[0].entries).run()
+    if gate.is_async:
+        from dadmsd.worker.asynchronous import AsyncWorker  # with asyncio, which a zygote without async entries need not hold
+
+        AsyncWorker(gated.port, results, gate, _orchestrator[0].entries).run()
+    else:
+        Worker(gated.port, results, gate, _orchestrator[0].entries).run()
     leave(exits.DONE)
 
 

@@ -156,11 +156,21 @@ class ContextAnswer(Message, tag="context-answer", frozen=True):
 # process to kernel
 
 
+class Declaration(Message, frozen=True):
+    """What an entry asks of the workers that run it."""
+
+    entry: str
+    is_async: bool = False  # many at a time, in one worker
+    at_once: int = 0  # of an async entry: threads that one worker has at a time; 0: the kernel's default
+    memory_limit: int | None = None  # bytes, of the worker that it runs in
+
+
 class Ready(Message, tag="ready", frozen=True):
     """The contract handshake: what this process can run."""
 
     entries: list[str]
     warnings: list[str] = []
+    declarations: list[Declaration] = []  # of entries that ask for more than a plain worker
 
 
 class Retry(Message, frozen=True):

@@ -81,15 +81,15 @@ class Context:
 
     def set(self, region: str, key: str, value: object, *, guard: Lock | None = None) -> int:
         """Put a value, whatever was there; gives its version."""
-        return self.change(context.Set(region, key, _raw(value, key), _guard(guard))).version
+        return self.change(context.Set(region, key, encoded(value, key), _guard(guard))).version
 
     def update(self, region: str, key: str, values: Mapping[str, object], *, guard: Lock | None = None) -> int:
         """Merge a map into the map that is there; gives the version."""
-        return self.change(context.Update(region, key, _raw(dict(values), key), _guard(guard))).version
+        return self.change(context.Update(region, key, encoded(dict(values), key), _guard(guard))).version
 
     def cas(self, region: str, key: str, value: object, *, expected: int, guard: Lock | None = None) -> context.Changed:
         """Put a value if the version is ``expected`` (0: if there is none); ``applied`` says whether, ``version`` and ``value`` what is there otherwise."""
-        return self.change(context.Cas(region, key, _raw(value, key), expected, _guard(guard)))
+        return self.change(context.Cas(region, key, encoded(value, key), expected, _guard(guard)))
 
     def increment(self, region: str, key: str, by: float = 1, *, guard: Lock | None = None) -> Any:
         """Add to a number, from 0 where there is none; gives the new number."""
@@ -121,15 +121,16 @@ class Context:
         return answer
 
     def _call(self, operation: context.AnyOperation, kind: type[Answer]) -> Answer:
-        return _decoded(self._ask(operation, self._pid, context.patience(operation) + PATIENCE), kind)
+        return decoded(self._ask(operation, self._pid, context.patience(operation) + PATIENCE), kind)
 
 
 def reserve(ask: Ask, size: int) -> Room:
     """Ask for room on the disk for an artifact. Raises RequestRefused with the numbers."""
-    return _decoded(ask(Reserve(size), 0, PATIENCE), Room)
+    return decoded(ask(Reserve(size), 0, PATIENCE), Room)
 
 
-def _decoded(answer: ContextAnswer, kind: type[Answer]) -> Answer:
+def decoded(answer: ContextAnswer, kind: type[Answer]) -> Answer:
+    """Give what an answer says. Raises RequestRefused or DeadlinePassed with the kernel's sentence."""
     if answer.status != "ok":
         raise _ERRORS.get(answer.status, PeerViolation)(msgspec.msgpack.decode(answer.body)["message"])
     return msgspec.msgpack.decode(answer.body, type=kind)
@@ -138,7 +139,8 @@ def _decoded(answer: ContextAnswer, kind: type[Answer]) -> Answer:
 _ERRORS: dict[str, type[DadmsError]] = {"refused": RequestRefused, "expired": DeadlinePassed}
 
 
-def _raw(value: object, key: str) -> msgspec.Raw:
+def encoded(value: object, key: str) -> msgspec.Raw:
+    """Make a value travel. Raises RequestRefused for one that cannot."""
     try:
         return msgspec.Raw(_encode(value))
     except (TypeError, OverflowError, RecursionError) as error:

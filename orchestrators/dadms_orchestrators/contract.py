@@ -16,6 +16,7 @@ from dadms_ipc.artifacts import Artifact, Store
 from dadms_ipc.errors import ChannelClosed, DadmsError, RequestRefused
 from dadms_ipc.port import Gate
 from dadms_ipc.shared import Context
+from dadms_ipc.shared_async import AsyncContext
 from dadms_orchestrators.sdk import loading
 from dadms_orchestrators.sdk.process import Process
 
@@ -49,7 +50,27 @@ class Thread(Protocol):
     def progress(self, text: str, fraction: float | None = None) -> None: ...
 
 
-Entry = Callable[[Any, Thread], object]
+class AsyncThread(Protocol):
+    """What an async entry is told about the thread that it runs in; what asks the kernel is awaited, so that it keeps no other thread waiting."""
+
+    @property
+    def tid(self) -> int: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def worker(self) -> int: ...
+    @property
+    def config(self) -> Any: ...
+    @property
+    def directory(self) -> str: ...
+    @property
+    def context(self) -> AsyncContext: ...
+    async def artifact(self, value: object) -> Artifact: ...
+    def open(self, value: object) -> Any: ...
+    def progress(self, text: str, fraction: float | None = None) -> None: ...
+
+
+Entry = Callable[[Any, Any], object]  # (arguments, Thread or AsyncThread); of an async entry, it gives the coroutine
 
 
 class Orchestrator:

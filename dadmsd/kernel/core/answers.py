@@ -8,6 +8,7 @@ from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, Th
 from dadmsd.kernel.core import dependencies, restarts
 from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.explaining import stopping
+from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import STATES, WAITING, Pool
 from dadmsd.kernel.core.state import State
@@ -111,9 +112,21 @@ def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
         tried=tried,
         due_at=due_at,
     )
-    worker = next((worker for worker in pool.workers.values() if worker.head[1] == tid), None)
+    worker = next((worker for worker in pool.workers.values() if worker.runs(tid)), None)
     if worker is None:
         return info
+    if isinstance(worker, Loop):
+        flight = worker.flights[tid]
+        is_held = flight.held_since is not None
+        return msgspec.structs.replace(
+            info,
+            state="suspended" if is_held else "waiting",
+            worker=worker.number,
+            os_pid=state.children[worker.name].os_pid,
+            started_at=flight.at,
+            run_seconds=max(0.0, (flight.held_since or state.now) - flight.since),
+            message="suspended cooperatively: it is not stepped from its next wait on" if is_held else "",
+        )
     until = worker.suspended_at if worker.is_suspended else state.now
     return msgspec.structs.replace(
         info,

@@ -5,6 +5,7 @@ A child is a version zygote, a main or a worker; all are forked, limited, opened
 """
 
 from dadmsd.kernel.core import effects, events, processes, readiness, silence, workers
+from dadmsd.kernel.core.kinds import Kind
 from dadmsd.kernel.core.moves import give, step, violate
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
@@ -36,7 +37,7 @@ def on_fork_failed(state: State, event: events.ForkFailed) -> None:
 
 def ask_again(state: State) -> None:
     """Have what a zygote was asked for and did not fork before it ended forked by the next one."""
-    waiting: dict[int, None] = {}
+    waiting: dict[tuple[int, Kind], None] = {}
     while state.orphaned:
         child = state.children.get(state.orphaned.pop())
         if child is None or not step(state, child, "fork_failed"):
@@ -45,16 +46,16 @@ def ask_again(state: State) -> None:
         process = state.processes[child.pid]
         if child.role == "worker":
             child.intent = child.intent or "unforked"
-            waiting[child.pid] = None
+            waiting[child.pid, child.kind] = None
         if child.role == "worker" or child.intent or process.forks_lost >= processes.FORKS_LOST_MOST:
             _gone(state, child, begun=0, oom="")
         else:
             state.do(effects.Bury(child.name))
             state.drop_child(child)
             processes.ask_again(state, process, child)
-    for pid in waiting:
+    for pid, kind in waiting:
         if not state.processes[pid].ending_as:
-            workers.came_to_nothing(state, state.processes[pid], state.pools[pid], "its zygote is gone", [])
+            workers.came_to_nothing(state, state.processes[pid], state.pools[pid], "its zygote is gone", [], kind=kind)
 
 
 def on_parent_reported(state: State, event: events.ParentReported) -> None:

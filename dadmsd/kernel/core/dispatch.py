@@ -5,14 +5,17 @@
 2. A batch is in the journal before it is sent.
 3. A pool grows while threads wait and slots are free that no worker which is on its way will use.
 4. The time of a thread begins when it comes to the head of its worker, for then it is running.
+5. Kinds of worker that hold slots share the workers of a process: where it may have no more, an idle one of a kind goes for one of the kind whose thread is next.
 """
 
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.deliveries import TOLD_ONE_BY_ONE, UNSEEN_MOST, label_of
+from dadmsd.kernel.core.kinds import PLAIN, Kind, Lane
+from dadmsd.kernel.core.loops import worker_of
 from dadmsd.kernel.core.moves import ASKED, end, freeze, give, make
 from dadmsd.kernel.core.policies import CREDIT
 from dadmsd.kernel.core.processes import zygote_for
-from dadmsd.kernel.core.records import Batch, Child
+from dadmsd.kernel.core.records import Batch, Child, Process
 from dadmsd.kernel.core.scheduler import BATCH_MOST, IN_FLIGHT, Pool, Worker
 from dadmsd.kernel.core.state import State
 from dadmsd.worker.messages import Span
@@ -28,7 +31,7 @@ def dispatch(state: State) -> None:
         if state.slots_held >= state.settings.slots and len(state.ready_pools) > 1:
             return  # who is first now is first when a slot is free
         pool = state.pools.get(pid)
-        if pool is None or not pool.ready:
+        if pool is None or not pool.wants_slots:
             del state.ready_pools[pid]
             continue
         if state.processes[pid].suspension:
@@ -41,11 +44,11 @@ def dispatch(state: State) -> None:
             continue
         held = state.slots_held
         _serve(state, pool)
-        if pool.ready:
+        if pool.wants_slots:
             _grow(state, pool)
-        if not pool.ready or state.slots_held > held:
+        if not pool.wants_slots or state.slots_held > held:
             del state.ready_pools[pid]
-        if pool.ready and state.slots_held > held:
+        if pool.wants_slots and state.slots_held > held:
             state.ready_pools[pid] = None
 
 
@@ -78,26 +81,43 @@ def on_look_deadline(state: State, _key: str) -> None:
 
 def _serve(state: State, pool: Pool) -> None:
     """Give each worker what it takes: first one batch to each, then what travels while that one runs."""
+    several = len(pool.slotted) > 1
     for worker in sorted(pool.workers.values(), key=lambda each: len(each.batches)) * IN_FLIGHT:
-        entry = pool.next_entry()
-        if not pool.ready:
+        lane = pool.plain if not several else pool.lanes[worker.kind]
+        child = state.children[worker.name]
+        if several and _gives_way(pool, worker, lane):
+            if worker.is_ready and not worker.is_busy and not worker.is_leaving and child.phase == "ready" and not child.freeze:
+                retire(state, child, worker)
+            continue
+        entry = pool.next_entry(lane)
+        if not entry and not several:
             return
         is_quick = pool.is_short(entry)
-        child = state.children[worker.name]
-        if not worker.takes(is_quick=is_quick) or child.phase != "ready" or child.freeze:
+        if not entry or not worker.takes(is_quick=is_quick) or child.phase != "ready" or child.freeze:
             continue
-        left = _left(state, pool, worker)
+        left = left_of(state, pool, worker)
         if left <= 0:
             if not worker.is_busy:
-                _retire(state, child, worker)
+                retire(state, child, worker)
             continue
         is_full = state.slots_held >= state.settings.slots
         if is_full and (not worker.is_busy or len(state.ready_pools) > 1):
             continue
-        _send(state, pool, worker, pool.take(min(left, pool.batch_size(entry))), is_quick=is_quick)
+        _send(state, pool, worker, pool.take(min(left, pool.batch_size(entry)), lane), is_quick=is_quick)
 
 
-def _left(state: State, pool: Pool, worker: Worker) -> int:
+def _gives_way(pool: Pool, worker: Worker, lane: Lane) -> bool:
+    """Tell whether a worker must run dry and go, for one of the kind whose thread is next: the process may have no more, and no other goes or is free."""
+    first = pool.first_lane()
+    if first is None or first is lane or worker.kind.is_async:
+        return False
+    crew = [each for each in pool.workers.values() if each.takes_slots and not each.is_suspended]
+    return len(crew) >= pool.most and not any(
+        each.is_leaving or (each.kind == first.kind and (not each.is_ready or not each.is_busy)) for each in crew
+    )
+
+
+def left_of(state: State, pool: Pool, worker: Worker) -> int:  # also of async ones
     """Count the threads that a worker may still be sent before it is replaced."""
     spec = state.processes[pool.pid].spec
     if spec.recycle_seconds is not None and state.now - worker.ready_since >= spec.recycle_seconds:
@@ -105,7 +125,7 @@ def _left(state: State, pool: Pool, worker: Worker) -> int:
     return spec.recycle_threads + 1 - worker.next_sequence if spec.recycle_threads is not None else BATCH_MOST
 
 
-def _retire(state: State, child: Child, worker: Worker) -> None:
+def retire(state: State, child: Child, worker: Worker) -> None:
     """Have an idle worker exit."""
     worker.is_leaving = True
     child.intent = "idle"
@@ -164,8 +184,8 @@ def new_head(state: State, pool: Pool, worker: Worker) -> None:
     if not worker.is_busy:
         worker.idle_since = state.now
         child = state.children[worker.name]
-        if worker.is_ready and child.phase == "ready" and not worker.is_leaving and _left(state, pool, worker) <= 0:
-            _retire(state, child, worker)
+        if worker.is_ready and child.phase == "ready" and not worker.is_leaving and left_of(state, pool, worker) <= 0:
+            retire(state, child, worker)
             return
         state.arm(state.now + state.settings.idle_timeout, "idle", worker.name)
         return
@@ -204,28 +224,59 @@ def _free(state: State) -> int:
 
 
 def _grow(state: State, pool: Pool) -> None:
-    """Fork workers for threads that wait, as far as there are slots for them to use."""
+    """Fork workers for threads that wait, as far as there are slots for them to use; first of the kind whose thread is next."""
     process = state.processes[pool.pid]
+    waiting = [lane for lane in pool.slotted if pool.next_entry(lane)]
+    for lane in sorted(waiting, key=lambda each: each.queue[0]) if len(waiting) > 1 else waiting:
+        crew = [worker.kind for worker in pool.workers.values() if worker.takes_slots and not worker.is_suspended]
+        mine = crew.count(lane.kind)
+        wanted = min(min(pool.wanted_workers(lane), pool.most - (len(crew) - mine)) - mine, _free(state))
+        if wanted > 0 and may_grow(process, pool, lane.kind):
+            fork_workers(state, pool, lane.kind, wanted)
+
+
+def failures_of(process: Process, kind: Kind) -> int:
+    """Count the workers of a kind in a row that came to nothing."""
+    return process.workers_failed if kind == PLAIN else process.kinds_failed.get(kind.words, 0)
+
+
+def note_failures(process: Process, kind: Kind, count: int) -> None:
+    """Keep that count, in the record of the process."""
+    if kind == PLAIN:
+        process.workers_failed = count
+    else:
+        process.kinds_failed = {**process.kinds_failed, kind.words: count}
+
+
+def may_grow(process: Process, pool: Pool, kind: Kind) -> bool:
+    """Tell whether workers of a kind may be forked: not for one that ends, and not again and again where others that could be started do the work."""
     if process.ending_as or process.desired != "up":
-        return
-    if process.workers_failed >= WORKER_FAILURES and pool.workers:
-        return  # those that could be started do the work
-    standing = sum(1 for worker in pool.workers.values() if worker.is_suspended)
-    wanted = min(pool.wanted_workers() - (len(pool.workers) - standing), _free(state))
-    if wanted <= 0:
-        return
+        return False
+    return failures_of(process, kind) < WORKER_FAILURES or not any(worker.kind == kind for worker in pool.workers.values())
+
+
+def fork_workers(state: State, pool: Pool, kind: Kind, count: int) -> None:
+    """Have workers of a kind forked."""
+    process = state.processes[pool.pid]
     zygote = zygote_for(state, process)
     if zygote is None:
         return  # its readiness puts this pool back among those to look at
-    for _ in range(wanted):
+    for _ in range(count):
         process.workers_made += 1
         number = process.workers_made
         name = f"{process.pid}.{process.incarnation}/w{number}"
         child = Child(
-            name=name, role="worker", parent=zygote.name, pid=process.pid, incarnation=process.incarnation, number=number, uid=process.uid
+            name=name,
+            role="worker",
+            parent=zygote.name,
+            pid=process.pid,
+            incarnation=process.incarnation,
+            number=number,
+            uid=process.uid,
+            kind=kind,
         )
-        pool.workers[name] = Worker(name, number, next_sequence=1)
-        state.workers_coming += 1
+        worker = pool.workers[name] = worker_of(name, number, next_sequence=1, kind=kind)
+        state.workers_coming += worker.takes_slots
         make(state, child)
     state.changed(process)
 
@@ -269,4 +320,4 @@ def on_idle_deadline(state: State, name: str) -> None:
     if deadline > state.now:
         state.arm(deadline, "idle", name)
         return
-    _retire(state, child, worker)
+    retire(state, child, worker)

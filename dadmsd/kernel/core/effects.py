@@ -148,6 +148,14 @@ class Revoke(Effect, frozen=True):
     last: int
 
 
+class SteerWorker(Effect, frozen=True):
+    """Tell an async worker what to do with threads that it has: "cancel" these, or "hold" these and no others."""
+
+    name: str
+    verb: str
+    tids: list[int]
+
+
 class LookAt(Effect, frozen=True):
     """Read the page of a worker, whether or not it rang."""
 
@@ -269,6 +277,7 @@ AnyEffect = (
     | FreezeWorker
     | ThawWorker
     | Revoke
+    | SteerWorker
     | LookAt
     | Retire
     | Reply

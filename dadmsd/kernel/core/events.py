@@ -72,6 +72,7 @@ class MainReady(Event, frozen=True):
     entries: list[str]
     warnings: list[str]
     limits: dict[str, str] = {}  # that it had to set on itself, as read back
+    declarations: Sequence[port.Declaration] = ()  # what its entries ask of their workers
 
 
 class Executed(Event, frozen=True):

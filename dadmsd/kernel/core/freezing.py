@@ -2,7 +2,7 @@
 
 1. Freeze before you look: a worker is frozen in the operating system, and only when it stands still is its page read. What it had ended is recorded, the one that
    it had begun is known, and all others go back: they are revoked in the page, so that this worker never begins them.
-2. A thread is suspended where it stands: in the queue it is passed over; begun, its worker stays frozen and holds no slot. At most FROZEN_MOST workers of a
+2. A plain thread is suspended where it stands: in the queue it is passed over; begun, its worker stays frozen and holds no slot. At most FROZEN_MOST workers of a
    process do. Its time stands still meanwhile, and it goes on in the same instruction once a slot is free for it.
 3. Terminating a thread that others were sent behind freezes its worker first: only what was begun is in the worker when it is killed, so nobody is lost innocently.
 4. What is asked of the machine is in the journal first (``Child.freeze``, ``revoked``, ``Process.suspended``); freezing, revoking and thawing may be done twice.
@@ -10,9 +10,10 @@
 
 from collections.abc import Iterable
 
-from dadmsd.kernel.core import effects, events, retrying
+from dadmsd.kernel.core import effects, events, looping, retrying
 from dadmsd.kernel.core.deliveries import Failure, fail, label_of
 from dadmsd.kernel.core.dispatch import new_head
+from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.moves import ASKED, FROZEN, end, freeze, thaw
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.scheduler import READY, SENT, SUSPENDED, WAITING, Pool, Worker
@@ -100,19 +101,25 @@ def on_freeze_failed(state: State, event: events.FreezeFailed) -> None:
 
 
 def suspend(state: State, pool: Pool, tids: Iterable[int]) -> str:
-    """Have threads stand still; gives "", or why not all of them can."""
+    """Have threads stand still, those in async workers cooperatively; gives "", or why not all of them can."""
     process = state.processes[pool.pid]
     places = {tid: worker for worker in pool.workers.values() for _, tid in worker.in_flight}
     for tid in tids:
         if tid in process.suspended or tid not in pool or pool.state(tid) > SENT:
             continue
         worker = places.get(tid)
-        if worker is not None:
+        if worker is not None and not isinstance(worker, Loop):
             frozen = sum(1 for each in pool.workers.values() if each.is_suspended or state.children[each.name].freeze)
             if frozen >= FROZEN_MOST:
                 return f"cannot suspend thread {tid}: {frozen} workers of process {pool.pid} are frozen, at most {FROZEN_MOST} may be"
         process.suspended.append(tid)
-        if worker is not None:
+        if isinstance(worker, Loop):
+            if tid in pool.condemned:
+                process.suspended.remove(tid)
+                return f"cannot suspend thread {tid}: it was cancelled"
+            looping.hold(state, worker, tid)
+            _tell(state, pool, tid, "suspended", f"is suspended cooperatively in w{worker.number}: it is not stepped from its next wait on")
+        elif worker is not None:
             freeze(state, state.children[worker.name])
         else:
             pool.set_aside(tid)
@@ -125,12 +132,17 @@ def resume(state: State, pool: Pool, tids: Iterable[int]) -> None:
     """Let suspended threads go on: those in the queue in front of it, those in a frozen worker as soon as a slot is free."""
     process = state.processes[pool.pid]
     heads = {worker.head[1]: worker for worker in pool.workers.values() if worker.is_suspended}
+    loops = [worker for worker in pool.workers.values() if isinstance(worker, Loop)]
     for tid in tids:
         if tid not in process.suspended:
             continue
         process.suspended.remove(tid)
         worker = heads.get(tid)
-        if worker is not None:
+        loop = next((each for each in loops if each.runs(tid)), None)
+        if loop is not None:
+            stood = looping.release(state, pool, loop, tid)
+            _tell(state, pool, tid, "resumed", f"goes on in w{loop.number} after {stood:.3f} s")
+        elif worker is not None:
             state.resuming[worker.name] = None
         elif pool.state(tid) == SUSPENDED and retrying.waits_on(state, pool, tid):
             _tell(state, pool, tid, "resumed", "waits for its next attempt again")
@@ -180,6 +192,8 @@ def repeat(state: State) -> None:
         worker = pool.workers.get(child.name) if pool is not None else None
         if worker is None:
             continue
+        if isinstance(worker, Loop):
+            continue  # nobody freezes it alone
         if child.revoked_last:
             state.do(effects.Revoke(child.name, child.revoked_first, child.revoked_last))
         if child.freeze == ASKED:

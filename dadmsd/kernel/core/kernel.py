@@ -5,6 +5,7 @@ call it again without an event. ``adopt`` rebuilds the state from the rows of an
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from dadmsd.kernel.core import (
     events,
     freezing,
     limiting,
+    looping,
     moves,
     order,
     processes,
@@ -39,6 +41,7 @@ from dadmsd.kernel.core import (
 from dadmsd.kernel.core.history import infos_of
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ALIVE, ENDED
+from dadmsd.kernel.core.loops import Loop, worker_of
 from dadmsd.kernel.core.pools import new_pool
 from dadmsd.kernel.core.records import (
     Answered,
@@ -58,7 +61,7 @@ from dadmsd.kernel.core.records import (
     Run,
     Tries,
 )
-from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER, Worker
+from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER
 from dadmsd.kernel.core.state import Address, EventRow, Settings, State
 
 
@@ -154,6 +157,7 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "head": dispatch.on_head_deadline,
     "idle": dispatch.on_idle_deadline,
     "look": dispatch.on_look_deadline,
+    "loop": looping.on_deadline,
     "told": deliveries.on_told_deadline,
     "retry": retrying.on_due,
     "answered": requests.forget_answered,
@@ -189,6 +193,7 @@ class Kernel:
         order.look(state)
         freezing.go_on(state)
         dispatch.dispatch(state)
+        looping.dispatch(state)
         requests.answer_waiters(state, due)
         ending.forget_oldest(state)
         self._say_stopped()
@@ -309,7 +314,7 @@ class Kernel:
             tid
             for batch in batches
             for sequence, tid in enumerate(batch.tids, batch.first_sequence)
-            if sequence > state.children[batch.worker].done_sequence
+            if state.children[batch.worker].kind.is_async or sequence > state.children[batch.worker].done_sequence
         }
         for chunk in sorted(chunks, key=lambda each: each.first_tid):
             tids = range(chunk.first_tid, chunk.first_tid + len(chunk.arguments))
@@ -322,15 +327,21 @@ class Kernel:
                 state.deleted(each)
         for child in state.children.values():
             if child.role == "worker":
-                worker = Worker(child.name, child.number, next_sequence=child.next_sequence)
+                worker = worker_of(child.name, child.number, next_sequence=child.next_sequence, kind=child.kind)
                 worker.is_ready = bool(child.ready_at)
                 worker.is_leaving = bool(child.intent)
                 worker.done = child.done_sequence
                 worker.ready_since = state.now - max(0.0, state.wall - child.ready_at) if child.ready_at else 0.0
-                state.workers_coming += not worker.is_ready
+                state.workers_coming += not worker.is_ready and worker.takes_slots
                 state.pools[child.pid].workers[child.name] = worker
-        for batch in sorted(batches, key=lambda each: (each.worker, each.first_sequence)):
-            self._adopt_batch(batch)
+        for name, group in groupby(sorted(batches, key=lambda each: (each.worker, each.first_sequence)), key=lambda each: each.worker):
+            pool = state.pools[state.children[name].pid]
+            worker = pool.workers[name]
+            if isinstance(worker, Loop):
+                looping.adopt(state, state.processes[pool.pid], pool, worker, list(group))
+                continue
+            for batch in group:
+                self._adopt_batch(batch)
         for pid, pool in state.pools.items():
             freezing.adopt(state, state.processes[pid], pool)
             for tid, priority in state.processes[pid].priorities.items():
@@ -340,6 +351,8 @@ class Kernel:
                 state.slots_held += worker.holds_slot
                 dispatch.new_head(state, pool, worker)
             state.ready_pools[pid] = None
+            if pool.loops:
+                state.looping[pid] = None
 
     def _adopt_batch(self, batch: Batch) -> None:
         child = self.state.children[batch.worker]
@@ -373,7 +386,9 @@ class Kernel:
             for worker in pool.workers.values():
                 if state.children[worker.name].intent == "idle":
                     state.do(effects.Retire(worker.name))
-                if worker.is_busy:  # without those whose results are in the journal: their chunks may be gone
+                if isinstance(worker, Loop):
+                    looping.repeat(state, pool, worker)
+                elif worker.is_busy:  # without those whose results are in the journal: their chunks may be gone
                     again = dispatch.spans(pool, [tid for _, tid in worker.in_flight])
                     state.do(effects.SendBatch(worker.name, worker.head[0], again))
 
@@ -399,7 +414,9 @@ class Kernel:
         every = [worker for pool in state.pools.values() for worker in pool.workers.values()]
         assert state.slots_held == sum(1 for worker in every if worker.holds_slot), f"{state.slots_held} slots held"
         assert state.slots_held <= state.settings.slots, "more slots are held than there are"
-        assert state.workers_coming == sum(1 for worker in every if not worker.is_ready), f"{state.workers_coming} workers coming"
+        assert state.workers_coming == sum(1 for worker in every if not worker.is_ready and worker.takes_slots), (
+            f"{state.workers_coming} workers coming"
+        )
         watching = [key for keys in state.watchers.values() for key in keys]
         ordered = {process.pid for process in state.processes.values() if process.spec.requires or process.spec.after}
         assert set(state.ordered) == ordered, "who depends on others is not who is known to"

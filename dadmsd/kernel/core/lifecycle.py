@@ -154,8 +154,8 @@ THREAD_STATES: Final = {
     "created": "its process made it; its submission is on its way to the kernel, and in no journal",
     "ready": "in the queue",
     "running": "in a worker, begun or about to be; it holds a slot. `sent` is shown of one that was sent behind another, and holds none",
-    "waiting": "failed, and waits for its next attempt; or async, and waits for something. It holds no slot",
-    "suspended": "stands still, in the queue or in a frozen worker; it holds no slot, and its time stands still",
+    "waiting": "failed, and waits for its next attempt; or async, and in its worker. It holds no slot",
+    "suspended": "stands still, in the queue or in a frozen worker, or, if it is async, from its next wait on; it holds no slot, and its time stands still",
     "completed": "ended: its entry returned",
     "error": "ended: its entry raised, its worker was lost or out of memory, or its result cannot travel",
     "terminated": "ended because somebody gave it up, or its process ended",
@@ -178,13 +178,13 @@ THREAD_STIMULI: Final = {
     "time": "it has used up its time",
 }
 
-RESUMES: Final = "as before"  # in the table below: ready or running, as it was when it was suspended
+RESUMES: Final = "as before"  # in the table below: ready, running or waiting, as it was when it was suspended
 
 THREAD_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
     "created": {"accepted": "ready", "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": _, "result": _, "failure": _, "retry": _, "due": _, "terminate": "terminated", "time": _},
     "ready": {"accepted": _, "begin": "running", "back": _, "wait": _, "wake": _, "suspend": "suspended", "resume": _, "result": _, "failure": "error", "retry": "waiting", "due": _, "terminate": "terminated", "time": _},
     "running": {"accepted": _, "begin": _, "back": "ready", "wait": "waiting", "wake": _, "suspend": "suspended", "resume": _, "result": "completed", "failure": "error", "retry": "waiting", "due": _, "terminate": "terminated", "time": "timed_out"},
-    "waiting": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": "running", "suspend": "suspended", "resume": _, "result": _, "failure": "error", "retry": _, "due": "ready", "terminate": "terminated", "time": "timed_out"},
-    "suspended": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": RESUMES, "result": _, "failure": "error", "retry": "suspended", "due": _, "terminate": "terminated", "time": _},
+    "waiting": {"accepted": _, "begin": _, "back": "ready", "wait": _, "wake": "running", "suspend": "suspended", "resume": _, "result": "completed", "failure": "error", "retry": "waiting", "due": "ready", "terminate": "terminated", "time": "timed_out"},
+    "suspended": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": RESUMES, "result": "completed", "failure": "error", "retry": "suspended", "due": _, "terminate": "terminated", "time": _},
     **{end: dict.fromkeys(THREAD_STIMULI, _) for end in ("completed", "error", "terminated", "timed_out")},
 }  # fmt: skip

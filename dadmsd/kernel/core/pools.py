@@ -8,4 +8,12 @@ from dadmsd.kernel.core.state import State
 def new_pool(state: State, process: Process) -> Pool:
     """Make the pool of a running incarnation."""
     spec = process.spec
-    return Pool(process.pid, process.incarnation, most=spec.limits.workers, policy=state.policy, weight=spec.weight, now=state.now)
+    return Pool(
+        process.pid,
+        process.incarnation,
+        most=spec.limits.workers,
+        policy=state.policy,
+        weight=spec.weight,
+        now=state.now,
+        kinds=process.kinds,
+    )

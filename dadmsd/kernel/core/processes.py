@@ -8,13 +8,16 @@
 4. The cause of death is what was seen, in this order: out of memory, our doing, what the child said, how it exited.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import checkpoints, dependencies, effects, events, readiness, restarts, sharing
+from dadmsd.kernel.core import checkpoints, dependencies, effects, events, kinds, readiness, restarts, sharing
 from dadmsd.kernel.core.clocks import is_due, start_clock, stop_clock
 from dadmsd.kernel.core.ending import begin_end, settle
+from dadmsd.kernel.core.ledger import size_text
 from dadmsd.kernel.core.lifecycle import SIGKILL
 from dadmsd.kernel.core.moves import end, enter, give, make, violate
 from dadmsd.kernel.core.pools import new_pool
@@ -340,6 +343,12 @@ def main_ready(state: State, child: Child, event: events.MainReady) -> None:
             state, child, f"declares {len(event.entries)} entries: at most {ENTRIES_MOST}, with names of at most {NAME_MOST} characters"
         )
         return
+    why, warnings = _declared(state, process, event.declarations, event.entries)
+    if why:
+        child.failure = why
+        child.ready_at = 0.0
+        end(state, child, "undeclared")
+        return
     enter(state, process, "ready")
     process.forks_lost = 0
     process.ready_at = state.wall
@@ -349,9 +358,13 @@ def main_ready(state: State, child: Child, event: events.MainReady) -> None:
     readiness.begin_ready(state, process)
     process.entries = event.entries
     process.limits = {**process.limits, **event.limits}
-    process.warnings = process.warnings + [warning[:TEXT_MOST] for warning in event.warnings[:WARNINGS_MOST]]
+    process.warnings = process.warnings + [warning[:TEXT_MOST] for warning in event.warnings[:WARNINGS_MOST]] + warnings
+    process.kinds = kinds.kinds_of(event.declarations)
+    process.kinds_failed = {}
     state.changed(process)
-    state.pools[process.pid] = new_pool(state, process)
+    pool = state.pools[process.pid] = new_pool(state, process)
+    if pool.loops:
+        state.looping[process.pid] = None
     took = process.ready_at - process.begun_at
     state.tell_event(
         "process.running",
@@ -359,6 +372,23 @@ def main_ready(state: State, child: Child, event: events.MainReady) -> None:
         pid=process.pid,
         data={"os_pid": child.os_pid, "seconds": took},
     )
+
+
+def _declared(state: State, process: Process, declarations: Sequence[port.Declaration], entries: Sequence[str]) -> tuple[str, list[str]]:
+    """Look at what a process declares of its entries; gives why it cannot be, or "", and what this host does not hold of it."""
+    why = kinds.flaw_of(declarations, entries)
+    if why:
+        return f"it {why}", []
+    capped = [each for each in declarations if each.memory_limit is not None]
+    if not capped or "memory" in state.settings.holds:
+        return "", []
+    words = ", ".join(f'{size_text(each.memory_limit or 0)} for "{each.entry}"' for each in capped[:WARNINGS_MOST])
+    if process.spec.enforcement == "strict":
+        return (
+            f"it declares a memory limit of {words}, which cannot be enforced here ({state.settings.limits_backend}); best-effort enforcement would go without",
+            [],
+        )
+    return "", [f"not enforced for a worker as a whole: a memory limit of {words}; each of its OS processes is held to it by RLIMIT_DATA"]
 
 
 def on_outcome(state: State, event: events.OutcomeGiven) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from dadms_ipc.port import Retry
 from dadms_ipc.requests import AttemptInfo, Spec
+from dadmsd.kernel.core.kinds import PLAIN, Kind
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -73,6 +74,8 @@ class Process(Record):
     is_interrupted: bool = False  # a reboot or the end of the daemon ended this incarnation
     resume: bool = False  # it was up when the daemon was ended: the next daemon starts it again
     resumed: int = 0  # incarnations in a row that were lost and had gone on from the same checkpoint
+    kinds: dict[str, Kind] = {}  # of the entries whose workers are not plain
+    kinds_failed: dict[str, int] = {}  # as workers_failed, of the kinds that are not plain, by their words
 
     @property
     def is_kept(self) -> bool:
@@ -114,6 +117,7 @@ class Child(Record):
     stop_signal: int = 15  # what asks for its end
     left: float | None = None  # of a child of a suspended process: the seconds until its deadline
     has_stood: bool = False  # it was frozen once: a kernel that died may have had it thawed, or not
+    kind: Kind = PLAIN  # of a worker
 
     @property
     def wire_role(self) -> str:

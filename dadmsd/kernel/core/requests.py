@@ -70,10 +70,11 @@ def _kill_thread(state: State, event: events.RequestArrived, request: requests.K
 
 
 def _suspend_thread(state: State, event: events.RequestArrived, request: requests.SuspendThread) -> object:
-    why = freezing.suspend(state, _open_thread(state, event, request.tid, "suspend"), [request.tid])
+    pool = _open_thread(state, event, request.tid, "suspend")
+    why = freezing.suspend(state, pool, [request.tid])
     if why:
         raise Refusal(why)
-    return {"tid": request.tid}
+    return {"tid": request.tid, "cooperative": any(worker.kind.is_async and worker.runs(request.tid) for worker in pool.workers.values())}
 
 
 def _resume_thread(state: State, event: events.RequestArrived, request: requests.ResumeThread) -> object:

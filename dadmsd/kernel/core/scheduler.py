@@ -12,10 +12,11 @@ A thread is a number and one byte of state; what it is to do stands in the chunk
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import islice
 
+from dadmsd.kernel.core.kinds import PLAIN, Kind, Lane
 from dadmsd.kernel.core.policies import Policy, Priority
 from dadmsd.kernel.core.records import Batch, Chunk, Tries
 
@@ -47,9 +48,10 @@ SEEN_MOST = 40  # threads that what is known of an entry stands for: as many new
 class Worker:
     """What one worker has been given and not returned."""
 
-    def __init__(self, name: str, number: int, *, next_sequence: int) -> None:
+    def __init__(self, name: str, number: int, *, next_sequence: int, kind: Kind = PLAIN) -> None:
         self.name = name
         self.number = number
+        self.kind = kind
         self.is_ready = False
         self.is_leaving = False  # it will get no more threads
         self.is_quick = False  # what it was sent last was known to be short
@@ -72,6 +74,20 @@ class Worker:
     def holds_slot(self) -> bool:
         """Tell whether it holds a slot."""
         return bool(self.batches) and not self.is_suspended
+
+    @property
+    def takes_slots(self) -> bool:
+        """Tell whether it is one of those that hold a slot while they are busy."""
+        return not self.kind.is_async
+
+    def stood(self, seconds: float) -> None:
+        """Note that time stood still for it."""
+        if not self.is_suspended:  # its own time stands still until it is resumed
+            self.head_since += seconds
+
+    def runs(self, tid: int) -> bool:
+        """Tell whether a thread is the one that it runs."""
+        return self.head[1] == tid
 
     @property
     def has_followers(self) -> bool:
@@ -117,7 +133,7 @@ class Worker:
 
     def takes(self, *, is_quick: bool) -> bool:
         """Tell whether it may be sent a batch: one that is idle always, one that is busy when neither batch waits long for the other."""
-        if not self.is_ready or self.is_leaving or self.is_suspended:
+        if not self.is_ready or self.is_leaving or self.is_suspended or self.kind.is_async:
             return False
         return not self.batches or (is_quick and self.is_quick and len(self.batches) < IN_FLIGHT)
 
@@ -125,10 +141,11 @@ class Worker:
 class _Block:
     """A chunk and one byte of state for each of its threads."""
 
-    __slots__ = ("chunk", "first", "open", "size", "states")
+    __slots__ = ("chunk", "first", "lane", "open", "size", "states")
 
-    def __init__(self, chunk: Chunk, states: bytearray) -> None:
+    def __init__(self, chunk: Chunk, states: bytearray, lane: Lane) -> None:
         self.chunk = chunk
+        self.lane = lane
         self.first = chunk.first_tid
         self.states = states
         self.open = sum(states.count(state) for state in (READY, SUSPENDED, WAITING, SENT))  # threads that have not ended
@@ -139,7 +156,15 @@ class Pool:
     """The threads of one incarnation and the workers that run them."""
 
     def __init__(
-        self, pid: int, incarnation: int, *, most: int, policy: Policy | None = None, weight: float = 1.0, now: float = 0.0
+        self,
+        pid: int,
+        incarnation: int,
+        *,
+        most: int,
+        policy: Policy | None = None,
+        weight: float = 1.0,
+        now: float = 0.0,
+        kinds: Mapping[str, Kind] | None = None,
     ) -> None:
         self._policy = policy or Priority()
         self._weight = weight
@@ -147,15 +172,17 @@ class Pool:
         self.used = 0.0  # seconds of run time by its weight
         self.pid = pid
         self.incarnation = incarnation
-        self.most = most  # workers
+        self.most = most  # workers that hold slots
+        self._kinds = kinds or {}  # of the entries whose workers are not plain
+        self.plain = Lane(PLAIN)
+        self.lanes: dict[Kind, Lane] = {PLAIN: self.plain} | {kind: Lane(kind) for kind in self._kinds.values()}
+        self.loops = [lane for lane in self.lanes.values() if lane.kind.is_async]
+        self.slotted = [lane for lane in self.lanes.values() if not lane.kind.is_async]
         self.workers: dict[str, Worker] = {}
         self._blocks: list[_Block] = []  # by the first thread's number
         self._firsts: list[int] = []
         self._dead = 0  # blocks whose threads have all ended: swept when they are most
         self._emptied: list[Chunk] = []  # chunks that nobody was told of yet
-        self._queue: list[
-            tuple[float, int, int, int]
-        ] = []  # a heap: rank, order, and a span [first, last) of threads that were ready when they were queued
         self._order = 0  # of the last that was queued
         self._front = 0  # of the last that was put in front
         self._moved: dict[int, int] = {}  # threads that were queued anew alone, with another priority -> order
@@ -180,11 +207,14 @@ class Pool:
 
     def add(self, chunk: Chunk, states: bytearray | None = None) -> None:
         """Take a submission in; with ``states``, one that was there before."""
-        block = _Block(chunk, bytearray(len(chunk.arguments)) if states is None else states)
+        lane = self.lanes[self._kinds.get(chunk.entry, PLAIN)]
+        block = _Block(chunk, bytearray(len(chunk.arguments)) if states is None else states, lane)
         self._blocks.append(block)
         self._firsts.append(block.first)
         self.size += block.size
-        self.ready += block.states.count(READY)
+        ready = block.states.count(READY)
+        self.ready += ready
+        lane.ready += ready
         self.sent += block.states.count(SENT)
         self.suspended += block.states.count(SUSPENDED)
         self.pausing += block.states.count(WAITING)
@@ -233,7 +263,9 @@ class Pool:
         index = tid - block.first
         before = block.states[index]
         block.states[index] = state
-        self.ready += (state == READY) - (before == READY)
+        change = (state == READY) - (before == READY)
+        self.ready += change
+        block.lane.ready += change
         self.sent += (state == SENT) - (before == SENT)
         self.suspended += (state == SUSPENDED) - (before == SUSPENDED)
         self.pausing += (state == WAITING) - (before == WAITING)
@@ -244,17 +276,19 @@ class Pool:
             if not block.open:
                 self._close(block)
 
-    def take(self, most: int) -> list[int]:
-        """Hand out up to ``most`` ready threads of one entry, oldest first, and no more than BATCH_BYTES of arguments."""
+    def take(self, most: int, lane: Lane | None = None) -> list[int]:
+        """Hand out up to ``most`` ready threads of one entry, oldest first, and no more than BATCH_BYTES of arguments; of the plain kind unless told otherwise."""
+        lane = lane or self.plain
+        queue = lane.queue
         taken: list[int] = []
         entry = ""
         size = 0
-        while self._queue and len(taken) < most and size < BATCH_BYTES:
-            rank, order, first, last = self._queue[0]
+        while queue and len(taken) < most and size < BATCH_BYTES:
+            rank, order, first, last = queue[0]
             block = self._find(first)
             if taken and block is not None and block.open and block.chunk.entry != entry:
                 break
-            heappop(self._queue)
+            heappop(queue)
             if block is None or not block.open:
                 continue  # all ended while they waited
             entry = block.chunk.entry
@@ -263,6 +297,7 @@ class Pool:
             if not self._moved and size + block.size <= BATCH_BYTES and block.states[place : place + count] == _READY[:count]:
                 block.states[place : place + count] = _SENT[:count]
                 self.ready -= count
+                lane.ready -= count
                 self.sent += count
                 taken.extend(range(first, first + count))
                 size += block.size * count // len(block.states)
@@ -270,7 +305,7 @@ class Pool:
             else:
                 first, size = self._take_singly(block, order, (first, last), most, taken, size)
             if first < last:
-                heappush(self._queue, (rank, order, first, last))
+                heappush(queue, (rank, order, first, last))
         return taken
 
     def _take_singly(self, block: _Block, order: int, span: tuple[int, int], most: int, taken: list[int], size: int) -> tuple[int, int]:
@@ -288,7 +323,7 @@ class Pool:
     def _enqueue(self, block: _Block, first: int, last: int) -> None:
         chunk = block.chunk
         self._order += 1
-        heappush(self._queue, (self._policy.rank(chunk.priority, chunk.created_at, chunk.deadline), self._order, first, last))
+        heappush(block.lane.queue, (self._policy.rank(chunk.priority, chunk.created_at, chunk.deadline), self._order, first, last))
 
     def set_priority(self, tid: int, priority: int) -> None:
         """Queue a waiting thread anew; one that is in a worker keeps its place there."""
@@ -300,13 +335,14 @@ class Pool:
             self._order += 1
             self._moved[tid] = self._order
             rank = self._policy.rank(priority, block.chunk.created_at, block.chunk.deadline)
-            heappush(self._queue, (rank, self._order, tid, tid + 1))
+            heappush(block.lane.queue, (rank, self._order, tid, tid + 1))
 
     def head(self) -> tuple[float, int]:
-        """Give rank and priority of the next thread."""
-        if not self.next_entry():
+        """Give rank and priority of the next thread that wants a slot."""
+        first_lane = self.first_lane()
+        if first_lane is None:
             return math.inf, 0
-        rank, _, first, _ = self._queue[0]
+        rank, _, first, _ = first_lane.queue[0]
         block = self._find(first)
         return rank, self.priorities.get(first, block.chunk.priority if block is not None else 0)
 
@@ -314,14 +350,25 @@ class Pool:
         """Charge run time to the process, by its weight."""
         self.used += seconds / self._weight
 
-    def next_entry(self) -> str:
-        """Give the entry of the oldest ready thread; "" when none is ready."""
-        while self._queue:
-            _, order, first, last = self._queue[0]
+    @property
+    def wants_slots(self) -> bool:
+        """Tell whether threads are ready that run in workers with a slot."""
+        return self.ready > 0 if not self.loops else any(lane.ready for lane in self.slotted)
+
+    def first_lane(self) -> Lane | None:
+        """Give the queue of the next thread that wants a slot."""
+        waiting = [lane for lane in self.slotted if self.next_entry(lane)]
+        return min(waiting, key=lambda lane: lane.queue[0]) if waiting else None
+
+    def next_entry(self, lane: Lane | None = None) -> str:
+        """Give the entry of the oldest ready thread of a kind, the plain one unless told otherwise; "" when none is ready."""
+        queue = (lane or self.plain).queue
+        while queue:
+            _, order, first, last = queue[0]
             block = self._find(first)
             if block is not None and self._has_ready(block, order, first, last):
                 return block.chunk.entry
-            heappop(self._queue)
+            heappop(queue)
         return ""
 
     def _has_ready(self, block: _Block, order: int, first: int, last: int) -> bool:
@@ -337,7 +384,9 @@ class Pool:
             self._set(tid, READY)
             self._front -= 1
             self._moved.pop(tid, None)
-            heappush(self._queue, (-math.inf, self._front, tid, tid + 1))
+            block = self._find(tid)
+            assert block is not None, f"thread {tid} is not of process {self.pid}"
+            heappush(block.lane.queue, (-math.inf, self._front, tid, tid + 1))
 
     def set_aside(self, tid: int) -> None:
         """Keep a thread from being handed out, until it is put back."""
@@ -369,7 +418,7 @@ class Pool:
         self._moved[tid] = self._order  # whatever entries of its earlier ways through the queue are left
         chunk = block.chunk
         rank = self._policy.rank(self.priorities.get(tid, chunk.priority), chunk.created_at, chunk.deadline)
-        heappush(self._queue, (rank, self._order, tid, tid + 1))
+        heappush(block.lane.queue, (rank, self._order, tid, tid + 1))
 
     def end(self, tid: int, state: int) -> bool:
         """Mark a thread as ended; False when it had ended before."""
@@ -465,11 +514,17 @@ class Pool:
             return 1
         return max(1, min(BATCH_MOST, int(BATCH_SECONDS / max(estimate, 1e-6))))
 
-    def wanted_workers(self) -> int:
-        """Give how many workers the waiting threads could use, those that exist included."""
-        busy = sum(1 for worker in self.workers.values() if worker.holds_slot)
-        size = self.batch_size(self.next_entry()) if self.ready else 1
-        return min(self.most, busy + -(-self.ready // size))
+    def wanted_workers(self, lane: Lane | None = None) -> int:
+        """Give how many workers the waiting threads of a kind that holds slots could use, those that exist included."""
+        lane = lane or self.plain
+        busy = sum(1 for worker in self.workers.values() if worker.kind == lane.kind and worker.holds_slot)
+        size = self.batch_size(self.next_entry(lane)) if lane.ready else 1
+        return min(self.most, busy + -(-lane.ready // size))
+
+    def waiting_in(self, kind: Kind) -> list[int]:
+        """Give the threads of a kind that have not ended, by number."""
+        blocks = (block for block in self._blocks if block.lane.kind == kind)
+        return [block.first + index for block in blocks for index, state in enumerate(block.states) if state <= SENT]
 
     def check(self) -> None:
         """Hold that counts are those of the states, and that what is sent is in flight in exactly one worker."""
@@ -484,9 +539,13 @@ class Pool:
         assert self.sent == flat.count(SENT), f"process {self.pid}: {self.sent} sent, {flat.count(SENT)} counted"
         flying = [tid for worker in self.workers.values() for _, tid in worker.in_flight if self.state(tid) == SENT]
         assert len(flying) == len(set(flying)) == self.sent, f"process {self.pid}: {self.sent} sent, {flying} in flight"
+        assert self.ready == sum(lane.ready for lane in self.lanes.values()), (
+            f"process {self.pid}: {self.ready} ready, in lanes another number"
+        )
         queued = {
             tid
-            for _, order, first, last in self._queue
+            for lane in self.lanes.values()
+            for _, order, first, last in lane.queue
             for tid in range(first, last)
             if self.state(tid) == READY and self._moved.get(tid, order) == order
         }

@@ -124,7 +124,11 @@ def _answer_ok(state: State, name: str, sequence: int, operation: Asked, answer:
     if not isinstance(operation, UNKEPT):
         caller = state.contexts.callers[name]
         caller.answered[sequence] = body
-        if len(caller.answered) > ANSWERS_KEPT:
+        child = state.children.get(name)
+        most = (
+            max(ANSWERS_KEPT, 2 * child.kind.at_once) if child is not None else ANSWERS_KEPT
+        )  # each thread of an async worker may wait for one
+        if len(caller.answered) > most:
             del caller.answered[min(caller.answered)]
         state.changed(caller)
     state.do(effects.AnswerCall(name, ContextAnswer(sequence, "ok", msgspec.Raw(body))))

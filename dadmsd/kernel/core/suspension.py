@@ -49,10 +49,9 @@ def resume(state: State, process: Process, who: str) -> None:
     pool = state.pools.get(process.pid)
     if pool is not None:
         for worker in pool.workers.values():
-            if not worker.is_suspended:  # its own time stands still until it is resumed
-                worker.head_since += state.now - process.suspended_since
+            worker.stood(state.now - process.suspended_since)
             if worker.is_busy:
-                state.arm(state.now, "head", worker.name)
+                state.arm(state.now, "loop" if worker.kind.is_async else "head", worker.name)
         if pool.ready:
             state.ready_pools.setdefault(process.pid)
     state.do(effects.Thaw(process.pid, process.incarnation))

@@ -2,7 +2,7 @@
 
 1. A submission is answered once it is in the journal, and a repeated one gets the same answer. Its threads have consecutive numbers.
 2. Results are in the journal before their room in the page is free and before the process hears of them.
-3. A thread is terminated by ending its worker, once it is at the head; nobody else's thread is in that worker then but those that were not begun. That it is to be
+3. A plain thread is terminated by ending its worker, an async one as ``looping`` says. The worker is ended once it is at the head; nobody else's thread is in that worker then but those that were not begun. That it is to be
    terminated is in the journal until then.
 """
 
@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable, Iterable
 
 from dadms_ipc import port
-from dadmsd.kernel.core import effects, events, freezing, retrying, sharing
+from dadmsd.kernel.core import effects, events, freezing, looping, retrying, sharing
 from dadmsd.kernel.core.deliveries import Ended, EndedRun, Failure, fail, failed_attempt, label_of, outcome_of, record, run_of
-from dadmsd.kernel.core.dispatch import condemn, new_head
+from dadmsd.kernel.core.dispatch import condemn, failures_of, new_head, note_failures
 from dadmsd.kernel.core.ledger import size_text
+from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.moves import violate
 from dadmsd.kernel.core.policies import PRIORITY_MOST
 from dadmsd.kernel.core.records import Child, Chunk, Process
@@ -127,9 +128,12 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
         if event.outcomes:
             state.do(effects.Consume(child.name, child.done_sequence))
         return
-    if not child.done_sequence and process.workers_failed:
-        process.workers_failed = 0  # this one is of use
+    if not child.done_sequence and failures_of(process, child.kind):
+        note_failures(process, child.kind, 0)  # this one is of use
         state.changed(process)
+    if isinstance(worker, Loop):
+        looping.on_results(state, child, pool, worker, fresh)
+        return
     was_busy = worker.is_busy
     ended: list[Ended] = []
     runs: list[EndedRun] = []
@@ -236,7 +240,10 @@ def terminate(state: State, pool: Pool, tids: Iterable[int], status: str, cause:
     places = {tid: worker for worker in pool.workers.values() for _, tid in worker.in_flight}
     at_once = []
     for tid in tids:
-        if tid in places:
+        worker = places.get(tid)
+        if isinstance(worker, Loop):
+            looping.condemn(state, pool, worker, tid, (status, cause, message))
+        elif tid in places:
             condemn(state, pool, places[tid], tid, (status, cause, message))
         elif tid in pool:
             at_once.append(Failure(tid, status, cause, message))

@@ -6,15 +6,18 @@
 3. Workers that a zygote was asked for and did not fork before it ended are asked of the next one; those of one zygote count once.
 """
 
-from dadmsd.kernel.core import sharing
+from dadmsd.kernel.core import looping, sharing
 from dadmsd.kernel.core.deliveries import Failure, close, fail
-from dadmsd.kernel.core.dispatch import WORKER_FAILURES, new_head
+from dadmsd.kernel.core.dispatch import WORKER_FAILURES, failures_of, new_head, note_failures
 from dadmsd.kernel.core.ending import settle
+from dadmsd.kernel.core.kinds import PLAIN, Kind
+from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.processes import zygote_keys
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.state import State
 
+_WHY = {"timed_out": "timed out", "terminated": "terminated"}  # intents, for people
 CAME_TO_NOTHING = ("", "violation", "not ready")  # intents with which the end of a worker that has begun nothing is its own failure
 
 
@@ -24,7 +27,7 @@ def worker_ready(state: State, child: Child) -> None:
     worker = pool.workers[child.name]
     worker.is_ready = True
     worker.ready_since = state.now
-    state.workers_coming -= 1
+    state.workers_coming -= worker.takes_slots
     if pool.ready:
         state.ready_pools.setdefault(child.pid)
     new_head(state, pool, worker)
@@ -41,12 +44,14 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     for batch in worker.batches:
         state.deleted(batch)
     if not worker.is_ready:
-        state.workers_coming -= 1
+        state.workers_coming -= worker.takes_slots
     if worker.holds_slot:
         state.slots_held -= 1
     lost: list[Failure] = []
     given_up: list[Failure] = []
     again: list[int] = []
+    if isinstance(worker, Loop):
+        again = looping.lose(state, child, pool, worker, begun=begun, oom=oom, words=_lost_words(child, oom))
     for sequence, tid in worker.in_flight:
         condemned = pool.condemned.pop(tid, None)
         if sequence <= begun and condemned is not None and condemned[0] == "terminated" and not child.intent:
@@ -70,23 +75,30 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     is_unused = not child.ready_at or (bool(again) and not begun)
     if is_unused and child.intent in CAME_TO_NOTHING and not process.ending_as:
         came_to_nothing(
-            state, process, pool, child.failure or f"out of memory: {oom}" if oom else child.failure or _words(child), again[:1]
+            state,
+            process,
+            pool,
+            child.failure or f"out of memory: {oom}" if oom else child.failure or _words(child),
+            again[:1],
+            kind=child.kind,
         )
     if pool.ready:
         state.ready_pools.setdefault(process.pid)
     settle(state, process)
 
 
-def came_to_nothing(state: State, process: Process, pool: Pool, why: str, head: list[int]) -> None:
-    """Count what ended before it was of use; when it is enough, fail what waits for it: the threads of ``head``, or all if there are none."""
-    process.workers_failed += 1
+def came_to_nothing(state: State, process: Process, pool: Pool, why: str, head: list[int], *, kind: Kind = PLAIN) -> None:
+    """Count what ended before it was of use; when it is enough, fail what waits for it: the threads of ``head``, or all of the kind if there are none."""
+    count = failures_of(process, kind) + 1
+    note_failures(process, kind, count)
     state.changed(process)
-    if process.workers_failed < WORKER_FAILURES or pool.workers:
+    if count < WORKER_FAILURES or any(worker.kind == kind for worker in pool.workers.values()):
         return
     said = "ended before they had begun a thread" if head else "ended before they were ready"
-    message = f"no worker can be started: {process.workers_failed} in a row {said}, the last one: {why}"
-    process.workers_failed = 0
-    fail(state, pool, [Failure(tid, "error", "worker_lost", message) for tid in head or pool.waiting()])
+    what = f"no worker ({kind.words})" if kind.words else "no worker"
+    message = f"{what} can be started: {count} in a row {said}, the last one: {why}"
+    note_failures(process, kind, 0)
+    fail(state, pool, [Failure(tid, "error", "worker_lost", message) for tid in head or pool.waiting_in(kind)])
 
 
 def import_failed(state: State, zygote: Child, why: str) -> None:
@@ -94,7 +106,8 @@ def import_failed(state: State, zygote: Child, why: str) -> None:
     for pid, pool in list(state.pools.items()):
         process = state.processes[pid]
         if pool.ready and not process.ending_as and zygote.key in zygote_keys(process):
-            came_to_nothing(state, process, pool, why, [])
+            for lane in [lane for lane in pool.lanes.values() if lane.ready]:
+                came_to_nothing(state, process, pool, why, [], kind=lane.kind)
 
 
 def _words(child: Child) -> str:
@@ -113,9 +126,17 @@ def _loss(process: Process, child: Child, pool: Pool, tid: int, oom: str) -> Fai
         return Failure(tid, "error", "oom", f"out of memory: {oom}")
     if process.ending_as or process.desired == "down":
         return Failure(tid, "terminated", "terminated", "its process was ended while it ran")
+    return Failure(tid, "error", "worker_lost", _lost_words(child, ""))
+
+
+def _lost_words(child: Child, oom: str) -> str:
+    """Say what became of a worker."""
+    if oom:
+        return f"its worker w{child.number} (pid {child.os_pid}) ran out of memory: {oom}"
     if child.intent == "violation":
-        return Failure(tid, "error", "worker_lost", f"its worker {child.failure}")
-    return Failure(tid, "error", "worker_lost", f"its worker w{child.number} (pid {child.os_pid}) ended by {_words(child)}")
+        return f"its worker {child.failure}"
+    why = f", since it did not end a thread that was {_WHY[child.intent]}" if child.kind.is_async and child.intent in _WHY else ""
+    return f"its worker w{child.number} (pid {child.os_pid}) ended by {_words(child)}{why}"
 
 
 def _report(state: State, process: Process, child: Child, oom: str) -> None:

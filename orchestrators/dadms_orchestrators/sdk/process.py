@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,11 +156,16 @@ class Process:
         return self._session.is_recorded
 
     def ready(self, entries: Iterable[str], warnings: Sequence[str] = ()) -> None:
-        """Say which entries this process runs, and that it is ready. The arguments of those that declared them are checked from now on."""
+        """Say which entries this process runs, and that it is ready. The arguments of those that declared them are checked from now on.
+
+        What an entry asks of its workers (``async``, a memory limit) is known of a map of entries only.
+        """
+        declarations: list[wire.Declaration] = []
         if isinstance(entries, Mapping):
             self._checks = {name: check for name, entry in entries.items() if (check := getattr(entry, "check", None)) is not None}
             self._retries = {name: retry for name, entry in entries.items() if (retry := getattr(entry, "retry", None)) is not None}
-        self._send(self._session.ready(list(entries), warnings))
+            declarations = [made for name, entry in entries.items() if (made := declaration_of(name, entry)) is not None]
+        self._send(self._session.ready(list(entries), warnings, declarations))
 
     def submit(
         self,
@@ -436,6 +442,17 @@ class Process:
         if not self._is_stopping:
             self._is_stopping = True
             self._events.append(event)
+
+
+def declaration_of(name: str, entry: object) -> wire.Declaration | None:
+    """Give what an entry asks of its workers; None when a plain worker will do."""
+    made = wire.Declaration(
+        name,
+        is_async=getattr(entry, "is_async", None) or iscoroutinefunction(entry),
+        at_once=getattr(entry, "at_once", None) or 0,
+        memory_limit=getattr(entry, "memory_limit", None),
+    )
+    return made if made != wire.Declaration(name) else None
 
 
 class _SignalPipe:

@@ -128,11 +128,11 @@ class Session:
         waiting = [each for each in self._waiting if isinstance(each, Submission)]
         return sum(each.left for each in self._blocks) + sum(each.count for each in (*asked, *waiting))
 
-    def ready(self, entries: Sequence[str], warnings: Sequence[str] = ()) -> list[port.Said]:
+    def ready(self, entries: Sequence[str], warnings: Sequence[str] = (), declarations: Sequence[port.Declaration] = ()) -> list[port.Said]:
         """Say that the process is ready."""
         if self._ready is not None:
             raise InternalError("a process becomes ready once")
-        self._ready = port.Ready(list(entries), list(warnings))
+        self._ready = port.Ready(list(entries), list(warnings), list(declarations))
         return [self._ready]
 
     def submit(

@@ -92,7 +92,7 @@ def test_a_pool_hands_out_each_thread_once_whatever_is_done_to_it(name: str, ste
             pool.end(number, 4)
         queued = {
             one
-            for _, order, first, last in pool._queue
+            for _, order, first, last in pool.plain.queue
             for one in range(first, last)
             if pool.state(one) == 0 and pool._moved.get(one, order) == order
         }

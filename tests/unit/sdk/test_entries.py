@@ -1,12 +1,14 @@
 """Entries that declare their arguments: what is refused, where, and in which words."""
 
+import asyncio
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import msgspec
 import pytest
 
 from dadms_ipc.errors import RequestRefused
-from dadms_orchestrators.contract import Orchestrator, Thread
+from dadms_orchestrators.contract import AsyncThread, Orchestrator, Thread
 from dadms_orchestrators.entries import thread
 
 NONE: list[str] = []
@@ -53,11 +55,21 @@ def test_arguments_that_do_not_fit_are_refused_by_name(arguments: object, words:
     assert words in str(refused.value)
 
 
+def _sends_nothing() -> None: ...
 def _sends(*parts: int) -> None: ...
 def _keywords(**parts: int) -> None: ...
 def _strange(part: set[Site] | dict[str, Site] | list[Site] | tuple[Site]) -> None: ...
 def _unread(part: "Nowhere") -> None: ...  # type: ignore[name-defined] # noqa: F821 - what is tested
-async def _waits(part: int) -> None: ...
+async def _waits(part: int, thread: AsyncThread, more: int = 2) -> int:
+    return part + more + thread.tid
+
+
+async def _asks_plainly(thread: Thread) -> None: ...
+def _asks_async(thread: AsyncThread) -> None: ...
+async def _yields_async(part: int) -> Any:
+    yield part
+
+
 def _yields(part: int) -> Any:
     yield part
 
@@ -69,8 +81,10 @@ def _yields(part: int) -> Any:
         (_keywords, '"**parts: int" has no name'),
         (_strange, "more than one"),
         (_unread, "NameError"),
-        (_waits, "is async or yields"),
-        (_yields, "is async or yields"),
+        (_yields, "it yields, and an entry returns once"),
+        (_yields_async, "it yields, and an entry returns once"),
+        (_asks_plainly, 'its "thread" has to be of type AsyncThread'),
+        (_asks_async, 'its "thread" has to be of type Thread'),
         (str, "it is no function"),
     ],
 )
@@ -78,6 +92,20 @@ def test_a_function_that_cannot_be_an_entry_is_refused_where_it_is_declared(func
     with pytest.raises(RequestRefused, match="cannot declare the entry") as refused:
         thread(function)
     assert words in str(refused.value)
+
+
+def test_an_async_function_is_an_async_entry_whose_arguments_are_checked_as_others_are() -> None:
+    declared = thread(at_once=20, memory_limit=64 << 20)(_waits)
+    assert (declared.name, declared.is_async, declared.at_once, declared.memory_limit) == ("_waits", True, 20, 64 << 20)
+    with pytest.raises(RequestRefused, match="argument part: expected `int`, got `str`"):
+        declared.check({"part": "x"})
+    given: Any = SimpleNamespace(tid=10)
+    assert asyncio.run(declared({"part": 1}, given)) == 13  # type: ignore[arg-type]  # an async entry gives its coroutine
+
+
+def test_at_once_is_for_async_functions() -> None:
+    with pytest.raises(RequestRefused, match="at_once = 5: it is no async function"):
+        thread(at_once=5)(_sends_nothing)
 
 
 def test_an_orchestrator_takes_declared_entries_by_their_names() -> None:
