@@ -9,10 +9,13 @@ import platform
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+
+WHOLE_MACHINE = Path(__file__).with_name("whole_machine.toml")
 
 
 class Row(NamedTuple):

@@ -29,7 +29,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks import spawn_peers, spawn_scale
-from benchmarks.report import Row, machine, report
+from benchmarks.report import WHOLE_MACHINE, Row, machine, report
 from benchmarks.spawn_peers import supervisors
 from dadms_ipc import requests
 from dadms_ipc.client import Client
@@ -96,7 +96,7 @@ def pss_megabytes(infos: list[requests.ProcessInfo]) -> float:
 def cold(*, enforcement: str, is_capped: bool) -> tuple[float, float]:
     """Start a daemon and the processes on it; gives the seconds of all and of the daemon's own start."""
     began = time.perf_counter()
-    with PrivateDaemon(PATIENCE) as daemon, Client(daemon.door.runtime_dir, timeout=PATIENCE) as client:
+    with PrivateDaemon(PATIENCE, config=WHOLE_MACHINE) as daemon, Client(daemon.door.runtime_dir, timeout=PATIENCE) as client:
         up = time.perf_counter()
         infos = spawn(client, COUNT, enforcement=enforcement)
         ready = time.perf_counter()
@@ -165,7 +165,7 @@ def measure(repeats: int) -> tuple[dict[str, float], list[Row], str]:
     memory: list[float] = []
     peers: dict[str, list[float]] = {"circus": [], "supervisord": []}
     programs = spawn_peers.environment()
-    with PrivateDaemon(PATIENCE) as daemon, Client(daemon.door.runtime_dir, timeout=PATIENCE) as client:
+    with PrivateDaemon(PATIENCE, config=WHOLE_MACHINE) as daemon, Client(daemon.door.runtime_dir, timeout=PATIENCE) as client:
         backend = daemon.info.limits_backend
         is_capped = backend.startswith("cgroup")
         enforcement = "strict" if is_capped else "best-effort"
@@ -212,7 +212,7 @@ def measure_scale() -> tuple[dict[str, float], list[Row]]:
     """Measure a thousand, exits, and adoption; each once, as each takes its time."""
     figures: dict[str, float] = {}
     rows: list[Row] = []
-    with PrivateDaemon(PATIENCE) as daemon, Client(daemon.door.runtime_dir, timeout=PATIENCE) as client:
+    with PrivateDaemon(PATIENCE, config=WHOLE_MACHINE) as daemon, Client(daemon.door.runtime_dir, timeout=PATIENCE) as client:
         is_capped = daemon.info.limits_backend.startswith("cgroup")
         enforcement = "strict" if is_capped else "best-effort"
         keeper = int((Path(daemon.door.runtime_dir) / "lock").read_text())

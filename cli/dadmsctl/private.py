@@ -49,8 +49,9 @@ class PrivateDaemon:
     WorkLost from then on.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, *, config: Path | None = None) -> None:
         self.door = Door(_place(), timeout)
+        self._config = config
         self.start_seconds = 0.0
         self._purpose, self._is_answering = "start", False
         self._is_over = threading.Event()
@@ -81,9 +82,10 @@ class PrivateDaemon:
     def _start(self) -> None:
         lease, self._lease = os.pipe()
         directory = str(self.door.runtime_dir)
+        chosen = ("--config", str(self._config)) if self._config is not None else ()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own installation
-                python("-m", "dadmsd", "--runtime-dir", directory, "--state-dir", f"{directory}/state", "--lease-fd", str(lease)),
+                python("-m", "dadmsd", "--runtime-dir", directory, "--state-dir", f"{directory}/state", "--lease-fd", str(lease), *chosen),
                 stdin=subprocess.DEVNULL,
                 stdout=self._words,
                 stderr=self._words,

@@ -8,8 +8,10 @@ Rule 3: time comes in with ``begin``; nothing here reads a clock.
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -316,54 +318,29 @@ class EventRow(Record):
     info: EventInfo
 
 
-_TABLES: dict[type[Record], str] = {
-    Process: "process",
-    Child: "child",
-    Chunk: "chunk",
-    Tries: "tries",
-    Batch: "batch",
-    Results: "results",
-    Answered: "answered",
-    Counters: "counters",
-    Life: "life",
-    EventRow: "event",
-    Region: "region",
-    Cell: "cell",
-    Lock: "lock",
-    Caller: "caller",
-    Checkpoint: "checkpoint",
+_ADDRESSES: dict[type[Record], tuple[str, Callable[[Any], object]]] = {  # kind of record -> its table, and its primary key
+    Process: ("process", attrgetter("pid")),
+    Child: ("child", attrgetter("name")),
+    Chunk: ("chunk", attrgetter("first_tid")),
+    Tries: ("tries", attrgetter("tid")),
+    Batch: ("batch", attrgetter("worker", "first_sequence")),
+    Results: ("results", attrgetter("pid", "incarnation", "first_sequence")),
+    Answered: ("answered", attrgetter("client", "sequence")),
+    Counters: ("counters", lambda _counters: 0),
+    Life: ("life", attrgetter("pid", "incarnation")),
+    EventRow: ("event", attrgetter("number")),
+    Region: ("region", attrgetter("pid", "name")),
+    Cell: ("cell", attrgetter("pid", "region", "key")),
+    Lock: ("lock", attrgetter("pid", "region", "name")),
+    Caller: ("caller", attrgetter("name")),
+    Checkpoint: ("checkpoint", attrgetter("pid")),
 }
 
 
 def _address(record: Record) -> tuple[str, object]:
     """Give table and primary key of a record."""
-    key: object
-    match record:
-        case Process() | Checkpoint():
-            key = record.pid
-        case Child() | Caller():
-            key = record.name
-        case Cell():
-            key = (record.pid, record.region, record.key)
-        case Region():
-            key = (record.pid, record.name)
-        case Lock():
-            key = (record.pid, record.region, record.name)
-        case Chunk():
-            key = record.first_tid
-        case Tries():
-            key = record.tid
-        case Batch():
-            key = (record.worker, record.first_sequence)
-        case Life():
-            key = (record.pid, record.incarnation)
-        case Results():
-            key = (record.pid, record.incarnation, record.first_sequence)
-        case Answered():
-            key = (record.client, record.sequence)
-        case _:
-            key = 0
-    return _TABLES[type(record)], key
+    table, key = _ADDRESSES[type(record)]
+    return table, key(record)
 
 
 __all__ = ["MEBIBYTE", "EventRow", "Settings", "State", "Waiter"]
