@@ -41,7 +41,7 @@ TEXT_LIMIT = 500  # characters of a report
 
 LARGE = 4096  # bytes of a record above which encoding it is not to be charged to the next thread
 
-SHORT = 0.001  # seconds that a thread runs at most whose CPU time is not measured, and whose result shares a stretch: measuring costs what some of them take
+SHORT = 0.002  # seconds that a thread runs at most whose CPU time is not measured, and whose result shares a stretch: measuring costs what some of them take
 TOUCHING = 0.00005  # seconds; a thread that took longer may have changed the directory without Python's knowledge
 
 Entry = Callable[[Any, Any], object]

@@ -7,7 +7,8 @@
    Requests are sent in the order of their numbers: one that runs ahead would not be taken.
 3. Results are numbered; what was had is dropped, and a gap is a violation, since the channel loses nothing and keeps the order.
 4. A result may overtake the answer that tells its thread's number (the kernel died between the two): it waits for that answer.
-5. ``Seen`` is said when the application has taken every result, not when they arrived.
+5. ``Seen`` is said when the application has taken every result, not when they arrived; and not before many wait for it, since all it does is to let the kernel
+   forget them, and it costs the kernel a turn.
 """
 
 from bisect import bisect_right
@@ -23,6 +24,9 @@ from dadms_ipc.errors import InternalError, PeerViolation
 from dadms_orchestrators.sdk.handles import Submission
 
 Order = port.Cancel | port.Steer
+
+UNSAID_MOST = 64  # results that were taken and are not acknowledged
+UNSAID_BYTES = 256 * 1024  # of those that did not come in a run: what is in one is small
 
 _HAD = msgspec.Raw(b"\xc0")  # in the column of a submission whose results went out as events
 
@@ -110,6 +114,7 @@ class Session:
         self._is_recorded = False
         self._had = 0  # sequence of the last result that came
         self._said = 0  # the last one that Seen named
+        self._unsaid_size = 0  # bytes of the results since then
 
     @property
     def is_recorded(self) -> bool:
@@ -244,10 +249,10 @@ class Session:
         return self._checkpoints
 
     def seen(self) -> list[port.Said]:
-        """Acknowledge the results, once the application has taken all of them."""
-        if self._had == self._said or self._early:
+        """Acknowledge the results, once the application has taken all of them and it is worth it."""
+        if (self._had - self._said < UNSAID_MOST and self._unsaid_size < UNSAID_BYTES) or self._early:
             return []
-        self._said = self._had
+        self._said, self._unsaid_size = self._had, 0
         return [port.Seen(self._said)]
 
     def receive(self, message: port.ToProcess) -> tuple[list[Event], list[port.Said]]:
@@ -350,6 +355,7 @@ class Session:
             if message.runs:  # a delivery is repeated whole
                 raise PeerViolation(f"results {first} to {message.sequence} came again, in part, after result {self._had}")
             message = port.Finished(message.sequence, message.results[self._had + 1 - first :])
+        self._unsaid_size += sum(len(result.value) for result in message.results)
         unknown = [tid for tid in self._named(message) if self._find(tid) is None]
         if unknown:
             if self._asked is None:

@@ -86,6 +86,7 @@ def test_a_run_and_results_fill_the_column() -> None:
     assert (one.value(), one.status, session.open_threads) == ("a", "completed", 0)
 
 
+@pytest.mark.usefixtures("says_at_once")
 def test_a_repeated_run_is_had_once() -> None:
     session = Session()
     one, two = create(session, count=2)

@@ -5,7 +5,16 @@ import pytest
 
 from dadms_ipc import port
 from dadms_ipc.errors import InternalError, PeerViolation
-from dadms_orchestrators.sdk.session import Accepted, OutcomeRecorded, Refused, Session, StopRequested, ThreadEnded
+from dadms_orchestrators.sdk.session import (
+    UNSAID_BYTES,
+    UNSAID_MOST,
+    Accepted,
+    OutcomeRecorded,
+    Refused,
+    Session,
+    StopRequested,
+    ThreadEnded,
+)
 
 
 def raw(value: object) -> msgspec.Raw:
@@ -80,6 +89,19 @@ def test_result_is_given_once() -> None:
     assert [end.result.tid for end in ends(session, port.Finished(3, [result(2), result(3)]))] == [3]
 
 
+def test_seen_waits_until_there_are_many_results_or_large_ones() -> None:
+    session = Session()
+    session.receive(port.Accepted(submitted(session, UNSAID_MOST + 1), 1))
+    for number in range(1, UNSAID_MOST):
+        session.receive(port.Finished(number, [result(number)]))
+        assert session.seen() == []
+    session.receive(port.Finished(UNSAID_MOST, [result(UNSAID_MOST)]))
+    assert session.seen() == [port.Seen(UNSAID_MOST)]
+    session.receive(port.Finished(UNSAID_MOST + 1, [result(UNSAID_MOST + 1, "x" * UNSAID_BYTES)]))
+    assert session.seen() == [port.Seen(UNSAID_MOST + 1)]
+
+
+@pytest.mark.usefixtures("says_at_once")
 def test_seen_is_said_once_the_results_are_taken_and_again_when_they_are_repeated() -> None:
     session = Session()
     session.receive(port.Accepted(submitted(session, 2), 1))
@@ -91,6 +113,7 @@ def test_seen_is_said_once_the_results_are_taken_and_again_when_they_are_repeate
     assert session.receive(finished)[1] == [port.Seen(1)]
 
 
+@pytest.mark.usefixtures("says_at_once")
 def test_result_that_overtakes_its_acceptance_waits_for_it() -> None:
     """The kernel died between its commit and its answer, and the next one gives the result first."""
     session = Session()
