@@ -33,7 +33,8 @@ STATES = (
 )  # by number; "sent" is shown as running or ready
 STATE_NUMBER = {name: number for number, name in enumerate(STATES)}
 
-BATCH_SECONDS = 0.004  # of measured run time that travel together: enough to hide the round trip, little to take back
+BATCH_SECONDS = 0.008  # of measured run time that travel together: enough to hide the round trip, little to take back
+PART_SECONDS = 0.001  # of run time that is not parted among workers: sending it costs as much
 SHORT_SECONDS = 0.004  # threads that run longer travel alone: nobody waits behind them
 BATCH_MOST = 1024
 TAIL = 16  # times its median that the mean may be before it counts: of an entry that is mostly short, and sometimes very long, fewer travel together
@@ -512,7 +513,9 @@ class Pool:
         estimate = self.estimates.get(entry)
         if estimate is None or estimate > SHORT_SECONDS:
             return 1
-        return max(1, min(BATCH_MOST, int(BATCH_SECONDS / max(estimate, 1e-6))))
+        estimate = max(estimate, 1e-6)
+        share = max(-(-self.ready // self.most), int(PART_SECONDS / estimate))  # when little is left, every worker has a part of it
+        return max(1, min(BATCH_MOST, int(BATCH_SECONDS / estimate), share))
 
     def wanted_workers(self, lane: Lane | None = None) -> int:
         """Give how many workers the waiting threads of a kind that holds slots could use, those that exist included."""

@@ -1,6 +1,7 @@
 """Who runs next, and where: slots, turns, batches, growth, retirement."""
 
 import msgspec
+import pytest
 
 from dadms_ipc import port
 from dadmsd.kernel.core import effects, events
@@ -55,7 +56,7 @@ def two(driver: Driver, *, seconds: float) -> list[str]:
         driver.worker(f"{pid}.1/w1", pid)
         driver.finish(f"{pid}.1/w1", seconds=seconds)
     for pid in pids:
-        driver.submit(pid, 200)
+        driver.submit(pid, 400)
     return [f"{pid}.1/w1" for pid in pids]
 
 
@@ -87,23 +88,38 @@ def test_a_process_with_short_threads_does_not_keep_its_slot_from_others() -> No
 def test_the_last_process_that_waits_gets_its_batches_in_advance_again() -> None:
     """When the others have nothing left, one runs while the other travels."""
     driver = Driver(slots=1)
-    pid = short(driver, count=100)
-    assert len(driver.flying(f"{pid}.1/w1")) == 80
-    driver.finish(f"{pid}.1/w1", count=40, seconds=0.0001)
-    assert len(driver.flying(f"{pid}.1/w1")) == 60, "the other batch, and what was left"
+    pid = short(driver, count=200)
+    assert len(driver.flying(f"{pid}.1/w1")) == 160
+    driver.finish(f"{pid}.1/w1", count=80, seconds=0.0001)
+    assert len(driver.flying(f"{pid}.1/w1")) == 120, "the other batch, and what was left"
+
+
+@pytest.mark.parametrize(("seconds", "parts"), [(0.001, [4, 2]), (0.00001, [6, 0])])
+def test_what_is_left_in_the_end_is_parted_among_the_workers(seconds: float, parts: list[int]) -> None:
+    """Three, two, and the last one where there is room first; unless it is so little that sending it costs as much."""
+    driver = Driver(slots=4)
+    pid = driver.run(workers=2)
+    workers = [f"{pid}.1/w1", f"{pid}.1/w2"]
+    driver.submit(pid, 2)
+    for os_pid, name in enumerate(workers, 201):
+        driver.worker(name, os_pid)
+    for name in workers:
+        driver.finish(name, seconds=seconds)
+    driver.submit(pid, 6)
+    assert [len(driver.flying(name)) for name in workers] == parts
 
 
 def test_threads_travel_alone_until_their_entry_has_proved_to_be_short() -> None:
-    """Then about four milliseconds of them at once."""
+    """Then about eight milliseconds of them at once."""
     driver = Driver()
     pid = driver.run(workers=1)
     driver.submit(pid, 100)
     driver.worker(f"{pid}.1/w1")
     assert driver.flying(f"{pid}.1/w1") == [1]
     driver.finish(f"{pid}.1/w1", seconds=0.0002)
-    assert driver.flying(f"{pid}.1/w1") == list(range(2, 42)), "two batches of twenty"
-    driver.finish(f"{pid}.1/w1", count=20, seconds=0.02)
-    assert len(driver.flying(f"{pid}.1/w1")) == 20, "they are not short any more"
+    assert driver.flying(f"{pid}.1/w1") == list(range(2, 82)), "two batches of forty"
+    driver.finish(f"{pid}.1/w1", count=40, seconds=0.02)
+    assert len(driver.flying(f"{pid}.1/w1")) == 40, "they are not short any more"
 
 
 def test_a_batch_has_one_entry_and_the_size_that_is_right_for_it() -> None:
