@@ -177,7 +177,9 @@ def go_on(state: State) -> None:
 def adopt(state: State, process: Process, pool: Pool) -> None:
     """Take up what an earlier kernel left standing still, resumed or not: called before slots are counted."""
     for worker in pool.workers.values():
-        if state.children[worker.name].freeze == FROZEN:
+        child = state.children[worker.name]
+        is_ended = child.phase != "ready" and worker.head[1] in process.suspended  # it was thawed so that it can be killed
+        if child.freeze == FROZEN or is_ended:
             worker.is_suspended = worker.is_busy
             worker.suspended_at = state.now
     for tid in process.suspended:

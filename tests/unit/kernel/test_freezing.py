@@ -112,6 +112,20 @@ def test_terminating_a_suspended_thread_kills_and_thaws_its_worker() -> None:
     assert driver.process(pid).suspended == []
 
 
+def test_a_suspended_thread_that_is_terminated_holds_no_slot_under_the_next_kernel_either() -> None:
+    """Its slot serves another; it was thawed only so that it can be killed."""
+    driver = Driver(slots=1)
+    pid = long(driver, count=2)
+    do(driver, pid, "suspend", 1)
+    driver.freeze(WORKER)
+    driver.worker(f"{pid}.1/w2", 202)
+    driver.cancel(pid, 1)
+    driver.next_kernel()
+    assert driver.state.slots_held == 1
+    driver.give(events.Exited(WORKER, 2, 9, begun=1))
+    assert driver.state.slots_held == 1
+
+
 def test_nobody_is_lost_with_a_thread_that_is_terminated_before_him() -> None:
     """Two threads travel together, the first is terminated: by the time that its worker is killed, the second is in the queue again."""
     driver = Driver()

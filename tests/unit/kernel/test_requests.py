@@ -293,7 +293,7 @@ def test_threads_are_shown_newest_last_whatever_they_do() -> None:
     ]
     assert shown[1].run_seconds == pytest.approx(0.5)
     assert [info.tid for info in driver.answer(requests.Threads(pid, limit=3))] == [189, 190, 191]
-    assert [info.tid for info in driver.answer(requests.Threads(limit=3))] == [101, 102, 103]
+    assert [info.tid for info in driver.answer(requests.Threads(limit=3))] == [191, 192, 193]
     assert len(driver.answer(requests.Threads(limit=-1))) == 1
     assert driver.refusal(requests.Threads(7)) == "no process 7"
 
