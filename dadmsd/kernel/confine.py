@@ -6,7 +6,6 @@
 """
 
 import contextlib
-from pathlib import Path
 
 import msgspec
 
@@ -16,6 +15,7 @@ from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.host import Backend, Caps, Usage, limits, oom
 from dadmsd.kernel.host.caps import size_text
 from dadmsd.kernel.host.niceness import set_niceness
+from dadmsd.kernel.host.steering import swap_total
 from dadmsd.zygote.messages import Rlimit
 
 BUS = "bus"  # the group that holds it to a memory cap
@@ -46,14 +46,6 @@ def _of_kind(asked: Limits, child: Child) -> Limits:
     return msgspec.structs.replace(asked, worker_memory=min(child.kind.memory, asked.worker_memory or child.kind.memory))
 
 
-def _swap_total() -> int:
-    """Give the bytes of swap that the machine has (proc(5), meminfo)."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("SwapTotal:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 class Confinement:
     """The groups of this daemon on this host."""
 
@@ -67,7 +59,7 @@ class Confinement:
         """Hold all processes together to the daemon's budget, as far as the host can; the bus has its own on top. Raises HostFailure."""
         holds = self.backend.holds
         memory = self._memory_limit + BUS_MEMORY if "memory" in holds else None
-        swap = _swap_total() if "swap" in self.backend.steers and memory is not None else 0  # each process has none unless it asks
+        swap = swap_total() if "swap" in self.backend.steers and memory is not None else 0  # each process has none unless it asks
         self.backend.change("", Caps(memory=memory, cpu=cpu if "cpu" in holds else None, swap=swap or None))
 
     def confine(self, child: Child, process: Process | None) -> Confined:
@@ -91,14 +83,17 @@ class Confinement:
 
     def _hold_process(self, process: Process, asked: Limits, enforcement: str) -> tuple[dict[str, str], list[str]]:
         if process.pid not in self._held:
-            whole = asked
-            if asked.memory is None and "memory" in self.backend.holds:
-                whole = msgspec.structs.replace(asked, memory=self._memory_limit)
-            plan = limits.plan(whole, self.backend, "process", enforcement=enforcement)
+            plan = self._plan(asked, enforcement)
             caps = self.backend.create(str(process.pid), plan.caps)
             self._held[process.pid] = limits.held_caps(caps, self.backend)
             self._warned[process.pid] = list(plan.warnings)
         return self._held[process.pid], self._warned[process.pid]
+
+    def _plan(self, asked: Limits, enforcement: str) -> limits.Plan:
+        """Plan what holds a process as a whole (rule 2)."""
+        if asked.memory is None and "memory" in self.backend.holds:
+            asked = msgspec.structs.replace(asked, memory=self._memory_limit)
+        return limits.plan(asked, self.backend, "process", enforcement=enforcement)
 
     def change(self, process: Process, before: Spec, children: list[Child]) -> tuple[dict[str, str], list[str]]:
         """Put other limits in force on what lives, and read them back; raises HostFailure or RequestRefused, and everything is what it was then."""
@@ -122,10 +117,7 @@ class Confinement:
         return fresh, list(dict.fromkeys(warnings))
 
     def _put(self, process: Process, asked: Limits, enforcement: str, children: list[Child]) -> tuple[dict[str, str], list[str]]:
-        whole = asked
-        if asked.memory is None and "memory" in self.backend.holds:
-            whole = msgspec.structs.replace(asked, memory=self._memory_limit)
-        plan = limits.plan(whole, self.backend, "process", enforcement=enforcement)
+        plan = self._plan(asked, enforcement)
         held = limits.held_caps(self.backend.change(str(process.pid), plan.caps), self.backend)
         self._held[process.pid], self._warned[process.pid] = held, list(plan.warnings)
         texts, warnings = dict(held), list(plan.warnings)

@@ -142,7 +142,7 @@ class State:
         self.events: deque[EventInfo] = deque(maxlen=EVENTS_KEPT)
         self.threads = History(THREADS_KEPT)
         self.lives = Lives(LIVES_KEPT)  # pruned with their rows
-        self.flight: deque[FlightEntry] = deque(maxlen=FLIGHT_KEPT)  # what was taken in and done last, oldest first
+        self._flight: deque[tuple[float, type, str | int]] = deque(maxlen=FLIGHT_KEPT)  # what was taken in and done last, oldest first
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.limiting: dict[int, list[Address]] = {}  # processes whose limits change -> who waits for it
         self.reading: object = None  # of the definitions, the newest
@@ -256,7 +256,12 @@ class State:
         for each in happened:
             subject = getattr(each, "name", None) or getattr(each, "pid", None)
             if subject:
-                self.flight.append(FlightEntry(self.wall, type(each).__name__, str(subject)))
+                self._flight.append((self.wall, type(each), subject))
+
+    @property
+    def flight(self) -> list[FlightEntry]:
+        """Give what the flight recorder holds, oldest first; it is put into words when somebody asks."""
+        return [FlightEntry(at, kind.__name__, str(subject)) for at, kind, subject in self._flight]
 
     def expect_word(self, zygote: str) -> None:
         """Have a zygote looked at that somebody waits for; ``core.silence`` judges it."""

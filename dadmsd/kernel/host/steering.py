@@ -71,3 +71,11 @@ def pressure(text: str | None) -> float | None:
         if kind == "some":
             return float(fields[0].partition("=")[2])
     return None
+
+
+def swap_total() -> int:
+    """Give the bytes of swap that the machine has (proc(5), meminfo)."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("SwapTotal:"):
+            return int(line.split()[1]) * 1024
+    return 0
