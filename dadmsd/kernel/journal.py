@@ -32,6 +32,7 @@ from dadmsd.kernel.core.records import (
     Child,
     Chunk,
     Counters,
+    Kept,
     Life,
     Lock,
     Process,
@@ -43,9 +44,7 @@ from dadmsd.kernel.core.records import (
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
 from dadmsd.kernel.tail import Tail
 
-SCHEMA_VERSION = (
-    6  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: table "tries"
-)
+SCHEMA_VERSION = 6  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: tables "tries" and "kept"
 FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
 FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
 SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
@@ -58,6 +57,7 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
     "child": (Child, "name TEXT PRIMARY KEY"),
     "chunk": (Chunk, "first_tid INTEGER PRIMARY KEY"),
     "tries": (Tries, "tid INTEGER PRIMARY KEY"),
+    "kept": (Kept, "pid INTEGER, key TEXT"),
     "batch": (Batch, "worker TEXT, first_sequence INTEGER"),
     "results": (Results, "pid INTEGER, incarnation INTEGER, first_sequence INTEGER"),
     "answered": (Answered, "client BLOB, sequence INTEGER"),

@@ -74,6 +74,7 @@ class Result(Message, frozen=True):
     run_seconds: float = 0.0
     cpu_seconds: float = 0.0
     attempts: int = 1  # that were made; 0: it was never begun
+    repeats: int = 0  # the thread with the same key whose result this is; 0: its own
 
 
 def floats(column: bytes) -> Iterable[float]:
@@ -204,6 +205,7 @@ class Submit(Message, tag="submit", frozen=True):
     priority: int = 0  # -100 to 100, higher is sooner
     deadline: float | None = None  # seconds from now until they should have begun
     retry: Retry | None = None  # None: each is begun at most once
+    keys: list[str] = []  # idempotency keys: one a thread, "" for none, or none at all
 
 
 class PackedSubmit(Message, tag="submit", frozen=True):
@@ -217,6 +219,7 @@ class PackedSubmit(Message, tag="submit", frozen=True):
     priority: int = 0
     deadline: float | None = None
     retry: Retry | None = None
+    keys: list[str] = []
 
 
 class Cancel(Message, tag="cancel", frozen=True):

@@ -431,6 +431,8 @@ class ThreadInfo(msgspec.Struct, frozen=True):
     attempts: int = 1  # that were made, the one that runs included; 0: none was begun
     tried: list[AttemptInfo] = []  # those that failed before
     due_at: float = 0.0  # wall clock, seconds: when one that waits is tried again
+    key: str = ""  # idempotency key
+    repeats: int = 0  # the thread with the same key that it ends with, or whose result it was given; 0: none
 
 
 class EventInfo(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from itertools import islice
 import msgspec
 
 from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, ThreadInfo
-from dadmsd.kernel.core import dependencies, restarts
+from dadmsd.kernel.core import dependencies, keys, restarts
 from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.explaining import stopping
 from dadmsd.kernel.core.loops import Loop
@@ -111,6 +111,8 @@ def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
         attempts=len(tried),
         tried=tried,
         due_at=due_at,
+        key=chunk.key_of(tid),
+        repeats=keys.leader_of(state, pool, tid),
     )
     worker = next((worker for worker in pool.workers.values() if worker.runs(tid)), None)
     if worker is None:

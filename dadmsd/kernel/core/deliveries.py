@@ -14,9 +14,9 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import AttemptInfo, ThreadInfo
-from dadmsd.kernel.core import effects, events, retrying, sharing
+from dadmsd.kernel.core import effects, events, keys, retrying, sharing
 from dadmsd.kernel.core.history import infos_of
-from dadmsd.kernel.core.records import Child, Chunk, Results, Run, Tries
+from dadmsd.kernel.core.records import LABEL_MOST, Child, Chunk, Results, Run, Tries
 from dadmsd.kernel.core.scheduler import SENT, STATE_NUMBER, Pool
 from dadmsd.kernel.core.state import THREADS_KEPT, State
 from dadmsd.worker.messages import Outcome
@@ -28,7 +28,6 @@ RESULTS_KEPT = 256  # deliveries of a process that stay when nobody needs them: 
 REWRITTEN_LEAST = 64 * 1024  # bytes of a payload that was seen and is worth a row written anew; a smaller one goes with its row
 UNSEEN_MOST = 64 * 1024 * 1024  # bytes of results that a process may leave unhandled before no more of its threads are started
 TEXT_MOST = 2000  # characters of a message in tables and events; the process gets all of it
-LABEL_MOST = 200  # characters
 
 _NIL = msgspec.Raw(b"\xc0")
 _infos = msgspec.msgpack.Decoder(list[ThreadInfo])
@@ -49,7 +48,7 @@ class Failure(NamedTuple):
 
 def label_of(chunk: Chunk, tid: int) -> str:
     """Name a thread for people."""
-    return chunk.labels[tid - chunk.first_tid][:LABEL_MOST] if chunk.labels else f"{chunk.entry} {tid}"
+    return chunk.label_of(tid)
 
 
 def _cause_of(outcome: Outcome) -> str:
@@ -88,6 +87,7 @@ def outcome_of(chunk: Chunk, child: Child, outcome: Outcome, tries: Tries | None
         _message_of(outcome),
         len(failed) + 1,
         failed,
+        key=chunk.key_of(outcome.tid),
     )
     result = port.Result(
         outcome.tid,
@@ -138,7 +138,21 @@ def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child 
         label = label_of(chunk, tid)
         words = message[:TEXT_MOST]
         info = ThreadInfo(
-            tid, pool.pid, chunk.entry, label, status, number, os_pid, chunk.created_at, head_at, seconds, cause, words, made, failed
+            tid,
+            pool.pid,
+            chunk.entry,
+            label,
+            status,
+            number,
+            os_pid,
+            chunk.created_at,
+            head_at,
+            seconds,
+            cause,
+            words,
+            made,
+            failed,
+            key=chunk.key_of(tid),
         )
         result = port.Result(tid, status, _NIL, cause, "", message, "", "", number, os_pid, head_at, seconds, attempts=made)
         ended.append((info, result))
@@ -150,6 +164,8 @@ def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child 
 
 def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun] = ()) -> None:
     """Put ended threads into the journal as one delivery, and deliver it."""
+    if pool.pid in state.keyed:
+        ended = [*ended, *keys.settle(state, pool, ended)]
     for chunk in pool.take_emptied():
         state.deleted(chunk)
     if pool.tries:
@@ -303,6 +319,7 @@ def close(state: State, pool: Pool, message: str) -> None:
     unseen = pool.open - len(shown)
     for tries in pool.tries.values():
         state.deleted(tries)
+    keys.close(state, pool)
     process.threads_done += unseen
     process.threads_failed += unseen
     state.changed(process)

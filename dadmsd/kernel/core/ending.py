@@ -9,7 +9,7 @@
 """
 
 from dadms_ipc import port
-from dadmsd.kernel.core import checkpoints, dependencies, effects, events, restarts, sharing
+from dadmsd.kernel.core import checkpoints, dependencies, effects, events, keys, restarts, sharing
 from dadmsd.kernel.core.clocks import start_clock, stop_clock
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.moves import end, enter
@@ -155,6 +155,7 @@ def forget(state: State, pid: int) -> None:
     for results in state.results.pop(pid, []):
         state.deleted(results)
     sharing.forget(state, pid)
+    keys.forget(state, pid)
     state.do(effects.DropArtifacts(pid))
 
 
@@ -178,6 +179,8 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
         stop_clock(state, process, kind)
     if process.status == "killed":  # for good
         checkpoints.drop(state, process)
+    if process.status in ("killed", "completed"):
+        keys.forget(state, process.pid)
     state.ended[process.pid] = None
     state.arm(state.now + state.settings.cleanup_interval, "cleanup", "")
     process.ended_at = state.wall

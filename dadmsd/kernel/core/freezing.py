@@ -10,7 +10,7 @@
 
 from collections.abc import Iterable
 
-from dadmsd.kernel.core import effects, events, looping, retrying
+from dadmsd.kernel.core import effects, events, keys, looping, retrying
 from dadmsd.kernel.core.deliveries import Failure, fail, label_of
 from dadmsd.kernel.core.dispatch import new_head
 from dadmsd.kernel.core.loops import Loop
@@ -144,6 +144,9 @@ def resume(state: State, pool: Pool, tids: Iterable[int]) -> None:
             _tell(state, pool, tid, "resumed", f"goes on in w{loop.number} after {stood:.3f} s")
         elif worker is not None:
             state.resuming[worker.name] = None
+        elif pool.state(tid) == SUSPENDED and keys.leader_of(state, pool, tid):
+            pool.park(tid)
+            _tell(state, pool, tid, "resumed", "waits for the thread with its key again")
         elif pool.state(tid) == SUSPENDED and retrying.waits_on(state, pool, tid):
             _tell(state, pool, tid, "resumed", "waits for its next attempt again")
         elif pool.state(tid) == SUSPENDED:

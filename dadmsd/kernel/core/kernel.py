@@ -22,6 +22,7 @@ from dadmsd.kernel.core import (
     ending,
     events,
     freezing,
+    keys,
     limiting,
     looping,
     moves,
@@ -52,6 +53,7 @@ from dadmsd.kernel.core.records import (
     Child,
     Chunk,
     Counters,
+    Kept,
     Life,
     Lock,
     Process,
@@ -268,7 +270,9 @@ class Kernel:
                 state.zygotes[child.key] = child.name
             if child.deadline is not None:
                 state.arm(child.deadline, "child", child.name)
-        self._adopt_threads(by_kind.get(Chunk, []), by_kind.get(Batch, []), by_kind.get(Results, []), by_kind.get(Tries, []))
+        self._adopt_threads(
+            by_kind.get(Chunk, []), by_kind.get(Batch, []), by_kind.get(Results, []), by_kind.get(Tries, []), by_kind.get(Kept, [])
+        )
         sharing.adopt(state, by_kind.get(Region, []), by_kind.get(Cell, []), by_kind.get(Lock, []), by_kind.get(Caller, []))
         if not interruption:
             self._repeat()
@@ -291,7 +295,9 @@ class Kernel:
         disk.look(state)
         return state.take_effects()
 
-    def _adopt_threads(self, chunks: list[Chunk], batches: list[Batch], results: list[Results], tries: list[Tries]) -> None:
+    def _adopt_threads(
+        self, chunks: list[Chunk], batches: list[Batch], results: list[Results], tries: list[Tries], kept: list[Kept]
+    ) -> None:
         state = self.state
         infos: list[ThreadInfo] = []
         decoder = msgspec.msgpack.Decoder(list[ThreadInfo])
@@ -319,6 +325,7 @@ class Kernel:
         for chunk in sorted(chunks, key=lambda each: each.first_tid):
             tids = range(chunk.first_tid, chunk.first_tid + len(chunk.arguments))
             state.pools[chunk.pid].add(chunk, bytearray(ended.get(tid, SENT if tid in sent else READY) for tid in tids))
+        keys.adopt(state, kept)
         for each in tries:
             pool = state.pools.get(each.pid)
             if pool is not None and each.tid in pool:

@@ -154,7 +154,7 @@ THREAD_STATES: Final = {
     "created": "its process made it; its submission is on its way to the kernel, and in no journal",
     "ready": "in the queue",
     "running": "in a worker, begun or about to be; it holds a slot. `sent` is shown of one that was sent behind another, and holds none",
-    "waiting": "failed, and waits for its next attempt; or async, and in its worker. It holds no slot",
+    "waiting": "failed, and waits for its next attempt; or for the thread with its key; or async, and in its worker. It holds no slot",
     "suspended": "stands still, in the queue or in a frozen worker, or, if it is async, from its next wait on; it holds no slot, and its time stands still",
     "completed": "ended: its entry returned",
     "error": "ended: its entry raised, its worker was lost or out of memory, or its result cannot travel",

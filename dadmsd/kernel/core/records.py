@@ -4,11 +4,15 @@ A map, so that a newer kernel reads an older one's rows: new fields have default
 seconds, for people and for the disk; deadlines are monotonic seconds of the boot that the journal names.
 """
 
+from typing import Final
+
 import msgspec
 
 from dadms_ipc.port import Retry
 from dadms_ipc.requests import AttemptInfo, Spec
 from dadmsd.kernel.core.kinds import PLAIN, Kind
+
+LABEL_MOST: Final = 200  # characters
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -164,6 +168,24 @@ class Chunk(Record):
     priority: int = 0  # higher is sooner
     deadline: float | None = None  # wall clock, seconds: when they should have begun
     retry: Retry | None = None
+    keys: list[str] = []  # of each thread, or none at all
+
+    def label_of(self, tid: int) -> str:
+        """Name a thread for people."""
+        return self.labels[tid - self.first_tid][:LABEL_MOST] if self.labels else f"{self.entry} {tid}"
+
+    def key_of(self, tid: int) -> str:
+        """Give the idempotency key of a thread; "" for none."""
+        return self.keys[tid - self.first_tid] if self.keys else ""
+
+
+class Kept(Record):
+    """What a thread with an idempotency key came to, for whoever submits the key again."""
+
+    pid: int
+    key: str
+    order: int  # in which they were kept; the oldest goes first
+    result: bytes  # msgpack: a port.Result
 
 
 class Tries(Record):

@@ -81,8 +81,7 @@ def is_tried_again(state: State, pool: Pool, tid: int, attempt: AttemptInfo, kin
     if tid in process.suspended:
         pool.set_aside(tid)
     state.arm(tries.due, "retry", str(pool.pid))
-    label = chunk.labels[tid - chunk.first_tid][:NAME_MOST] if chunk.labels else f"{chunk.entry} {tid}"
-    _tell(state, pool, tries, label)
+    _tell(state, pool, tries, chunk.label_of(tid))
     return True
 
 

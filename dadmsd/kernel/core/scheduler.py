@@ -191,7 +191,7 @@ class Pool:
         self.condemned: dict[int, tuple[str, str, str]] = {}  # threads to be terminated once they are at the head: status, cause, message
         self.ready = 0
         self.suspended = 0  # those that are in no worker
-        self.pausing = 0  # those that wait for their next attempt
+        self.pausing = 0  # those that wait for their next attempt, or for the thread with their key
         self.tries: dict[int, Tries] = {}  # of open threads that failed and are tried again
         self._due: list[tuple[float, int]] = []  # a heap: when a thread is to be tried again, monotonic
         self.sent = 0
@@ -398,6 +398,10 @@ class Pool:
         self._set(tries.tid, WAITING)
         self.tries[tries.tid] = tries
         heappush(self._due, (tries.due, tries.tid))
+
+    def park(self, tid: int) -> None:
+        """Keep a thread that ends with another, the one with its key."""
+        self._set(tid, WAITING)
 
     def take_due(self, now: float) -> float | None:
         """Queue the threads whose next attempt is due, each among its equals; gives when the next one is, None when none waits."""

@@ -19,6 +19,7 @@ from dadms_ipc.requests import EventInfo, FlightEntry
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.contexts import Contexts
 from dadmsd.kernel.core.history import History
+from dadmsd.kernel.core.keyed import Keyed
 from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.lives import Lives
@@ -32,6 +33,7 @@ from dadmsd.kernel.core.records import (
     Child,
     Chunk,
     Counters,
+    Kept,
     Life,
     Lock,
     Process,
@@ -148,6 +150,7 @@ class State:
         self.reading: object = None  # of the definitions, the newest
         self.servers: dict[str, dict[str, object]] = {}
         self.contexts = Contexts()
+        self.keyed: dict[int, Keyed] = {}  # idempotency keys, of the processes that used any
         self.checkpoints: dict[int, Checkpoint] = {}
         self.disk = Disk(settings.disk_limit)
         self.is_stopping = False
@@ -328,6 +331,7 @@ _ADDRESSES: dict[type[Record], tuple[str, Callable[[Any], object]]] = {  # kind 
     Child: ("child", attrgetter("name")),
     Chunk: ("chunk", attrgetter("first_tid")),
     Tries: ("tries", attrgetter("tid")),
+    Kept: ("kept", attrgetter("pid", "key")),
     Batch: ("batch", attrgetter("worker", "first_sequence")),
     Results: ("results", attrgetter("pid", "incarnation", "first_sequence")),
     Answered: ("answered", attrgetter("client", "sequence")),

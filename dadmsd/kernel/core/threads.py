@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from dadms_ipc import port
-from dadmsd.kernel.core import effects, events, freezing, looping, retrying, sharing
+from dadmsd.kernel.core import effects, events, freezing, keys, looping, retrying, sharing
 from dadmsd.kernel.core.deliveries import Ended, EndedRun, Failure, fail, failed_attempt, label_of, outcome_of, record, run_of
 from dadmsd.kernel.core.dispatch import condemn, failures_of, new_head, note_failures
 from dadmsd.kernel.core.ledger import size_text
@@ -62,12 +62,15 @@ def on_submitted(state: State, event: events.Submitted) -> None:
             priority=request.priority,
             deadline=state.wall + request.deadline if request.deadline is not None else None,
             retry=request.retry,
+            keys=request.keys,
         )
         state.changed(chunk)
         state.pools[process.pid].add(chunk)
         state.ready_pools.setdefault(process.pid)
     state.changed(process)
     state.do(effects.Tell(child.name, answer(process)))
+    if not reason and request.keys:
+        record(state, state.pools[process.pid], keys.enter(state, state.pools[process.pid], chunk))
 
 
 def _is_next(child: Child, process: Process, sequence: int) -> bool:
@@ -94,6 +97,8 @@ def _refusal(state: State, process: Process, request: port.Submit) -> str:
         return f"cannot submit {len(request.arguments)} threads at once: 1 to {SUBMIT_MOST}"
     if request.labels and len(request.labels) != len(request.arguments):
         return f"cannot submit {len(request.arguments)} threads with {len(request.labels)} labels"
+    if request.keys and (flaw := keys.flaw_of(state, process.pid, request)):
+        return flaw
     if request.timeout is not None and not 0 < request.timeout < math.inf:
         return f"cannot submit with a time-out of {request.timeout} s"
     if abs(request.priority) > PRIORITY_MOST:
@@ -144,8 +149,9 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
             if not worker.has_next(part.first_sequence, part.first_tid, len(part.values)):
                 violate(state, child, f"claims results for threads from {part.first_tid} on that it was not given")
                 break
-            if pool.tries and any(tid in pool.tries for tid in range(part.first_tid, part.first_tid + len(part.values))):
-                ended.extend(_end_one(pool, child, outcome) for outcome in part.outcomes())  # a run does not say how often each was tried
+            tids = range(part.first_tid, part.first_tid + len(part.values))
+            if (pool.tries and any(tid in pool.tries for tid in tids)) or keys.have(state, pool.pid, tids):
+                ended.extend(_end_one(pool, child, outcome) for outcome in part.outcomes())  # a run says nothing of attempts and keys
             else:
                 runs.extend(_end_run(pool, child, part))
         else:

@@ -40,6 +40,7 @@ class Submission:
         "entry",
         "first_tid",
         "is_held",
+        "keys",
         "labels",
         "left",
         "outcomes",
@@ -62,6 +63,7 @@ class Submission:
         self.packed = bytearray()  # msgpack of the arguments, one after the other
         self.count = 0
         self.labels: list[str] = []
+        self.keys: list[str] = []
         self.first_tid = 0  # 0: not known yet
         self.left = 0  # threads that have not ended, of those that were sent
         self.outcomes: list[msgspec.Raw | port.Result | None] = []
@@ -75,8 +77,18 @@ class Submission:
         self.outcomes = [_OPEN] * self.count
         if self.labels:
             self.labels.extend([""] * (self.count - len(self.labels)))
+        if self.keys:
+            self.keys.extend([""] * (self.count - len(self.keys)))
         return port.PackedSubmit(
-            self.ticket, self.entry, msgspec.Raw(head + packed), self.labels, self.timeout, self.priority, self.deadline, self.retry
+            self.ticket,
+            self.entry,
+            msgspec.Raw(head + packed),
+            self.labels,
+            self.timeout,
+            self.priority,
+            self.deadline,
+            self.retry,
+            self.keys,
         )
 
     def takes(self, entry: str, timeout: float | None, priority: int, deadline: float | None, retry: port.Retry | None) -> bool:
@@ -84,7 +96,7 @@ class Submission:
         is_alike = (self.entry, self.timeout, self.priority, self.deadline, self.retry) == (entry, timeout, priority, deadline, retry)
         return self.is_held and is_alike and self.count < TRAVEL_MOST and len(self.packed) < TRAVEL_BYTES
 
-    def add(self, argument: bytes, label: str) -> int:
+    def add(self, argument: bytes, label: str, key: str = "") -> int:
         """Take in one more thread; its index is given."""
         index = self.count
         if index >= TRAVEL_MOST:
@@ -94,6 +106,9 @@ class Submission:
         if label:
             self.labels.extend([""] * (index - len(self.labels)))
             self.labels.append(label)
+        if key:
+            self.keys.extend([""] * (index - len(self.keys)))
+            self.keys.append(key)
         return index
 
     def refuse(self, reason: str) -> None:
@@ -153,6 +168,12 @@ class Handle:
             return 0
         outcome = self._submission.outcomes[self._index]
         return outcome.attempts if isinstance(outcome, port.Result) else 1
+
+    @property
+    def is_repeated(self) -> bool:
+        """Tell whether it was given what an earlier thread with its key had come to, and did not run."""
+        outcome = self._submission.outcomes[self._index] if self._index < len(self._submission.outcomes) else _OPEN
+        return isinstance(outcome, port.Result) and outcome.repeats != 0
 
     def value(self) -> Any:
         """Give what its entry returned. Raises ThreadFailed when it did not complete, RequestRefused when it was refused or has not ended."""

@@ -175,10 +175,11 @@ class Process:
         labels: Sequence[str] = (),
         timeout: float | None = None,
         retry: wire.Retry | None = None,
+        keys: Sequence[str] = (),
     ) -> int:
         """Run an entry once for each argument, in parallel as far as workers and slots allow; events name the ticket given.
 
-        ``timeout`` is in seconds of running; ``retry`` takes the place of what the entry declared. Raises RequestRefused when the arguments cannot travel, or do not fit what the entry declared.
+        ``timeout`` is in seconds of running; ``retry`` takes the place of what the entry declared; ``keys``, one a thread, are as for ``create``. Raises RequestRefused when the arguments cannot travel, or do not fit what the entry declared.
         """
         check = self._checks.get(entry)
         if check is not None:
@@ -195,7 +196,7 @@ class Process:
                 f'cannot submit "{entry}": {size} bytes of arguments, at most {SUBMIT_LIMIT} travel at once; give it artifacts instead, process.artifact(value)'
             )
         ticket, messages = self._session.submit(
-            entry, [msgspec.Raw(argument) for argument in encoded], labels, timeout, retry=retry or self._retries.get(entry)
+            entry, [msgspec.Raw(argument) for argument in encoded], labels, timeout, retry=retry or self._retries.get(entry), keys=keys
         )
         self._send(messages)
         return ticket
@@ -210,11 +211,12 @@ class Process:
         priority: int = 0,
         deadline: float | None = None,
         retry: wire.Retry | None = None,
+        key: str = "",
     ) -> Handle:
         """Make one thread and give its handle; it is on its way at once, or with the next ones when others are. Never waits.
 
         ``timeout`` is in seconds of running, ``deadline`` in seconds until it should have begun (the policy "deadline" goes by it); a higher ``priority``,
-        -100 to 100, is sooner; ``retry`` takes the place of what the entry declared. Raises RequestRefused when the argument does not encode, or does not fit what the entry declared; that the kernel refuses the thread (its queue is full) is told by the handle.
+        -100 to 100, is sooner; ``retry`` takes the place of what the entry declared. One whose ``key`` this process used before, in an earlier incarnation too, does not run: it ends as that one does or did. Raises RequestRefused when the argument does not encode, or does not fit what the entry declared; that the kernel refuses the thread (its queue is full) is told by the handle.
         """
         if entry in self._checks:
             self._checks[entry](argument)
@@ -240,7 +242,7 @@ class Process:
             or submission.retry is not retry
         ):
             submission = session.place(entry, timeout, priority, deadline, retry)
-        handle = Handle(submission, submission.add(encoded, label))
+        handle = Handle(submission, submission.add(encoded, label, key))
         self._until_look -= 1
         if not session.is_asking:
             self._send(session.advance())

@@ -148,17 +148,21 @@ class Session:
         timeout: float | None = None,
         *,
         retry: port.Retry | None = None,
+        keys: Sequence[str] = (),
     ) -> tuple[int, list[port.Said]]:
         """Ask for a thread for each argument; the number given names the submission in events."""
         if not arguments:
             raise InternalError(f'a submission of "{entry}" without arguments')
         if labels and len(labels) != len(arguments):
             raise InternalError(f'a submission of "{entry}" with {len(arguments)} arguments and {len(labels)} labels')
+        if keys and len(keys) != len(arguments):
+            raise InternalError(f'a submission of "{entry}" with {len(arguments)} arguments and {len(keys)} keys')
         submission = self._open(entry, timeout, is_held=False)
         submission.packed += b"".join(arguments)
         submission.count = len(arguments)
         submission.labels = list(labels)
         submission.retry = retry
+        submission.keys = list(keys)
         return self._sequence, self.advance()
 
     def place(

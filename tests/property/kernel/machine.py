@@ -72,6 +72,7 @@ class Submission:
     timeout: float | None = None  # seconds
     cancel: bool = False  # half of its threads are given up as soon as their numbers are known
     retry: port.Retry | None = None
+    keys: int = 0  # different ones that its threads have in turn; 0: none has any
 
 
 class Main:
@@ -106,16 +107,19 @@ class Main:
         if self.unanswered is None and self.plan:
             self.submission = self.plan.popleft()
             self.sequence += 1
+            count, keys = self.submission.count, self.submission.keys
+            named = [f"{self.submission.entry} {number % keys}" for number in range(count)] if keys else []
             self.unanswered = port.Submit(
                 self.sequence,
                 self.submission.entry,
-                [NIL] * self.submission.count,
+                [NIL] * count,
                 [],
                 self.submission.timeout,
                 retry=self.submission.retry,
+                keys=named,
             )
             self.outbox.append(self.unanswered)
-            self.outbox.append(port.Note("step", f"{self.submission.count} {self.submission.entry}"))
+            self.outbox.append(port.Note("step", f"{count} {self.submission.entry}"))
         if not self.plan and self.unanswered is None and self.outcome is None and self.tids <= self.results.keys():
             done = sum(1 for result in self.results.values() if result.status == "completed")
             self.outcome = port.Outcome("completed", msgspec.Raw(msgspec.msgpack.encode({"done": done})))

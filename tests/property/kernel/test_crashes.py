@@ -68,7 +68,11 @@ def hold(world: World) -> None:
     told = [info.tid for info in state.threads]
     assert sorted(told) == list(range(1, state.counters.next_tid)), f"of {state.counters.next_tid - 1} threads, these ended: {sorted(told)}"
     by_tid = {info.tid: info for info in state.threads}
-    assert {tid for tid, info in by_tid.items() if info.state == "completed"} == world.finished, "a result was lost or made up"
+    assert {tid for tid, info in by_tid.items() if info.state == "completed" and not info.repeats} == world.finished, (
+        "a result was lost or made up"
+    )
+    ran = [(info.pid, info.key) for info in state.threads if info.state == "completed" and info.key and not info.repeats]
+    assert len(ran) == len(set(ran)), "a key ran to its end twice"
     for pid, results in world.results.items():
         for tid, result in results.items():
             assert (by_tid[tid].pid, by_tid[tid].state) == (pid, result.status)
@@ -83,7 +87,7 @@ def hold(world: World) -> None:
     assert not state.ready_pools
     assert not state.by_owner
     assert (state.slots_held, state.workers_coming) == (0, 0)
-    assert {table for table, _ in world.disk} <= {"counters", "process", "child", "results", "answered", "event", "life"}
+    assert {table for table, _ in world.disk} <= {"counters", "process", "child", "results", "answered", "event", "life", "kept"}
     assert all(each.payload is None for kept in state.results.values() for each in kept), "results are kept for a process that has ended"
 
 
@@ -97,7 +101,7 @@ def plans(world: World) -> list[Submission]:
         timeout = chance.choice([0.5, 5.0]) if entry == "stuck" else chance.choice([None, None, 0.05])
         attempts = chance.choice([2, 3, 5]) if chance.random() < 0.4 else 0
         retry = port.Retry(attempts, chance.choice(["fixed", "linear", "exponential"]), 0.01, 0.03, 0.5) if attempts else None
-        plan.append(Submission(entry, count, timeout, cancel=chance.random() < 0.25, retry=retry))
+        plan.append(Submission(entry, count, timeout, cancel=chance.random() < 0.25, retry=retry, keys=chance.choice([0, 0, 0, 1, 3])))
     return plan
 
 
@@ -140,6 +144,27 @@ def test_whatever_is_asked_for_threads_each_ends_once(seed: int) -> None:
     meddle(world, turns=250)
     run(world, crash_rate=0.05)
     hold(world)
+
+
+@pytest.mark.parametrize("seed", range(40 * CHAOS))
+def test_keyed_threads_complete_once_however_often_their_process_is_restarted(seed: int) -> None:
+    """Each incarnation submits everything again; what was done is not done again, and the last one has every result."""
+    world = World(80_000 + seed, slots=world_slots(seed))
+    world.spawn(1, [Submission("work", 25, keys=25), Submission("slow", 8, keys=4), Submission("work", 5, keys=5)], restart="on-failure")
+    chance = world.random
+    for _ in range(chance.randrange(4)):
+        for _ in range(chance.randrange(20, 80)):
+            world.happen()
+            world.turn(crash_at=chance.randrange(0, 6) if chance.random() < 0.1 else None)
+        for name in [name for name in world.mains if name in world.alive()]:
+            world.end(name, 2, 9)
+    run(world, crash_rate=0.08)
+    hold(world)
+    process = world.kernel.state.processes[1001]
+    assert process.status == "completed", process
+    assert [result.status for result in world.results[1001].values()] == ["completed"] * 38
+    ran = sorted(info.key for info in world.kernel.state.threads if info.state == "completed" and not info.repeats)
+    assert ran == sorted([f"work {number}" for number in range(25)] + [f"slow {number}" for number in range(4)])
 
 
 def world_slots(seed: int) -> int:

@@ -73,10 +73,10 @@ class World:
     def _arrive(self, key: tuple[bytes, int]) -> None:
         self._say("bus", events.RequestArrived(key[0], key[1], 0, "admin", "uid 0", self.asked[key]))
 
-    def spawn(self, sequence: int, plan: list[Submission], *, workers: int = 2, handlers: bool = False) -> None:
+    def spawn(self, sequence: int, plan: list[Submission], *, workers: int = 2, handlers: bool = False, **spec: Any) -> None:
         """Start a process that does what the plan says; the n-th spawn has the sequence n."""
         self.plans[1000 + sequence] = plan
-        self.ask(sequence, Spawn(Spec("p", "decision", limits=Limits(workers=workers), handlers="/h.py" if handlers else None)))
+        self.ask(sequence, Spawn(Spec("p", "decision", limits=Limits(workers=workers), handlers="/h.py" if handlers else None, **spec)))
 
     def command(self, sequence: int, ends: list[tuple[int, int] | None], **spec: Any) -> None:
         """Start a service or tool whose incarnations end like this; the n-th spawn has the sequence n."""
