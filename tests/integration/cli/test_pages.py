@@ -15,7 +15,13 @@ DOCS = Path(__file__).parents[3] / "docs"
 FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TYPED = re.compile(r"<!-- run -->\n```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SAID = re.compile(r"<!-- said -->\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PAGES = ["how-to/go-on-after-a-restart.md", "how-to/write-an-orchestrator.md", "how-to/share-state.md", "how-to/talk-to-the-bus.md", "how-to/services-on-the-bus.md"]
+PAGES = [
+    "how-to/go-on-after-a-restart.md",
+    "how-to/write-an-orchestrator.md",
+    "how-to/share-state.md",
+    "how-to/talk-to-the-bus.md",
+    "how-to/services-on-the-bus.md",
+]
 
 
 @pytest.mark.parametrize("name", PAGES)
