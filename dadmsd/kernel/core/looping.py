@@ -18,7 +18,6 @@ import msgspec
 
 from dadmsd.kernel.core import effects, retrying, sharing
 from dadmsd.kernel.core.deliveries import (
-    LABEL_MOST,
     TOLD_ONE_BY_ONE,
     UNSEEN_MOST,
     Ended,
@@ -33,7 +32,7 @@ from dadmsd.kernel.core.dispatch import fork_workers, left_of, may_grow, new_hea
 from dadmsd.kernel.core.kinds import Lane
 from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.moves import end, violate
-from dadmsd.kernel.core.records import Batch, Child, Process
+from dadmsd.kernel.core.records import LABEL_MOST, Batch, Child, Process
 from dadmsd.kernel.core.scheduler import BATCH_MOST, SENT, STATE_NUMBER, Pool
 from dadmsd.kernel.core.state import State
 from dadmsd.worker.messages import Outcome, Stretch
