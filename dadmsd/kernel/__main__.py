@@ -78,7 +78,7 @@ def _start(to_keeper: Channel[Any]) -> Loop:
     instance = f"dadms-{hashlib.sha256(welcome.runtime_dir.encode()).hexdigest()[:8]}"
     backend = host.detect(instance, servers=host.servers_of(os.getppid()))
     settings = _settings(welcome, journal, backend)
-    confinement = Confinement(backend, memory_limit=settings.memory_limit)
+    confinement = Confinement(backend, memory_limit=settings.memory_limit, children=settings.max_processes + settings.slots)
     if backend.holds:
         try:
             confinement.limit_all(cpu=settings.cpu_limit)

@@ -21,6 +21,9 @@ from dadmsd.zygote.messages import Rlimit
 BUS = "bus"  # the group that holds it to a memory cap
 BUS_MEMORY = 512 * 1024 * 1024  # bytes: the cap of the bus, which hostile clients may fill
 _SHARED_ZYGOTE = Limits(memory=1 << 30, files=None)  # an orchestrator's own code; a gigabyte is room enough to import it
+_CHILD_SHARE = (
+    4 << 20
+)  # bytes that a child copies of its zygote's before it has a group: moving it moves no charge (cgroup-v2, "Memory Ownership"). Two were seen
 
 
 class Confined(msgspec.Struct):
@@ -49,9 +52,10 @@ def _of_kind(asked: Limits, child: Child) -> Limits:
 class Confinement:
     """The groups of this daemon on this host."""
 
-    def __init__(self, backend: Backend, *, memory_limit: int) -> None:
+    def __init__(self, backend: Backend, *, memory_limit: int, children: int = 0) -> None:
         self.backend = backend
         self._memory_limit = memory_limit  # bytes, all processes together
+        self._children = children  # that a shared zygote may have at most
         self._held: dict[int, dict[str, str]] = {}  # caps of each process's group, as read back
         self._warned: dict[int, list[str]] = {}
 
@@ -64,7 +68,9 @@ class Confinement:
 
     def confine(self, child: Child, process: Process | None) -> Confined:
         """Move a child to its leaf, set what is set on it, and read all of it back. Raises HostFailure or RequestRefused where a limit does not hold."""
-        asked, enforcement = (process.spec.limits, process.spec.enforcement) if process is not None else (_SHARED_ZYGOTE, "best-effort")
+        asked, enforcement = (
+            (process.spec.limits, process.spec.enforcement) if process is not None else (self._shared(child), "best-effort")
+        )
         held: dict[str, str] = {}
         warnings: list[str] = []
         group = group_of(child)
@@ -80,6 +86,11 @@ class Confinement:
             set_niceness(lambda: [child.os_pid], process.spec.nice)
         own = {f"worker_{name}" if role == "worker" else name: text for name, text in limits.held_caps(caps, self.backend).items()}
         return Confined({**held, **own, **applied.enforced.limits}, [*warnings, *applied.enforced.warnings], applied.left)
+
+    def _shared(self, child: Child) -> Limits:
+        """Give what holds a shared zygote: while it imports, and with room for its children once it forks."""
+        memory = _SHARED_ZYGOTE.memory or 0
+        return msgspec.structs.replace(_SHARED_ZYGOTE, memory=memory + self._children * _CHILD_SHARE) if child.ready_at else _SHARED_ZYGOTE
 
     def _hold_process(self, process: Process, asked: Limits, enforcement: str) -> tuple[dict[str, str], list[str]]:
         if process.pid not in self._held:

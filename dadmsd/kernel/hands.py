@@ -91,6 +91,7 @@ class Hands:
             effects.SteerWorker: lambda effect: self._say(effect.name, worker.Steer(effect.verb, effect.tids)),
             effects.LookAt: self._look_at,
             effects.Retire: self._retire,
+            effects.MakeRoom: self._make_room,
             effects.Reply: self._reply,
             effects.Enroll: self._enroll,
             effects.Expect: lambda effect: self.tell_bus(link.Expected(effect.pid, effect.name, effect.group, effect.parent, effect.type)),
@@ -138,15 +139,20 @@ class Hands:
                 fds.append(made.page_fd)
             self.ports[effect.name] = made
             self._watch(made)
-            with contextlib.suppress(ChannelClosed):
-                parent.channel.send(zygote.Fork(effect.name, effect.role, self._settings.gate_timeout), fds)
+            self._order(parent, zygote.Fork(effect.name, effect.role, self._settings.gate_timeout), fds)
         finally:
             theirs.close()
 
     def _greet(self, effect: effects.Greet) -> None:
         parent = self.zygote_port(effect.parent)
         if parent is not None and not parent.is_closed:
-            parent.send(zygote.Hello())
+            self._order(parent, zygote.Hello())
+
+    def _order(self, parent: Port, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
+        """Tell a zygote something. A thousand forks are more than its socket holds: the rest follows as it reads."""
+        parent.send(message, fds)
+        if parent.channel.waits_to_write:
+            self._watch(parent)
 
     def _kill_base(self, effect: effects.KillBase) -> None:
         """Kill the base zygote by its pid: only what is a child of our keeper can be it."""
@@ -173,6 +179,12 @@ class Hands:
         """Say something to the keeper; that it is gone is found out where it is read."""
         with contextlib.suppress(ChannelClosed):
             self._keeper.send(message, fds)
+
+    def _make_room(self, effect: effects.MakeRoom) -> None:
+        child = self._state.children.get(effect.name)
+        if child is not None:
+            with contextlib.suppress(DadmsError):  # it ended, or forks as far as it comes
+                self.confinement.confine(child, None)
 
     def _open_gate(self, effect: effects.OpenGate) -> None:
         child = self._state.children.get(effect.name)
@@ -273,7 +285,7 @@ class Hands:
             proofs.take_back(self._settings.runtime_dir, name)
         parent = self.zygote_port(self.reported_by.pop(name, held.parent if held is not None else ""))
         if parent is not None and not parent.is_closed:
-            parent.send(zygote.Reap(name))
+            self._order(parent, zygote.Reap(name))
         if held is None:
             return
         self._unwatch(held)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from dadms_ipc import port
@@ -51,10 +52,10 @@ class Port:
         """Give the descriptor, for a selector."""
         return self.channel.fileno()
 
-    def send(self, message: Any) -> str:
+    def send(self, message: Any, fds: Sequence[int] = ()) -> str:
         """Send a message and give "", or why the child cannot be served any more; to a child that is gone it is lost, and its exit is reported elsewhere."""
         try:
-            self.channel.send(message)
+            self.channel.send(message, fds)
         except (PeerViolation, RequestRefused, HostFailure) as error:
             return str(error)
         except ChannelClosed:

@@ -78,6 +78,12 @@ class Loop:
         else:
             self._selector.register(port, mask, port)
 
+    def _attend(self, channel: Channel[Any], who: str) -> None:
+        """Wake up for what the socket of a server did not take, too: one that only reads would never have the rest."""
+        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.waits_to_write else 0)
+        if self._selector.get_key(channel).events != mask:
+            self._selector.modify(channel, mask, who)
+
     def _unwatch(self, port: Port) -> None:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(port)
@@ -131,6 +137,9 @@ class Loop:
             if self.hands.found
             else None
         )
+        self._attend(self._keeper, "keeper")
+        if self.hands.link is not None:
+            self._attend(self.hands.link, "bus")
         found, self.hands.found = self.hands.found, []  # first: a child may answer its open gate before we read that it opened
         for key, mask in self._selector.select(timeout):
             if key.data == "keeper":

@@ -104,6 +104,8 @@ def on_zygote_ready(state: State, event: events.ZygoteReady) -> None:
         child.warnings = event.warnings
         child.seconds = event.seconds
         child.ready_at = state.wall
+        if not child.pid:
+            state.do(effects.MakeRoom(child.name))
         processes.zygote_ready(state, child)
 
 

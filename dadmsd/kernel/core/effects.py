@@ -168,6 +168,12 @@ class Retire(Effect, frozen=True):
     name: str
 
 
+class MakeRoom(Effect, frozen=True):
+    """Let the group of a shared zygote that has its code hold what its children copy of it, too."""
+
+    name: str
+
+
 class Reply(Effect, frozen=True):
     """Answer a request. ``answer`` is a Struct of dadms_ipc.requests, a list of them, or a plain map."""
 
@@ -280,6 +286,7 @@ AnyEffect = (
     | SteerWorker
     | LookAt
     | Retire
+    | MakeRoom
     | Reply
     | Enroll
     | Expect

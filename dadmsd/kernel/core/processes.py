@@ -182,7 +182,8 @@ def zygote_gone(state: State, child: Child, oom: str) -> str:
                 state.ready_pools.setdefault(pid)
     elif child.ready_at:
         if not child.intent:
-            state.tell_event("zygote.lost", f"{child.name} is gone: {_exit_words(child)}", pid=child.pid)
+            words = f"out of memory: {oom}" if oom else _exit_words(child)
+            state.tell_event("zygote.lost", f"{child.name} is gone: {words}", pid=child.pid)
         for process in waiting:
             advance(state, process)
     else:

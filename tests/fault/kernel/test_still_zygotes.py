@@ -129,3 +129,13 @@ def await_(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
     while not is_so():
         assert time.monotonic() < deadline, f"not after {seconds} s"
         time.sleep(0.01)
+
+
+def test_more_forks_than_a_socket_holds_wait_for_a_zygote_that_stood_still_for_a_moment(short_path: Path) -> None:
+    """The rest is handed over as it reads: none is lost, and it is not taken for silent."""
+    with daemon(short_path) as made, client(made) as door:
+        stopped = kill_server(door, "zygote", signal.SIGSTOP)
+        pids = [int(door.call(Spawn(Spec(name="t", orchestrator="", kind="tool", command=["/bin/true"])))["pid"]) for _ in range(330)]
+        os.kill(stopped, signal.SIGCONT)
+        assert {ended(door, pid).status for pid in pids} == {"completed"}
+        assert door.call(Status()).servers["zygote"]["os_pid"] == stopped

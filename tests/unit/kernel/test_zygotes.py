@@ -283,3 +283,20 @@ def test_an_import_that_ends_by_itself_is_not_begun_again(how: int, number: int)
     driver.open("zygote/2", 52)
     driver.give(events.Exited("zygote/2", how, number))
     assert driver.process(pid).ending_as == "failed"
+
+
+def test_a_shared_zygote_that_has_its_code_is_given_room_for_what_its_children_copy() -> None:
+    """One of a process's own lives in its group, as they do."""
+    driver = Driver()
+    driver.spawn()
+    assert only(driver.import_code(), effects.MakeRoom) == [effects.MakeRoom("zygote/1")]
+    driver.spawn(environment={"A": "b"})
+    assert not only(driver.import_code("zygote/2", 60), effects.MakeRoom)
+
+
+def test_a_zygote_that_ran_out_of_memory_is_said_to_have() -> None:
+    driver = Driver()
+    driver.run()
+    driver.give(events.Exited("zygote/1", 2, 9, oom="its own limit"))
+    (told,) = [info.text for info in driver.state.events if info.kind == "zygote.lost"]
+    assert told == "zygote/1 is gone: out of memory: its own limit"
