@@ -47,6 +47,7 @@ class Port:
         self.is_closed = False  # its end was read; the exit follows by another way
         self.has_failed = False  # it said that it cannot be what its gate told it to
         self.is_unreadable = False  # it broke the protocol: nothing more of it is read
+        self._has_rung = False  # a worker, which is ready therefore
 
     def fileno(self) -> int:
         """Give the descriptor, for a selector."""
@@ -95,10 +96,14 @@ class Port:
                 os.close(fd)
             if isinstance(frame.body, worker.Doorbell):
                 has_rung = True
+                if most < FRAMES_A_TURN:
+                    break  # it rarely says more: what there is makes the descriptor ready again
             else:
                 self._translate(frame.body, found)
         if has_rung:  # however often: the page is read once
-            found.append(events.WorkerReady(self.name))  # after an adoption, the only sign of it; otherwise ignored by the table
+            if not self._has_rung:
+                self._has_rung = True
+                found.append(events.WorkerReady(self.name))  # after an adoption, the only sign of it
             found.extend(self.read_page())
         return frames, found
 
