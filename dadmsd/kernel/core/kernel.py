@@ -356,7 +356,8 @@ class Kernel:
                     pool.set_priority(tid, priority)
             for worker in pool.workers.values():
                 state.slots_held += worker.holds_slot
-                dispatch.new_head(state, pool, worker)
+                if worker.takes_slots or not worker.is_busy:
+                    dispatch.new_head(state, pool, worker)
             state.ready_pools[pid] = None
             if pool.loops:
                 state.looping[pid] = None

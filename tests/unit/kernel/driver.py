@@ -1,5 +1,6 @@
 """Drives a kernel by hand: a machine on which everything works at once, unless a test says otherwise."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -112,13 +113,13 @@ class Driver:
         self.open(name, os_pid)
         return self.give(events.ZygoteReady(name, "1", [], [], 0.1))
 
-    def run(self, *, workers: int = 2, **changes: Any) -> int:
+    def run(self, *, workers: int = 2, declarations: Sequence[port.Declaration] = (), **changes: Any) -> int:
         """Start a process up to running; gives its pid."""
         pid = self.spawn(workers=workers, **changes)
         while f"{pid}.1" not in self.state.children:
             self.import_code(next(name for name, child in self.state.children.items() if child.phase == "forking"))
         self.open(f"{pid}.1", 100)
-        self.give(events.MainReady(f"{pid}.1", ["work", "other"], []))
+        self.give(events.MainReady(f"{pid}.1", [*(each.entry for each in declarations), "work", "other"], [], {}, declarations))
         return pid
 
     def submit(
