@@ -74,6 +74,7 @@ class Access(Table, frozen=True):
     observe: list[str] = []  # may look
     operate: list[str] = []  # may also start, end and send
     admin: list[str] = []  # may also end the daemon; root and the daemon's own user always may
+    services: dict[str, list[str]] = {}  # name -> who may offer it on the bus: users, "@groups" and "key:NAME"s; admins may offer any
     socket_mode: Annotated[str, msgspec.Meta(pattern="^(0[0-7]{3})?$")] = (
         ""  # octal; empty: 0666 for a daemon of the system, 0600 otherwise
     )

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from dadms_ipc.errors import RequestRefused
 from dadmsd import config
+from dadmsd.bus.core.offers import NAME, RESERVED, Offerers
+
+KEY = "key:"  # what the name of a key begins with, where users and groups may be named as well
 
 
 class Roles(NamedTuple):
@@ -18,11 +21,12 @@ class Roles(NamedTuple):
     users: dict[int, str]
     groups: dict[int, str]
     mistakes: list[str]
+    services: dict[str, Offerers]  # name -> who may offer it
 
 
 def resolve(settings: config.Config, uid: int) -> Roles:
     """Look up who has which role; root and the user of the daemon are always admins."""
-    roles = Roles({}, {}, [])
+    roles = Roles({}, {}, [], {})
     ranks = (
         ("observe", settings.access.observe),
         ("operate", settings.access.operate),
@@ -37,7 +41,23 @@ def resolve(settings: config.Config, uid: int) -> Roles:
             else:
                 (roles.groups if is_group else roles.users)[number] = role
     roles.users.update({0: "admin", uid: "admin"})
-    return roles
+    services = {name: _offerers(name, names, roles.mistakes) for name, names in settings.access.services.items()}
+    return roles._replace(services=services)
+
+
+def _offerers(service: str, names: list[str], mistakes: list[str]) -> Offerers:
+    if NAME.fullmatch(service) is None or service in RESERVED:
+        mistakes.append(f'[access] services names "{service}": no service may be called so')
+    numbers: dict[bool, set[int]] = {False: set(), True: set()}
+    for name in (one for one in names if not one.startswith(KEY)):
+        is_group = name.startswith("@")
+        number = _number(name.removeprefix("@"), is_group=is_group)
+        if number is None:
+            mistakes.append(f'[access] services gives "{service}" to "{name}": there is no such {"group" if is_group else "user"}')
+        else:
+            numbers[is_group].add(number)
+    keys = frozenset(name.removeprefix(KEY) for name in names if name.startswith(KEY))
+    return Offerers(frozenset(numbers[False]), frozenset(numbers[True]), keys)
 
 
 def check(settings: config.Config, name: str) -> None:

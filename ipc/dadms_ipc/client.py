@@ -59,8 +59,11 @@ class Client(Dialogue):
         start_timeout: float = START_TIMEOUT,  # seconds; more for a daemon that was just started
         key: str | Path | Key | None = None,  # for tcp://: the file that `dadmsctl keys new` wrote
         coalesce: bool = True,  # False: each message leaves in a frame of its own
+        service: str = "",  # name under which others reach this client as well; refused when it is somebody else's
     ) -> None:
-        super().__init__(runtime_dir, key, timeout=timeout, identity=identity, software="dadms_ipc (python)", coalesce=coalesce)
+        super().__init__(
+            runtime_dir, key, timeout=timeout, identity=identity, software="dadms_ipc (python)", coalesce=coalesce, service=service
+        )
         self._poll = select.poll()
         self._by_fd: dict[int, Wire | None] = {}  # None: of denials
         self._await_path(start_timeout)

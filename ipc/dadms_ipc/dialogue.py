@@ -55,11 +55,12 @@ class Dialogue:
         identity: Identity | None,
         software: str,
         coalesce: bool,
+        service: str,
     ) -> None:
         self.target = targets.find(place, key)
         self.timeout = timeout
         self._pid = os.getpid()
-        self._session = Session(os.urandom(16), identity=identity, software=software, coalesce=coalesce)
+        self._session = Session(os.urandom(16), identity=identity, software=software, coalesce=coalesce, service=service)
         self._wires: dict[Door, Wire] = {}
         self._denials: Denials | None = None
         self._context: _Context | None = None

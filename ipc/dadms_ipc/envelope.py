@@ -145,6 +145,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     incarnation: Count = 0
     secret: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
     runs: bool = False  # RUN may come, and is answered with ACKS
+    service: Annotated[str, msgspec.Meta(max_length=64)] = ""  # name under which others reach this session as well
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -71,11 +71,13 @@ class Session:
         software: str = "",
         window: int = WINDOW,
         coalesce: bool = True,  # False: each message leaves in a frame of its own, for those who measure
+        service: str = "",  # name that this session offers
     ) -> None:
         self.client = client
         self.identity = identity
         self.software = software
         self.coalesce = coalesce
+        self.service = service
         self.inbox = Inbox(window)
         self.address = ""
         self.role = ""
@@ -354,7 +356,9 @@ class Session:
         line.hello = message_id(self.client, self._sequence)
         credit = self.inbox.credit_at_hello() if door == Door.DATA else 0
         proof = self.identity or Identity(0, 0, b"")
-        hello = Hello(self.client, [VERSION], self.software, credit, proof.pid, proof.incarnation, proof.secret, runs=True)
+        hello = Hello(
+            self.client, [VERSION], self.software, credit, proof.pid, proof.incarnation, proof.secret, runs=True, service=self.service
+        )
         line.say(int(Kind.HELLO), encode_body(hello), identifier=line.hello)
         line.outbox.extend(kept)
 

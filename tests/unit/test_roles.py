@@ -11,12 +11,13 @@ import pytest
 
 from dadms_ipc.errors import RequestRefused
 from dadmsd import config, roles
+from dadmsd.bus.core.offers import Offerers
 
 
 def test_root_and_the_daemons_user_are_admins_whatever_is_written() -> None:
     """A mistake in the file locks nobody out."""
     found = roles.resolve(config.parse('[access]\nobserve = ["0", "1000"]\noperate = ["1001"]', "x"), 1000)
-    assert found == ({0: "admin", 1000: "admin", 1001: "operate"}, {}, [])
+    assert found == ({0: "admin", 1000: "admin", 1001: "operate"}, {}, [], {})
 
 
 def test_names_and_numbers_of_users_and_groups_are_understood() -> None:
@@ -49,3 +50,22 @@ def test_a_name_that_nobody_has_is_refused_at_start(tmp_path: Path) -> None:
 def test_a_socket_mode_is_four_octal_digits(mode: str) -> None:
     with pytest.raises(RequestRefused, match="line 2"):
         config.parse(f'[access]\nsocket_mode = "{mode}"', "x.toml")
+
+
+def test_services_are_given_to_users_groups_and_keys() -> None:
+    user, group = pwd.getpwuid(os.getuid()), grp.getgrgid(os.getgid())
+    text = f'[access]\nservices = {{ prices = ["{user.pw_name}", "7", "@{group.gr_name}", "key:laptop"], none = [] }}'
+    found = roles.resolve(config.parse(text, "x"), 0).services
+    assert found == {
+        "prices": Offerers(frozenset({user.pw_uid, 7}), frozenset({group.gr_gid}), frozenset({"laptop"})),
+        "none": Offerers(),
+    }
+
+
+def test_a_service_that_cannot_be_is_a_mistake() -> None:
+    settings = config.parse('[access.services]\nkernel = []\n"1001" = []\nprices = ["nobody-of-this-name"]', "x.toml")
+    assert roles.resolve(settings, 0).mistakes == [
+        '[access] services names "kernel": no service may be called so',
+        '[access] services names "1001": no service may be called so',
+        '[access] services gives "prices" to "nobody-of-this-name": there is no such user',
+    ]

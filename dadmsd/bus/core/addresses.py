@@ -1,8 +1,9 @@
 """Addresses: whom "1001", "1001/17", "etl", "etl/17" and "client/…" reach.
 
 1. Digits are a process, what follows a slash is a thread of it, and both reach the process: its orchestrator hands on what is for a thread.
-2. Any other word is the name of a process that lives or is expected. A name that several have is refused with their numbers, and never guessed.
-3. Until the kernel has sent its roster nobody knows a name: a message to one waits for that.
+2. Any other word is the name of a process that lives or is expected, or a service that a client offers. A name that several have is refused with their addresses, and never guessed.
+3. While the clients of a bus that followed another are not back yet, whoever is not there may come.
+4. Until the kernel has sent its roster nobody knows a name: a message to one waits for that.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ class Addresses:
     def __init__(self, roster: Roster, admission: Admission) -> None:
         self._roster = roster
         self._admission = admission
+        self.is_reunion = False  # clients of the bus before are still coming back
 
     def resolve(self, to: str) -> tuple[str, str]:
         """Give the address whose sessions receive for an address, and the reason when that cannot be said."""
@@ -37,6 +39,9 @@ class Addresses:
         if not self._roster.is_known and to:
             return to, ""
         pids = self._roster.named(to)
+        holder = self._admission.services.holders.get(to)
+        if holder is not None:
+            return (to, f"{holder.address} and process {pids[0]} have that name") if pids else (holder.address, "")
         if not pids and (cut := to.rpartition("/"))[2].isdecimal():
             pids = self._roster.named(cut[0])
         if len(pids) > 1:
@@ -57,7 +62,9 @@ class Addresses:
             return True
         if not self._roster.is_known:
             return bool(address) and not address.startswith(CLIENT)
-        return is_pid(address) and self._roster.get(int(address)) is not None
+        if is_pid(address):
+            return self._roster.get(int(address)) is not None
+        return self.is_reunion
 
     def lives(self, address: str) -> bool:
         """Tell whether this is a process on the roster, or may be one while that is unknown."""

@@ -6,7 +6,8 @@
    the process lives travels another way, and nobody is refused for the bus's ignorance.
 4. A session belongs to whom it was opened by: a hello with its client id from another user or for another process is refused, and written down.
 5. A process speaks through a unix socket, never over a network: there its secret would be all that is asked of it.
-6. A session without connections is kept for a while, so that a client that was cut finds its subscriptions and answers.
+6. What a session offers a service under is decided with its HELLO (services.py): one that may not have the name is refused as a whole.
+7. A session without connections is kept for a while, so that a client that was cut finds its subscriptions and answers.
 """
 
 from dadms_ipc.codec import encode_body
@@ -16,6 +17,7 @@ from dadmsd.bus.core.accounts import Accounts
 from dadmsd.bus.core.events import Forget, Peer, Received, Who
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.roster import Roster
+from dadmsd.bus.core.services import Services
 from dadmsd.bus.core.state import Bounds, Connection, Session
 
 # First byte of the routing ids that a ROUTER makes itself, which are never used twice. One that a client chose could be chosen again by somebody else, who
@@ -27,12 +29,21 @@ class Admission:
     """Connections and sessions."""
 
     def __init__(
-        self, outbox: Outbox, bounds: Bounds, roster: Roster, access: Access, accounts: Accounts, bus: bytes, doors: dict[str, int]
+        self,
+        outbox: Outbox,
+        bounds: Bounds,
+        roster: Roster,
+        access: Access,
+        accounts: Accounts,
+        bus: bytes,
+        doors: dict[str, int],
+        services: Services,
     ) -> None:
         self._outbox = outbox
         self._bounds = bounds
         self._roster = roster
         self.access = access
+        self.services = services
         self.accounts = accounts
         self._bus = bus
         self._doors = doors  # for those who came over a network: door -> port
@@ -96,6 +107,8 @@ class Admission:
             name = f'key "{connection.who.key}"' if connection.who.is_remote else f"uid {connection.who.uid}"
             self._suspect(connection, header, f"cannot speak with {name}: it has no role here", now)
             return None
+        if hello.service and not self._may_offer(connection, header, hello, standing, now):
+            return None
         session = self.sessions.get(hello.client)
         if connection.session is not None and connection.session is not session:
             self._refuse(connection, header, VIOLATION, "cannot change the client of a connection")
@@ -115,10 +128,26 @@ class Admission:
             self._suspect(connection, header, "cannot speak in a session that somebody else opened", now)
             return None
         self._attach(session, connection)
+        if hello.service != session.service:
+            self.services.release(session)
+            session.service = ""
+            if hello.service:
+                self.services.claim(hello.service, session)
         doors = self._doors if connection.who.is_remote else {}
         welcome = Welcome(self._bus, VERSION, session.address, session.role, doors)
         self._outbox.answer(connection.peer, Kind.WELCOME, "", header.id, encode_body(welcome), to=session.address)
         return session
+
+    def _may_offer(self, connection: Connection, header: Header, hello: Hello, standing: Standing, now: float) -> bool:
+        if hello.pid:
+            why: str | None = "a process has the name that it was spawned with"
+        else:
+            why = self.services.refusal(hello.service, hello.client, connection.who, standing)
+        if why is not None:
+            reason = f'cannot offer the service "{hello.service}": {why}'
+            self._outbox.record("refused", connection.who, str(connection.who), "HELLO", reason, now)
+            self._refuse(connection, header, REFUSED, reason)
+        return why is None
 
     def _standing(self, who: Who, hello: Hello) -> Standing:
         """Give what a process that proved itself may do, as its own user."""
@@ -191,6 +220,7 @@ class Admission:
     def remove(self, session: Session, now: float) -> None:
         """Forget a session that ended; its connections may say hello again."""
         del self.sessions[session.client]
+        self.services.release(session)
         self.accounts.leave(session.tab)
         others = self.by_address[session.address]
         others.remove(session)

@@ -59,10 +59,12 @@ from dadmsd.bus.core.exchanges import Exchanges
 from dadmsd.bus.core.inquiries import Inquiries
 from dadmsd.bus.core.keeping import Keeping
 from dadmsd.bus.core.letters import Letters
+from dadmsd.bus.core.offers import Offerers
 from dadmsd.bus.core.outbox import Outbox
 from dadmsd.bus.core.publications import Publications
 from dadmsd.bus.core.roster import Roster
 from dadmsd.bus.core.runs import Runs, answers, members
+from dadmsd.bus.core.services import Services
 from dadmsd.bus.core.state import Bounds, Connection, Entry, Session
 from dadmsd.kernel import link
 
@@ -116,6 +118,7 @@ class Bus:
         incarnation: int = 0,
         os_pid: int = 0,
         wall: float = 0.0,  # wall clock minus the clock of ``now``, seconds
+        services: Mapping[str, Offerers] | None = None,  # name -> who may offer it
     ) -> None:
         self.bounds = bounds or Bounds()
         self._invite = encode_body(Invite(bus, [VERSION]))
@@ -130,7 +133,8 @@ class Bus:
             Share(limits.user_sessions, limits.user_patterns, limits.user_open),
             frozenset(uid for uid, role in roles.items() if role == "admin"),
         )
-        self.admission = Admission(self.outbox, self.bounds, self.roster, self.access, self.accounts, bus, doors or {})
+        self.services = Services(self.roster, services or {})
+        self.admission = Admission(self.outbox, self.bounds, self.roster, self.access, self.accounts, bus, doors or {}, self.services)
         self.deliveries = Deliveries(self.outbox, self.bounds)
         self.addresses = Addresses(self.roster, self.admission)
         self.letters = Letters(self.outbox, self.bounds)
@@ -147,6 +151,7 @@ class Bus:
         self._next_ping: float | None = None
         self._ring: list[Peer] = []
         self._epoch = 0
+        self._reunion_end: float | None = None
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take what happened; give what must be done, in order."""
@@ -177,6 +182,9 @@ class Bus:
             self.exchanges.not_kept(event, now)
         elif type(event) is Restored:
             self.exchanges.place_stored(self.keeping.restore(event, now), now)
+            if self.bounds.reunion:
+                self.addresses.is_reunion, self._reunion_end = True, now + self.bounds.reunion
+                self._note(self._reunion_end)
         else:
             self._tick(now)
         return self.outbox.drain()
@@ -376,6 +384,8 @@ class Bus:
             self.runs.split_held(session)
             session.takes_runs = hello.runs
             self.exchanges.attach(session, hello.credit, now)
+            if session.service and session.service in self.exchanges.waiting:
+                self.exchanges.rename(session.service, now)
 
     # how sessions end
 
@@ -545,6 +555,7 @@ class Bus:
     def _sweep(self, now: float) -> None:
         self._swept, self.outbox.soonest = now, None
         self._unpark(now)
+        self._reunite(now)
         bounds = self.bounds
         for session in list(self.admission.sessions.values()):
             if session.gone_since is None:
@@ -566,6 +577,18 @@ class Bus:
             self._note(deadline)
         self.runs.sweep(now)
         self.attempts.sweep(now)
+
+    def _reunite(self, now: float) -> None:
+        """Refuse what waits for clients and services that have not come back in time."""
+        if self._reunion_end is None:
+            return
+        if now < self._reunion_end or not self.roster.is_known:
+            self._note(max(self._reunion_end, now + self.bounds.sweep_interval))
+            return
+        self.addresses.is_reunion, self._reunion_end = False, None
+        for address in list(self.exchanges.waiting):
+            if not is_pid(address) and address not in self.admission.by_address:
+                self.exchanges.rename(address, now)
 
     def _ping(self, now: float) -> None:
         """Send a PING to some connections: ROUTER tells of a gone one only when it is written to."""

@@ -28,6 +28,7 @@ def status(bus: "Bus") -> dict[str, object]:
         "stored_bytes": bus.keeping.size,
         "dead_letters": len(bus.letters.letters),
         "outcomes": {**bus.keeping.tallies, **bus.letters.tallies},  # of what was ever on disk
+        "services": {name: session.address for name, session in bus.services.holders.items()},
         "is_linked": bus.calls.is_linked,
         "bounds": msgspec.to_builtins(bus.bounds),
     }
@@ -50,6 +51,11 @@ def rules(bus: "Bus") -> list[tuple[str, bool]]:
         ),
         ("a connection's session lives", all(c.session is None or c.session is admission.sessions[c.session.client] for c in connections)),
         ("sessions are found by their addresses", sorted(id(s) for group in admission.by_address.values() for s in group) == living),
+        (
+            "an offered name is of a session that lives",
+            all(s.service == name and id(s) in living for name, s in bus.services.holders.items())
+            and sum(bool(s.service) for s in sessions) == len(bus.services.holders),
+        ),
         (
             "a hello that waits has a connection",
             all(admission.connections[p] is c and c.parked is not None for p, c in admission.parked.items()),

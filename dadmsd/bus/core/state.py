@@ -30,6 +30,9 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     enroll_patience: float = 0.5  # seconds that a hello may be ahead of the kernel's word that its process lives
     hello_timeout: float = 10.0  # seconds from the first frame of a connection to its hello
     linger: float = 10.0  # seconds that a session without a connection is kept
+    reunion: float = (
+        0.0  # seconds after the start in which messages wait for clients and services that are not back yet; of a bus that followed another
+    )
     longest: float = 3600.0  # seconds: a later deadline, or none, is cut to this
     ping_interval: float = 30.0  # seconds between two looks at a connection that may be gone
     sweep_interval: float = 0.1  # seconds: the least between two looks at what has expired
@@ -139,6 +142,7 @@ class Session:
     runs: "dict[bytes, Run]" = field(default_factory=dict)  # that it sent
     settled: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=SETTLED))  # runs that it sent: first sequence and count
     tab: Tab = field(default_factory=Tab)  # what it has the bus keep
+    service: str = ""  # name that it offers
 
 
 @dataclass(slots=True, eq=False)

@@ -39,7 +39,7 @@ export declare class Client {
   readonly lost: number;
   readonly violations: number;
   readonly welcomes: number;
-  static connect(directory: string, options?: Options & { identity?: Identity | null }): Promise<Client>;
+  static connect(directory: string, options?: Options & { identity?: Identity | null; service?: string }): Promise<Client>;
   /** Connect as the service or tool that runs this program. */
   static ofProcess(options?: Options & { environment?: Record<string, string | undefined> }): Promise<Client>;
   call(request: unknown, options?: Options & { to?: string }): Promise<unknown>;

@@ -115,6 +115,7 @@ export class Client {
   #directory;
   #timeout;
   #identity;
+  #service;
   #lines = new Map();
   #sequence = 0n;
   #pending = new Map(); // id in hex -> what waits for an answer
@@ -134,8 +135,8 @@ export class Client {
   welcomes = 0;
 
   /** Connect to the daemon on a runtime directory. */
-  static async connect(directory, { timeout = 5000, identity = null } = {}) {
-    const client = new Client(directory, timeout, identity);
+  static async connect(directory, { timeout = 5000, identity = null, service = "" } = {}) {
+    const client = new Client(directory, timeout, identity, service);
     try {
       await client.#enter(timeout);
     } catch (error) {
@@ -158,10 +159,11 @@ export class Client {
     return Client.connect(directory, { timeout, identity: { pid: Number(pid), incarnation: Number(incarnation), secret } });
   }
 
-  constructor(directory, timeout, identity) {
+  constructor(directory, timeout, identity, service) {
     this.#directory = directory;
     this.#timeout = timeout;
     this.#identity = identity;
+    this.#service = service;
   }
 
   async #enter(timeout) {
@@ -390,6 +392,7 @@ export class Client {
     const id = this.#next();
     line.hello = id.toString("hex");
     const hello = { client: this.#id, versions: [VERSION], software: "dadms example (node)", credit: 0, ...(this.#identity ?? {}) };
+    if (this.#service) hello.service = this.#service;
     if (line.name === "data") {
       hello.credit = Math.max(0, WINDOW - this.#inbox.length);
       this.#taken = this.#takenBytes = 0;

@@ -190,7 +190,7 @@ class Daemon:
         self._keeper = channel.Channel(ours, keeper.FromKernel, epoch=self.kernel.epoch)
         self.starts += 1
         directory = str(self.directory)
-        self._keeper.send(keeper.Welcome(self.kernel.epoch, "boot", directory, directory, self.config, True))
+        self._keeper.send(keeper.Welcome(self.kernel.epoch, "boot", directory, directory, self.config, True, incarnation=self.starts))
         if linked:
             self.link()
 

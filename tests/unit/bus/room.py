@@ -25,6 +25,7 @@ from dadmsd.bus.core.events import (
     Who,
     content,
 )
+from dadmsd.bus.core.offers import Offerers
 from dadmsd.bus.core.state import Bounds
 from dadmsd.kernel import link
 from tests.unit.bus.disk import Disk
@@ -60,10 +61,11 @@ class Guest:
         self.frames(encode_header(Header(VERSION, kind, identifier, **fields)), body)  # type: ignore[arg-type]  # a test's own fields
         return identifier
 
-    def hello(self, identity: Identity | None = None, *, credit: int = 100) -> "Guest":
+    def hello(self, identity: Identity | None = None, *, credit: int = 100, service: str = "") -> "Guest":
         """Say hello."""
         proof = identity or Identity(0, 0, b"")
-        self.say(Kind.HELLO, encode_body(Hello(self.client, [VERSION], "", credit, proof.pid, proof.incarnation, proof.secret)))
+        hello = Hello(self.client, [VERSION], "", credit, proof.pid, proof.incarnation, proof.secret, service=service)
+        self.say(Kind.HELLO, encode_body(hello))
         return self
 
     def take(self) -> list[tuple[Header, bytes]]:
@@ -97,6 +99,7 @@ class Room:
         groups: dict[int, str] | None = None,
         keys: dict[str, Grant] | None = None,
         doors: dict[str, int] | None = None,
+        services: dict[str, Offerers] | None = None,
         disk: Disk | None = None,
         is_slow: bool = False,  # the disk, which then waits for `commit`
         **bounds: object,
@@ -104,7 +107,9 @@ class Room:
         self.disk = disk or Disk()
         self.is_slow = is_slow
         limits = Bounds(**bounds)  # type: ignore[arg-type]  # a test's own bounds
-        self.bus = Bus(BUS, roles=ROLES, groups=groups, keys=keys, doors=doors, bounds=limits, incarnation=3, os_pid=77, wall=WALL)
+        self.bus = Bus(
+            BUS, roles=ROLES, groups=groups, keys=keys, doors=doors, bounds=limits, incarnation=3, os_pid=77, wall=WALL, services=services
+        )
         self.now = 1000.0
         self.guests: dict[Peer, Guest] = {}
         self.asked: list[link.FromBus] = []

@@ -66,6 +66,7 @@ EXAMPLES: dict[str, list[bytes]] = {
         ),
     ],
     "hello-with-runs": _message(Kind.HELLO, 1, encode_body(Hello(CLIENT, [1], "example", 256, runs=True))),
+    "hello-of-a-service": _message(Kind.HELLO, 1, encode_body(Hello(CLIENT, [1], "example", 256, service="prices"))),
     "run": _message(Kind.RUN, 11, encode_body([b"one", b"two", b"three"]), to="1001", topic="TASK_REQUEST", deadline=5000),
     "run-delivered": _message(
         Kind.RUN, 11, encode_body([b"one", b"two", b"three"]), sender=ADDRESS, to="1001", topic="TASK_REQUEST", deadline=4999
