@@ -32,6 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="dadmsd.kernel", description="Started by dadmsd; not for people.")
     parser.add_argument("--keeper-fd", type=int, required=True)
     options = parser.parse_args()
+    gc.disable()  # until all is taken over, for which others wait: nothing of it is garbage
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the keeper decides when we end; a terminal's Ctrl-C reaches us all
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -44,8 +45,8 @@ def main() -> int:
     except DadmsError as error:
         sys.stderr.write(f"kernel: {error}\n")
         return 1
-    gc.collect()
     gc.freeze()  # what stands now stays: collections look at the rest
+    gc.enable()
     try:
         return loop.run()
     except Exception:

@@ -124,7 +124,9 @@ def _give_pidfd(hands: Hands, child: Child) -> None:
 
 
 def _regroup(state: State, hands: Hands, child: Child) -> None:
-    """Tell a backend without cgroups who belongs together; for cgroups it is a repetition of what is so already."""
+    """Tell a backend without cgroups who belongs together. Where the host keeps that, only the room of a zygote may not have been made yet."""
+    if hands.confinement.backend.outlives_kernels and (child.role != "zygote" or child.pid):
+        return
     if child.phase in ("opened", "ready", "stopping", "killing"):
         with contextlib.suppress(Exception):  # it ended meanwhile; its exit is reported
             hands.confinement.confine(child, state.processes.get(child.pid))

@@ -22,6 +22,7 @@ class Backend(Protocol):
     holds: frozenset[str]  # of CONTROLLERS: the caps that this backend enforces for a whole group
     steers: frozenset[str]  # of STEERED: what else it can set
     ends_trees: bool  # whether ``kill`` reaches a process that left its session and its parent
+    outlives_kernels: bool  # whether groups, their members and caps are the host's, so that a new kernel finds them as they were
     reasons: tuple[str, ...]  # why nothing better is in use, one sentence each
 
     @property

@@ -26,6 +26,7 @@ class Rlimits:
     holds: frozenset[str] = frozenset()
     steers: frozenset[str] = frozenset()
     ends_trees = False
+    outlives_kernels = False
 
     def __init__(self, *, reasons: tuple[str, ...] = ()) -> None:
         self.reasons = reasons

@@ -33,6 +33,7 @@ class V1:
     """A backend over v1 hierarchies; ``trees`` has those of "memory", "cpu", "pids", "freezer" and "cpuacct" that work here."""
 
     kind = "cgroup v1"
+    outlives_kernels = True
 
     def __init__(self, trees: dict[str, Tree], paths: dict[str, str], unified: Unified | None, *, reasons: tuple[str, ...] = ()) -> None:
         self._trees = trees

@@ -38,6 +38,7 @@ class V2:
 
     kind = "cgroup v2"
     ends_trees = True
+    outlives_kernels = True
 
     def __init__(self, own: Tree, tree: Tree, path: str, *, membership: Callable[[int], str] = membership) -> None:
         self._own = own
