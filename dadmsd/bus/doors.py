@@ -20,7 +20,7 @@ from zmq.backend import Socket as Basic
 
 from dadms_ipc.envelope import Door
 from dadmsd.bus.backlog import Backlog
-from dadmsd.bus.core.events import Audit, Body, Forget, Peer, Received, Vanished
+from dadmsd.bus.core.events import Audit, Body, Forget, Peer, Received, Vanished, Who
 from dadmsd.bus.credentials import Origin, is_dead, origin_of, shut_down
 from dadmsd.bus.guests import SILENCE, USER_SHARE, WATCHED, Guests
 from dadmsd.bus.listeners import Listener
@@ -55,9 +55,13 @@ class Router:
         self.backlog = Backlog(self._send)
         self._listeners: list[Listener] = []
         self.heard: set[bytes] | None = None  # routes of whole messages that have come since it was made; None: nobody asks
+        self.is_stirred = (
+            False  # somebody came, went, or is to be cut, or could not be written to: what is to do and when must be looked at anew
+        )
         self._hidden = path.with_name(f".{path.name}.shut")
         self._condemned: dict[bytes, tuple[float, Origin]] = {}  # route -> when it is cut
         self._origins: dict[bytes, Origin] = {}
+        self._known: dict[bytes, tuple[Peer, int, int, Who]] = {}  # route -> what every message from it is said to come from
         self._routes: dict[tuple[int, int], bytes] = {}  # (descriptor, inode) -> route
         self.socket = context.socket(zmq.ROUTER)
         for option, value in (
@@ -92,6 +96,7 @@ class Router:
 
     def count(self) -> Iterator[Audit]:
         """Take the monitor's events; gives lines about whom that cut, and about a door that was shut or opened by it."""
+        self.is_stirred = True
         yield from self.guests.take(self.monitor)
         count, remote, name = len(self.guests), self.guests.remote, self.door.name.lower()
         if self.is_open and count >= self.ceiling:
@@ -140,12 +145,10 @@ class Router:
         self.is_quiet = False
         if self.heard is not None:
             self.heard.add(route)
-        origin = self._origins.get(route)
-        if origin is None:
+        known = self._known.get(route)
+        if known is None:
             first = _recv(sock, _NOW, copy=False)
-            origin = self._origins[route] = origin_of(first)
-            self._routes[origin.fd, origin.inode] = route
-            self.guests.spoke(origin.fd)
+            known = self._meet(route, origin_of(first))
             frames: list[Body] = [first.bytes]
         else:
             frames = [_recv(sock, _NOW)]
@@ -156,13 +159,23 @@ class Router:
             while body.more:  # libzmq has them all already: it hands out whole messages only
                 body = _recv(sock, _NOW, copy=False)
                 is_cut_short = True
+        peer, uid, pid, who = known
+        return Received(peer, uid, pid, frames, is_cut_short, who)
+
+    def _meet(self, route: bytes, origin: Origin) -> tuple[Peer, int, int, Who]:
+        """Note who is at the other end of a connection that has said its first word."""
+        self._origins[route] = origin
+        self._routes[origin.fd, origin.inode] = route
+        self.guests.spoke(origin.fd)
         who = origin.who
-        return Received(Peer(self.door, route), who.uid, who.pid, frames, is_cut_short, who)
+        self._known[route] = known = (Peer(self.door, route), who.uid, who.pid, who)
+        return known
 
     def send(self, route: bytes, header: bytes, body: Body) -> bool | None:
         """Send; True when it was taken, False when the connection is gone, None when too much waits for it."""
         if route not in self.backlog and (taken := self._send(route, header, body)) is not None:
             return taken
+        self.is_stirred = True
         return True if self.backlog.add(route, header, body, monotonic()) else None
 
     def _send(self, route: bytes, header: bytes, body: Body) -> bool | None:
@@ -189,6 +202,7 @@ class Router:
 
     def cut(self, route: bytes, now: float) -> None:
         """End a connection, after its last answer."""
+        self.is_stirred = True
         origin = self._origins.get(route)
         if origin is not None and origin.fd >= 0:
             self._condemned.setdefault(route, (now + LAST_WORD, origin))
@@ -220,12 +234,18 @@ class Router:
     def forget(self, effect: Forget) -> None:
         """Forget who a connection came from."""
         self.backlog.forget(effect.peer.route)
+        self._known.pop(effect.peer.route, None)
         origin = self._origins.pop(effect.peer.route, None)
         if origin is not None:
             self._routes.pop((origin.fd, origin.inode), None)
 
     def departures(self) -> list[Vanished]:
         """Give the connections that are gone; only while nothing waits to be received, as it could be their last words."""
+        if not self.guests.departed:
+            return []
+        if not self.is_quiet:
+            self.is_stirred = True  # later
+            return []
         departed, self.guests.departed = self.guests.departed, []
         routes = [(self._routes.get((origin.fd, origin.inode)), origin.who) for origin in departed]
         return [Vanished(Peer(self.door, route), True, is_dead(who)) for route, who in routes if route is not None]

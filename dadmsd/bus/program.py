@@ -93,6 +93,7 @@ class Program:
         )
         self._durables: list[Durable] = []
         self._gathered: dict[Peer, list[tuple[Header, Body]]] = {}
+        self._chores_at: float | None = None  # when there is something to do at the doors though nobody says so; None: never
         self._store, line = open_store(Path(welcome.state_dir), settled_most=bounds.settled)
         if line:
             _write_line(line)
@@ -162,39 +163,45 @@ class Program:
             self._context.term()
 
     def _turn(self) -> None:
-        waiting = [router for router in self._routers if not router.is_quiet and router.has_more()]
-        for router in self._routers:
-            if router.guests.departed and router.is_quiet:
-                for departure in router.departures():
-                    self._handle(departure, monotonic())
-        deadline = self._bus.next_deadline()
-        timeout = 0.0 if waiting else self._patience(deadline)
-        ready = dict(self._epoll.poll(timeout))
-        for fd, happened in ready.items():
-            hear = self._heard.get(fd)
-            if hear is not None:
+        control, data = self._routers
+        has_control, has_data = not control.is_quiet and control.has_more(), not data.is_quiet and data.has_more()
+        deadline, upcoming = self._bus.next_deadline(), self._chores_at
+        if has_control or has_data or control.is_stirred or data.is_stirred:
+            timeout = 0.0
+        else:
+            if upcoming is None or (deadline is not None and deadline < upcoming):
+                upcoming = deadline
+            timeout = -1.0 if upcoming is None else max(0.0, upcoming - monotonic())
+        for fd, happened in self._epoll.poll(timeout):
+            if fd == data.fd:
+                has_data = True
+            elif fd == control.fd:
+                has_control = True
+            elif (hear := self._heard.get(fd)) is not None:
                 hear(happened)
-        for router in self._routers:
-            if router.fd in ready or router in waiting:
-                self._serve(router)
+        if has_control:
+            self._serve(control)
+        if has_data:
+            self._serve(data)
         now = monotonic()
+        if control.is_stirred or data.is_stirred or (self._chores_at is not None and self._chores_at <= now):
+            self._do_chores(now)
+        if deadline is not None and deadline <= now:
+            self._handle(Ticked(), now)
+
+    def _do_chores(self, now: float) -> None:
+        """Do at the doors what is not about a message that came, and note when there is more of it."""
         for router in self._routers:
-            for event in router.catch_up(now):
+            router.is_stirred = False
+            for event in (*router.departures(), *router.catch_up(now)):
                 self._handle(event, now)
             if router.is_due(now):
                 self._note(router.execute(now))
         look = self._weight.next_look(now)
         if look is not None and look <= now:
             self._note(self._weight.look(now, self._bus.accounts.pool.used))
-        if deadline is not None and deadline <= now:
-            self._handle(Ticked(), now)
-
-    def _patience(self, deadline: float | None) -> float:
-        """Give the seconds until there is something to do without anybody saying so; below zero: never."""
-        now = monotonic()
-        upcoming = (deadline, self._weight.next_look(now), *[moment for router in self._routers for moment in router.next_moments()])
-        moments = [moment for moment in upcoming if moment is not None]
-        return max(0.0, min(moments) - now) if moments else -1.0
+        moments = (self._weight.next_look(now), *[moment for router in self._routers for moment in router.next_moments()])
+        self._chores_at = min([moment for moment in moments if moment is not None], default=None)
 
     def _hear_signal(self, _happened: int) -> None:
         self._wake.recv(64)  # what it means was noted by its handler

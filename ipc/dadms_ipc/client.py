@@ -65,6 +65,7 @@ class Client(Dialogue):
             runtime_dir, key, timeout=timeout, identity=identity, software="dadms_ipc (python)", coalesce=coalesce, service=service
         )
         self._poll = select.poll()
+        self._next_look = 0.0  # when every door is looked at again
         self._by_fd: dict[int, Wire | None] = {}  # None: of denials
         self._await_path(start_timeout)
         self._context = zmq.Context()
@@ -104,7 +105,7 @@ class Client(Dialogue):
         DeadlinePassed or Unreachable.
         """
         sequence, seconds = self._ask_service(request, timeout)
-        answer = self._wait_for(sequence, seconds)
+        answer = self._wait_for(sequence, seconds, Door.CONTROL)
         return decoded(request, answer)
 
     def call_raw(self, body: bytes, *, to: str = "kernel", timeout: float | None = None) -> Answer:
@@ -268,18 +269,19 @@ class Client(Dialogue):
         expiry: float | None = None,
     ) -> Answer:
         seconds = self.timeout if timeout is None else timeout
-        return self._wait_for(self._ask(kind, body, to, topic, seconds, priority, expiry), seconds)
+        door = Door.CONTROL if kind == Kind.CALL else Door.DATA
+        return self._wait_for(self._ask(kind, body, to, topic, seconds, priority, expiry), seconds, door)
 
-    def _wait_for(self, sequence: int, seconds: float) -> Answer:
-        return self._conclude(self._answer(sequence), seconds)
+    def _wait_for(self, sequence: int, seconds: float, door: Door = Door.DATA) -> Answer:
+        return self._conclude(self._answer(sequence, door), seconds)
 
-    def _answer(self, sequence: int) -> Answer:
+    def _answer(self, sequence: int, door: Door = Door.DATA) -> Answer:
         session, answer = self._session, None
         try:
             self._flush_safely()
             looked = monotonic()
             while (answer := session.take(sequence)) is None:
-                self._step(None)  # the session's own deadline ends it
+                self._listen(door, None)  # the session's own deadline ends it
                 if monotonic() - looked >= SLICE:
                     looked = monotonic()
                     self._demand_a_keeper(looked)
@@ -295,15 +297,16 @@ class Client(Dialogue):
         self._flush_safely()
         while not (messages := self._take(limit, acknowledge=acknowledge)):
             self._raise_if_over()
-            if not self._step(deadline):
+            if not self._listen(Door.DATA, deadline):
                 raise DeadlinePassed(f"no message came in {seconds:g} s")
         self._hand_over()
         return messages
 
     def _hand_over(self) -> None:
         """Give answers to the socket, and wait for room there: nobody else will when the program does not call again."""
-        self._flush_safely()
         session = self._session
+        if session.has_outgoing:
+            self._flush_safely()
         if session.waiting(Door.DATA) and session.is_welcomed(Door.DATA):
             self._until(lambda: not session.waiting(Door.DATA) or not session.is_welcomed(Door.DATA), monotonic() + self.timeout)
 
@@ -311,6 +314,33 @@ class Client(Dialogue):
         self._flush_safely()
         while not is_done() and self._step(deadline):
             pass
+
+    def _listen(self, door: Door, deadline: float | None) -> bool:
+        """Do as `_step`, sooner: wait in the one socket that matters. What comes at the other door is looked at every SLICE."""
+        now, session = monotonic(), self._session
+        own, end = session.next_deadline(), now + SLICE
+        if (
+            now >= self._next_look
+            or session.has_outgoing  # what waits for room in a socket is woken by its descriptor only
+            or self._denials is not None
+            or (deadline is not None and deadline < end)
+            or (own is not None and own < end)
+        ):
+            self._next_look = end
+            return self._step(deadline)
+        wire = self._wires[door]
+        try:
+            frames = wire.wait()
+        except BaseException:
+            self._reconnect(wire)
+            raise
+        if frames is None:
+            self._next_look = now
+            return True
+        session.handle(door, frames, monotonic())
+        if session.has_outgoing:
+            self._flush_safely()
+        return True
 
     def _step(self, deadline: float | None) -> bool:
         """Take what came, or else wait for something to come; False when the deadline passed. Ends with nothing left that a socket would take."""

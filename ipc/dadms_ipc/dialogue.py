@@ -20,7 +20,7 @@ from dadms_ipc.errors import DeadlinePassed, PartlyRefused, RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer, Session
-from dadms_ipc.sockets import Denials, Wire
+from dadms_ipc.sockets import PATIENCE, Denials, Wire
 from dadms_ipc.statuses import raise_for
 from dadms_ipc.targets import Remote
 
@@ -33,7 +33,7 @@ OPEN_BYTES = 4 * 1024 * 1024  # of bodies of `send_many` that wait for their ans
 OPEN_MESSAGES = 4 * RUN_LIMIT  # of the same
 HANDLED = "handled"  # what `send` gives when its receiver has said so
 NO_TOPIC = "dadms/none"  # that nobody subscribes to
-SLICE = 1.0  # seconds of one wait, after which it is looked whether anybody keeps the daemon. Signal handlers of Python run between waits only, and another
+SLICE = PATIENCE  # seconds of one wait, after which it is looked whether anybody keeps the daemon. Signal handlers of Python run between waits only, and another
 # thread may take the signal: SIGINT or SIGCHLD would wait for the request's own deadline
 GONE_SECONDS = (
     2.0  # without anybody who keeps the daemon, after which nobody is believed to come: a service manager takes less to start it again
@@ -240,8 +240,9 @@ class Dialogue:
     def _flush(self) -> bool:
         """Send all that the sockets take; tell whether that was anything."""
         session, has_sent = self._session, False
-        for door, wire in self._wires.items():
-            while (frames := session.frames_to_send(door, self._clock())) is not None and wire.send(frames):
+        for door in session.doors_with_outgoing():
+            wire = self._wires.get(door)
+            while wire is not None and (frames := session.frames_to_send(door, self._clock())) is not None and wire.send(frames):
                 session.sent(door)
                 has_sent = True
         return has_sent

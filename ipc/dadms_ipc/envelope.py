@@ -28,6 +28,8 @@ ID_BYTES = CLIENT_BYTES + 8  # of a message id
 class Kind(enum.IntEnum):
     """What a message is; gaps are for later versions."""
 
+    __hash__ = int.__hash__  # that of Enum is a Python function
+
     INVITE = 1  # bus: this is a new connection, say hello
     HELLO = 2  # client: who I am
     WELCOME = 3  # bus: who you are here
@@ -64,6 +66,8 @@ PRIORITIES = {"urgent": int(Flag.URGENT), "normal": 0, "later": int(Flag.LATER)}
 
 class Door(enum.IntEnum):
     """The two endpoints of the bus."""
+
+    __hash__ = int.__hash__  # that of Enum is a Python function, called for each look at who is connected
 
     CONTROL = 0
     DATA = 1

@@ -87,6 +87,9 @@ class Line:
         outbox = self.outbox
         if not outbox or not (self.is_welcomed or outbox[0].kind == _HELLO):
             return None
+        if len(outbox) == 1:  # most often
+            alone = self._envelope(outbox.popleft(), now)
+            return None if alone is None else [encode_header(alone[0]), alone[1]]
         batch: list[tuple[Header, bytes]] = []
         size = 0
         while outbox:

@@ -227,7 +227,14 @@ class Session:
     @property
     def has_outgoing(self) -> bool:
         """Tell whether any message waits for a socket."""
-        return any(line.outbox or line.staged is not None for line in self._lines.values())
+        for line in self._lines.values():  # noqa: SIM110 - asked for each message, and a generator costs more than the answer
+            if line.outbox or line.staged is not None:
+                return True
+        return False
+
+    def doors_with_outgoing(self) -> list[Door]:
+        """Give the doors at which messages wait for the socket."""
+        return [door for door, line in self._lines.items() if line.outbox or line.staged is not None]
 
     def frames_to_send(self, door: Door, now: float) -> list[bytes] | None:
         """Give the next multipart message for a door's socket: the same one until ``sent`` is called; None when nothing waits."""
@@ -242,9 +249,10 @@ class Session:
 
     def next_deadline(self) -> float | None:
         """Give when ``tick`` has something to do."""
-        while self._deadlines and self._deadlines[0][1] not in self._asked:
-            heapq.heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else None
+        deadlines, asked = self._deadlines, self._asked
+        while deadlines and deadlines[0][1] not in asked:
+            heapq.heappop(deadlines)
+        return deadlines[0][0] if deadlines else None
 
     def tick(self, now: float) -> None:
         """Answer what was not answered by its deadline with EXPIRED."""

@@ -63,9 +63,10 @@ class Tab:
 
     def refusal(self, size: int) -> str | None:
         """Give the reason against one message or request more of this size."""
-        for account in (self.client, self.user):
-            if account.open >= account.share.open:
-                return f"{account.open} messages and requests of {account.name} wait for their answers, at most {account.share.open} may"
+        client, user = self.client, self.user
+        if client.open >= client.share.open or user.open >= user.share.open:
+            account = client if client.open >= client.share.open else user
+            return f"{account.open} messages and requests of {account.name} wait for their answers, at most {account.share.open} may"
         return self.refusal_of_bytes(size)
 
     def refusal_of_bytes(self, size: int) -> str | None:

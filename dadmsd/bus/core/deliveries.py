@@ -180,7 +180,7 @@ class Deliveries:
                 session.holds[head.id] = exchange
                 exchange.is_delivered = True
                 exchange.is_resting = False
-                if head.kind == Kind.SEND:
+                if head.kind == _SEND:
                     exchange.until = now + self._bounds.attempt_timeout
                     self._outbox.note(exchange.until)
                 if exchange.was_delivered:

@@ -27,7 +27,10 @@ from dadmsd.kernel import link
 
 REMEMBERED_BODY = 1024  # bytes of an acknowledgement that are worth remembering
 
-_ANSWER = {Kind.SEND: Kind.ACK, Kind.REQUEST: Kind.RESPONSE}
+# Plain numbers: a member of an enumeration is looked up in its class at each use.
+_SEND, _ACK = int(Kind.SEND), int(Kind.ACK)
+_ANSWER = {_SEND: _ACK, int(Kind.REQUEST): int(Kind.RESPONSE)}
+_DATA = Door.DATA
 
 
 class Exchanges:
@@ -55,7 +58,7 @@ class Exchanges:
         if known is not None or self._keeping.is_known(header.id):
             counters.repeated += 1
             if (known is None or known.place is Place.DISK) and (status := self._keeping.known(header.id)):
-                self._reply(sender, Kind.ACK, status, header.id, b"", "bus")
+                self._reply(sender, _ACK, status, header.id, b"", "bus")
             return None
         address, reason = self._addresses.resolve(header.to)
         if reason:
@@ -64,7 +67,7 @@ class Exchanges:
         answer = remembered.get(header.id) if remembered is not None else None
         if answer is not None:
             counters.repeated += 1
-            self._reply(sender, _ANSWER[Kind(header.kind)], answer[0], header.id, answer[1], address)
+            self._reply(sender, _ANSWER[header.kind], answer[0], header.id, answer[1], address)
             return None
         receiver = self._addresses.find(address)
         if receiver is None and not self._addresses.may_come(address):
@@ -103,13 +106,13 @@ class Exchanges:
         sender.asked[header.id] = exchange
         sender.asked_bytes += size
         sender.tab.begin(size)
-        if header.kind == Kind.SEND:
+        if header.kind == _SEND:
             exchange.expiry = now + (min(bounds.expiry_most, header.expiry / 1000.0) if header.expiry else bounds.expiry)
             counters.sends += 1
         else:
             counters.requests += 1
         self._place(exchange, receiver, now)
-        if receiver is not None and receiver.queue and header.kind == Kind.SEND:
+        if receiver is not None and receiver.queue and header.kind == _SEND:
             self._consider_spilling(receiver, exchange, now)
 
     def adopt(self, run: Run, header: Header, body: bytes, number: int) -> None:
@@ -138,7 +141,7 @@ class Exchanges:
             self.waiting[address] = deque()
             self.want(address)
         self.waiting[address].append(exchange)
-        if exchange.header.kind == Kind.SEND and exchange.place is Place.MEMORY and address not in self.patience and is_pid(address):
+        if exchange.header.kind == _SEND and exchange.place is Place.MEMORY and address not in self.patience and is_pid(address):
             delay = self._bounds.patience if self._addresses.is_expected_at_once(address) else 0.0
             self.patience[address] = now + delay
             self._outbox.note(now + delay)
@@ -170,7 +173,7 @@ class Exchanges:
         everything += self.waiting.get(address, ())
         for exchange in sorted(everything, key=lambda one: one.number):
             if (
-                exchange.header.kind == Kind.SEND
+                exchange.header.kind == _SEND
                 and exchange.place is Place.MEMORY
                 and not exchange.is_over
                 and self._keeping.keep(exchange, now)
@@ -186,7 +189,7 @@ class Exchanges:
             del self.patience[address]
             if self._keeping.is_mended(now):
                 self.spill(address, now)
-            if any(one.header.kind == Kind.SEND and one.place is Place.MEMORY and not one.is_over for one in self.waiting.get(address, ())):
+            if any(one.header.kind == _SEND and one.place is Place.MEMORY and not one.is_over for one in self.waiting.get(address, ())):
                 self.patience[address] = now + keeping.BROKEN_PAUSE  # it stays with its sender, until its deadline
                 self._outbox.note(self.patience[address])
 
@@ -203,7 +206,7 @@ class Exchanges:
             if exchange.group is not None:
                 self.tally(exchange.group, exchange.address, STORED)
             else:
-                self._reply(sender, Kind.ACK, STORED, exchange.header.id, b"", "bus")
+                self._reply(sender, _ACK, STORED, exchange.header.id, b"", "bus")
 
     def not_kept(self, event: NotKept, now: float) -> None:
         """Refuse what cannot be put on disk and has no receiver; anything else goes on in memory."""
@@ -239,16 +242,16 @@ class Exchanges:
             return None
         if exchange.address != receiver.address or not exchange.is_delivered:
             return f'"{receiver.address}" answers a message that was not given to it'
-        kind = _ANSWER[Kind(exchange.header.kind)]
+        kind = _ANSWER[exchange.header.kind]
         if header.kind != kind:
-            return f"a {Kind(header.kind).name} for what wants {kind.name}"
+            return f"a {Kind(header.kind).name} for what wants {Kind(kind).name}"
         if not header.topic:
             return "an answer without a status"
         if header.topic == OK:
             counters.handled += 1
         else:
             counters.declined += 1
-        if exchange.place is not Place.DISK and kind == Kind.ACK and len(body) <= REMEMBERED_BODY:
+        if exchange.place is not Place.DISK and kind == _ACK and len(body) <= REMEMBERED_BODY:
             remembered = self.remembered.setdefault(receiver.address, OrderedDict())
             remembered[header.correlation] = (header.topic, body)
             if len(remembered) > self._bounds.remembered:
@@ -277,13 +280,13 @@ class Exchanges:
         """Take an answer to what is not open any more: a dead letter that was handled after all is none."""
         self._outbox.counters.answers_late += 1
         number = self._letters.by_id.get(header.correlation)
-        if number is None or header.kind != Kind.ACK or header.topic != OK or self._letters.letters[number].address != receiver.address:
+        if number is None or header.kind != _ACK or header.topic != OK or self._letters.letters[number].address != receiver.address:
             return
         self._letters.take(number)
         self._keeping.revive(number, header.correlation)
 
-    def _reply(self, sender: Session, kind: Kind, status: str, correlation: bytes, body: Body, origin: str) -> None:
-        peer = sender.routes.get(Door.DATA)
+    def _reply(self, sender: Session, kind: int, status: str, correlation: bytes, body: Body, origin: str) -> None:
+        peer = sender.routes.get(_DATA)
         if peer is not None:  # else: it asks again when it is back
             self._outbox.transmit(peer, Header(VERSION, kind, b"", origin, sender.address, status, correlation), body)
 
@@ -299,7 +302,7 @@ class Exchanges:
         if exchange.group is not None:
             self.tally(exchange.group, exchange.address, status, reason)
             return
-        peer = sender.routes.get(Door.DATA)
+        peer = sender.routes.get(_DATA)
         if peer is not None:
             self._outbox.refuse(peer, exchange.header.id, status, f'cannot send to "{exchange.header.to}": {reason}')
 
@@ -320,7 +323,7 @@ class Exchanges:
     def reply_all(self, group: Broadcast) -> None:
         """Answer a broadcast."""
         body = encode_body({"handled": group.handled, "stored": group.stored, "failures": group.failures, "failed": group.failed})
-        self._reply(group.sender, Kind.ACK, OK, group.identifier, body, "bus")
+        self._reply(group.sender, _ACK, OK, group.identifier, body, "bus")
 
     def remembered_status(self, address: str, identifier: bytes) -> str:
         """Give how a receiver answered a message, "" when that is not remembered."""
@@ -418,7 +421,7 @@ class Exchanges:
 
     def _survives(self, exchange: Exchange, reason: str, now: float) -> bool:
         """Count a failed delivery; the one too many ends the message."""
-        if exchange.header.kind != Kind.SEND:
+        if exchange.header.kind != _SEND:
             return True
         self._outbox.counters.attempts_failed += 1
         exchange.attempts += 1

@@ -183,8 +183,7 @@ class Broadcast:
 FAILURES_SHOWN = 100
 
 
-@dataclass(slots=True, eq=False)
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """A SEND or REQUEST from its sender's first word to the receiver's last."""
 
     header: Header
@@ -208,8 +207,7 @@ class Exchange:
     group: Broadcast | None = None  # of which it is a copy
 
 
-@dataclass(slots=True, eq=False)
-class Run:
+class Run(msgspec.Struct, eq=False):
     """Consecutive SENDs that are in their receiver's hands, as one."""
 
     header: Header
@@ -224,8 +222,7 @@ class Run:
     is_declined: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """One message in a receiver's queue."""
 
     header: Header
