@@ -6,6 +6,7 @@
 3. A process that does not handle its results gets no more threads started until it does.
 """
 
+import math
 from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from dadms_ipc import port
 from dadms_ipc.requests import AttemptInfo, ThreadInfo
 from dadmsd.kernel.core import effects, events, keys, retrying, sharing
 from dadmsd.kernel.core.history import infos_of
-from dadmsd.kernel.core.records import LABEL_MOST, Child, Chunk, Results, Run, Tries
+from dadmsd.kernel.core.records import LABEL_MOST, Child, Chunk, Process, Results, Run, Tries
 from dadmsd.kernel.core.scheduler import SENT, STATE_NUMBER, Pool
 from dadmsd.kernel.core.state import THREADS_KEPT, State
 from dadmsd.worker.messages import Outcome
@@ -27,6 +28,8 @@ DELIVERY_MOST = 10_000  # threads in one delivery: far below what a frame holds
 RESULTS_KEPT = 256  # deliveries of a process that stay when nobody needs them: some hundred kilobytes
 REWRITTEN_LEAST = 64 * 1024  # bytes of a payload that was seen and is worth a row written anew; a smaller one goes with its row
 UNSEEN_MOST = 64 * 1024 * 1024  # bytes of results that a process may leave unhandled before no more of its threads are started
+SOON_SECONDS = 0.0005  # that a thread runs at most, for whose end the answer to its submission waits
+ANSWER_SECONDS = 0.02  # that it waits at most
 TEXT_MOST = 2000  # characters of a message in tables and events; the process gets all of it
 
 _NIL = msgspec.Raw(b"\xc0")
@@ -162,6 +165,46 @@ def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child 
         record(state, pool, ended[first : first + DELIVERY_MOST])
 
 
+def answer(process: Process) -> port.Accepted | port.Refused:
+    if process.refusal:
+        return port.Refused(process.submitted, process.refusal)
+    return port.Accepted(process.submitted, process.submitted_tid)
+
+
+def is_ended_soon(pool: Pool, request: port.Submit) -> bool:
+    """Tell whether all that a process asks for is one thread that an idle worker will have run in no time."""
+    return (
+        len(request.arguments) == 1
+        and not request.keys
+        and not pool.ready
+        and pool.estimates.get(request.entry, math.inf) <= SOON_SECONDS
+        and any(worker.is_ready and not worker.is_busy and not worker.is_leaving for worker in pool.workers.values())
+    )
+
+
+def owe_answer(state: State, pool: Pool) -> None:
+    """Answer a submission when its thread has ended, or in a moment: the process is woken once, and not twice."""
+    pool.owes_answer = True
+    state.arm(state.now + ANSWER_SECONDS, "answer", str(pool.pid))
+
+
+def give_answer(state: State, pool: Pool) -> None:
+    """Answer a submission that was not answered yet."""
+    if pool.owes_answer:
+        pool.owes_answer = False
+        process = state.processes[pool.pid]
+        main = state.main_of(process)
+        if main is not None:
+            state.do(effects.Tell(main.name, answer(process)))
+
+
+def on_answer_deadline(state: State, pid: str) -> None:
+    """A submission may have waited for its answer long enough: its thread takes longer than those before it."""
+    pool = state.pools.get(int(pid))
+    if pool is not None:
+        give_answer(state, pool)
+
+
 def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun] = ()) -> None:
     """Put ended threads into the journal as one delivery, and deliver it."""
     if pool.pid in state.keyed:
@@ -201,6 +244,7 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
         state.threads.add_run(facts)
     state.threads.extend(info for info, _ in ended)
     pool.unseen += len(payload)
+    give_answer(state, pool)
     main = state.main_of(process)
     if main is not None:
         state.do(effects.Tell(main.name, port.Finished(results.last_sequence, delivery.results, delivery.runs)))

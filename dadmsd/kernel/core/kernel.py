@@ -161,6 +161,7 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "look": dispatch.on_look_deadline,
     "loop": looping.on_deadline,
     "told": deliveries.on_told_deadline,
+    "answer": deliveries.on_answer_deadline,
     "retry": retrying.on_due,
     "answered": requests.forget_answered,
     "context": sharing.on_deadline,
@@ -384,7 +385,7 @@ class Kernel:
                 state.do(effects.Signal(child.name, 9))
             if child.role == "main" and process is not None and child.phase in ("opened", "ready", "stopping"):
                 if process.submitted:
-                    state.do(effects.Tell(child.name, threads.answer(process)))
+                    state.do(effects.Tell(child.name, deliveries.answer(process)))
                 for results in state.results.get(process.pid, []):
                     if results.payload is not None and results.incarnation == child.incarnation and results.last_sequence > process.seen:
                         delivery = msgspec.msgpack.decode(results.payload, type=port.Delivery)

@@ -198,6 +198,7 @@ class Pool:
         self.size = 0  # bytes of arguments that are kept
         self.unseen = 0  # bytes of results that the process has not handled
         self.sweep_at = 0  # number of deliveries at which those that nobody needs are looked for
+        self.owes_answer = False  # its process was not told yet that its last submission was accepted
         self.told_until = 0.0  # monotonic: when the count of ends that had an event of their own begins anew
         self.told = 0  # those ends
         self.untold = 0  # ends that were only counted, and not told of yet

@@ -11,7 +11,21 @@ from collections.abc import Callable, Iterable
 
 from dadms_ipc import port
 from dadmsd.kernel.core import effects, events, freezing, keys, looping, retrying, sharing
-from dadmsd.kernel.core.deliveries import Ended, EndedRun, Failure, fail, failed_attempt, label_of, outcome_of, record, run_of
+from dadmsd.kernel.core.deliveries import (
+    Ended,
+    EndedRun,
+    Failure,
+    answer,
+    fail,
+    failed_attempt,
+    give_answer,
+    is_ended_soon,
+    label_of,
+    outcome_of,
+    owe_answer,
+    record,
+    run_of,
+)
 from dadmsd.kernel.core.dispatch import condemn, failures_of, new_head, note_failures
 from dadmsd.kernel.core.ledger import size_text
 from dadmsd.kernel.core.loops import Loop
@@ -38,6 +52,9 @@ def on_submitted(state: State, event: events.Submitted) -> None:
     if child is None or process is None:
         return
     request = event.request
+    pool = state.pools.get(process.pid)
+    if pool is not None:
+        give_answer(state, pool)
     if not _is_next(child, process, request.sequence):
         if request.sequence == process.submitted:  # repeated after a new kernel's hello
             state.do(effects.Tell(child.name, answer(process)))
@@ -46,6 +63,7 @@ def on_submitted(state: State, event: events.Submitted) -> None:
     process.asked = process.submitted = request.sequence
     process.refusal = reason
     process.submitted_tid = 0
+    is_answered_later = False
     if not reason:
         process.submitted_tid = state.counters.next_tid
         state.counters.next_tid += len(request.arguments)
@@ -65,10 +83,14 @@ def on_submitted(state: State, event: events.Submitted) -> None:
             keys=request.keys,
         )
         state.changed(chunk)
+        is_answered_later = pool is not None and is_ended_soon(pool, request)
         state.pools[process.pid].add(chunk)
         state.ready_pools.setdefault(process.pid)
     state.changed(process)
-    state.do(effects.Tell(child.name, answer(process)))
+    if is_answered_later:
+        owe_answer(state, state.pools[process.pid])
+    else:
+        state.do(effects.Tell(child.name, answer(process)))
     if not reason and request.keys:
         record(state, state.pools[process.pid], keys.enter(state, state.pools[process.pid], chunk))
 
@@ -79,12 +101,6 @@ def _is_next(child: Child, process: Process, sequence: int) -> bool:
     One that runs ahead follows another that a dead kernel had read: all of them are repeated, in order, after the hello.
     """
     return child.phase not in ("gated", "opened") and sequence == process.asked + 1
-
-
-def answer(process: Process) -> port.Accepted | port.Refused:
-    if process.refusal:
-        return port.Refused(process.submitted, process.refusal)
-    return port.Accepted(process.submitted, process.submitted_tid)
 
 
 def _refusal(state: State, process: Process, request: port.Submit) -> str:
