@@ -106,6 +106,7 @@ def of_daemon(daemon: DaemonInfo) -> RenderableType:
             f"{bytes_text(daemon.memory_reserved) if daemon.memory_reserved else 'nothing'} reserved of {bytes_text(daemon.memory_limit)}",
         ),
         ("disk", f"{bytes_text(daemon.disk_used) if daemon.disk_used else 'nothing'} used of {bytes_text(daemon.disk_limit)}"),
+        ("keeps", f"nothing new: {daemon.unkept}" if daemon.unkept else ""),
         ("machine", _machine(daemon.machine)),
     ]
     names = list(dict.fromkeys(key for server in daemon.servers.values() for key in server))

@@ -23,6 +23,7 @@ from dadms_ipc.errors import HostFailure
 from dadmsd.bus.core.disk import Await, Bury, Durable, Keep, Kept, Letter, NotKept, Replay, Restored, Row, Settle, Tried
 from dadmsd.bus.core.keeping import DEAD, DECLINED
 from dadmsd.bus.core.letters import ENDS
+from dadmsd.space import shortage
 
 SCHEMA_VERSION = 1
 FILE = "bus.db"
@@ -57,6 +58,7 @@ class Store:
         self._tallies: dict[str, int] = {}
         self._highest = 0  # number of any message so far
         self._pruned = time.monotonic()
+        self._directory = path.parent
         self._connection = _open(path)
         self._reader = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, isolation_level=None)
         self.restored = self._restore(settled_most)
@@ -184,7 +186,7 @@ class Store:
             if self._connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     execute("ROLLBACK")
-            return f"it cannot be put on disk: {error}"
+            return f"cannot keep it: {shortage(self._directory, error)}"
         return ""
 
     def _write(self, effect: Durable) -> None:
@@ -301,7 +303,7 @@ def open_store(directory: Path, *, settled_most: int) -> tuple[Store | NoStore, 
             line = f'set "{path}" aside as "{aside.name}", with the messages in it: it is damaged ({error})'
             return Store(path, settled_most=settled_most), line
     except (sqlite3.Error, OSError, HostFailure) as error:
-        reason = f'it cannot be put on disk: "{path}": {error}'
+        reason = f"cannot keep it: {shortage(directory, error)}"
         return NoStore(reason), f"goes on without a store, and refuses messages to receivers that are not there: {reason}"
 
 

@@ -7,7 +7,9 @@
 3. A commit survives the death of any process, at any instant. Against power loss the newest ones may be missing, but what is there is consistent: SQLite sees to
    that for its file (WAL with synchronous=NORMAL, sqlite.org/wal.html), and the tail follows without a gap or is not read.
 4. The files hold the instance key, from which secrets are derived, and business data: mode 0600.
-5. The kernel has them to itself for all its life; who wants to look at them asks the kernel, or waits for its end: a kernel that stops folds everything.
+5. A disk that takes nothing (full, or failing) ends nothing: ``trouble`` says why before a turn is decided, so that nothing new is promised; turns that find no room even in what the tail keeps for
+   them are held in memory, up to HELD_MOST bytes, and written as one when there is room.
+6. The kernel has them to itself for all its life; who wants to look at them asks the kernel, or waits for its end: a kernel that stops folds everything.
 """
 
 import math
@@ -43,12 +45,15 @@ from dadmsd.kernel.core.records import (
 )
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
 from dadmsd.kernel.tail import Tail
+from dadmsd.space import shortage
 
 SCHEMA_VERSION = 6  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: tables "tries" and "kept"
 FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
 FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
 SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
 FOLD_RETRY_SECONDS = 5.0  # after a fold that failed: the disk may be full
+HELD_MOST = 64 << 20  # bytes of rows that wait in memory for room; beyond it the kernel ends, and its successors wait for room
+LOOK_SECONDS = 0.25  # between looks at a disk that takes nothing: nobody tells when there is room again
 PAGE_SIZE = 1024  # bytes: a turn changes a row or two of each table, and pays for whole pages
 
 _TABLES: dict[str, tuple[type[Record], str]] = {
@@ -120,11 +125,15 @@ class Journal:
         self._folding: dict[Key, bytes | None] = {}  # those that are being folded
         self._left: Iterator[tuple[Key, bytes | None]] | None = None  # what is still to be done of them
         self._fold_at: float | None = None  # monotonic: when there is something to fold
+        self._held: dict[Key, bytes | None] = {}  # rows that found no room
+        self._held_bytes = 0
+        self._trouble = ""  # why nothing new can be kept
+        self._look_at = 0.0  # monotonic: when the disk is looked at again
         self._folded_through = 0  # sequence of the last turn that is being folded
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # rule 4: no lock is taken or given back at a commit, no shared index
+            self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # rule 6: no lock is taken or given back at a commit, no shared index
             self._connection.execute(f"PRAGMA page_size={PAGE_SIZE}")  # of a new file; another keeps its own
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
@@ -139,7 +148,8 @@ class Journal:
             if meta is None:
                 raise HostFailure(f'cannot open the journal "{path}": it does not say whose it is{_WAY_OUT}')
             last_boot, last_daemon, self.instance_key, self._sequence = meta
-            self._connection.execute("UPDATE meta SET boot_id = ?, daemon = ?", (boot_id, daemon))
+            if (last_boot, last_daemon) != (boot_id, daemon):  # else there may be no room for it, and no need
+                self._connection.execute("UPDATE meta SET boot_id = ?, daemon = ?", (boot_id, daemon))
             self.interruption = _interruption(last_boot == boot_id, last_daemon == daemon)
             self._take_tail()
         except (sqlite3.Error, OSError) as error:
@@ -207,14 +217,20 @@ class Journal:
         if not rows:
             return
         encode = self._encoder.encode
-        turn = [
+        turn: list[tuple[str, tuple[object, ...], bytes | None]] = [
             (table, key if isinstance(key, tuple) else (key,), None if record is None else encode(record))
             for (table, key), record in rows.items()
         ]
+        if self._held:
+            self._hold(turn, None)
+            return
         try:
-            self._tail.append(self._sequence + 1, encode(turn))
+            self._append(turn)
         except OSError as error:
-            raise HostFailure(f'cannot write the journal "{self._path}": {error.strerror}') from error
+            self._hold(turn, error)
+
+    def _append(self, turn: list[tuple[str, tuple[object, ...], bytes | None]]) -> None:
+        self._tail.append(self._sequence + 1, self._encoder.encode(turn))
         self._sequence += 1
         newest = self._newest
         for table, columns, record in turn:
@@ -222,11 +238,52 @@ class Journal:
         if self._fold_at is None:
             self._fold_at = time.monotonic() + FOLD_SECONDS
 
+    # a disk that takes nothing
+
+    def trouble(self) -> str:
+        """Say why nothing new can be kept, "" when it can; looks for room, and writes what is held when there is some."""
+        now = time.monotonic()
+        if self._trouble and now < self._look_at:
+            return self._trouble
+        try:
+            self._tail.secure(self._sequence + 1)
+            if self._held:
+                self._append([(table, columns, record) for (table, columns), record in self._held.items()])
+                self._held, self._held_bytes = {}, 0
+            self._trouble = ""
+        except OSError as error:
+            self._trouble = shortage(self._path.parent, error)
+            self._look_at = now + LOOK_SECONDS
+        return self._trouble
+
+    @property
+    def look_at(self) -> float | None:
+        """Give the monotonic time at which ``trouble`` may have gone away, None while there is none."""
+        return self._look_at if self._trouble else None
+
+    @property
+    def is_strained(self) -> bool:
+        """Tell whether so much is held that nothing more should be begun."""
+        return self._held_bytes > HELD_MOST // 2
+
+    def _hold(self, turn: list[tuple[str, tuple[object, ...], bytes | None]], error: OSError | None) -> None:
+        """Keep the rows of a turn in memory; raises HostFailure beyond the bound."""
+        if error is not None:
+            self._trouble = shortage(self._path.parent, error)
+            self._look_at = time.monotonic() + LOOK_SECONDS
+        for table, columns, record in turn:
+            self._held_bytes += len(record or b"") - len(self._held.get((table, columns)) or b"")
+            self._held[(table, columns)] = record
+        if self._held_bytes > HELD_MOST:
+            raise HostFailure(
+                f'cannot write the journal "{self._path}": {self._trouble}; {self._held_bytes} bytes wait in memory, at most {HELD_MOST} may'
+            )
+
     # folding
 
     def next_fold(self) -> float | None:
-        """Give the monotonic time from which on there is something to fold, or None."""
-        return self._fold_at
+        """Give the monotonic time from which on there is something to fold, or None; a disk that takes nothing takes no rows either."""
+        return self._fold_at if not self._trouble else None
 
     @property
     def is_long(self) -> bool:
@@ -255,7 +312,7 @@ class Journal:
 
     def _begin_fold(self) -> None:
         self._connection.execute("BEGIN")
-        self._tail.rotate()
+        self._tail.rotate(self._sequence + 1)
         self._folding, self._newest = self._newest, {}
         self._left = iter(self._folding.items())
         self._folded_through = self._sequence
@@ -277,7 +334,10 @@ class Journal:
 
     def close(self) -> None:
         """Close the files, with the tail and SQLite's write-ahead log folded in."""
+        if self._held:
+            self.trouble()  # the last look for room
         for _ in range(2):  # what is being folded, and what came meanwhile
             if self._left is not None or self._newest:
                 self.fold(math.inf)
+        self._tail.close()
         self._connection.close()

@@ -128,7 +128,7 @@ class Loop:
         """Wait for something to happen and give it as events."""
         now = time.monotonic()
         fold_at = self._journal.next_fold()
-        upcoming = (self._kernel.next_deadline(), self.hands.groups.next_look(), self._look_for_lost_at, fold_at)
+        upcoming = (self._kernel.next_deadline(), self.hands.groups.next_look(), self._look_for_lost_at, fold_at, self._journal.look_at)
         deadlines = [when for when in upcoming if when is not None]
         timeout = (
             max(0.0, min(*deadlines, now + LONGEST_SLEEP) - now)
@@ -159,7 +159,15 @@ class Loop:
         self.hands.groups.look(now)
         if fold_at is not None and fold_at <= now and (not found or self._journal.is_long):
             self._journal.fold()
-        return found or [events.TimePassed()]
+        return [*self._room(), *found] or [events.TimePassed()]
+
+    def _room(self) -> list[events.Event]:
+        """Say first whether anything new can be kept: what is decided after it goes by it."""
+        reason = self._journal.trouble()
+        known = (self._kernel.state.unkept, self._kernel.state.is_strained)
+        if reason and known != (reason, self._journal.is_strained):
+            return [events.DiskFilled(reason, self._journal.is_strained)]
+        return [events.DiskFreed()] if known[0] and not reason else []
 
     def _turn(self, batch: list[events.Event]) -> None:
         done = self._kernel.handle(batch, now=time.monotonic(), wall=time.time())

@@ -552,3 +552,4 @@ class DaemonInfo(msgspec.Struct, frozen=True):
     machine: dict[str, float] = {}  # cores, memory and memory_available in bytes, load over one minute
     disk_used: int = 0  # bytes of artifacts, logs and working directories when they were looked at last, and what was granted since
     disk_limit: int = 0  # bytes
+    unkept: str = ""  # why nothing new can be kept at the moment: a full disk; "": it can

@@ -189,8 +189,8 @@ def test_what_holds(
     assert standing.process.poll() is None
 
 
-def test_a_kernel_that_cannot_write_its_journal_comes_back_and_what_runs_runs_on(standing: Daemon, door: Client, short_path: Path) -> None:
-    """While the disk takes nothing no kernel stands for long, and no thread notices."""
+def test_a_kernel_that_cannot_write_its_journal_stands_and_what_runs_runs_on(standing: Daemon, door: Client, short_path: Path) -> None:
+    """Nothing finds room, not even what the journal keeps for it: rows wait in memory, and no thread notices."""
     ledger = short_path / "ledger"
     pid = spawn(door, ledger, [[["work", 2.0, None]] * 2, [["work", 0.0, None]]], workers=2)
     started = until(door, lambda event: event.kind == "thread.started" and event.pid == pid)
@@ -208,6 +208,7 @@ def test_a_kernel_that_cannot_write_its_journal_comes_back_and_what_runs_runs_on
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(int(child), resource.RLIMIT_FSIZE, (soft, hard))
     info = ended(door, pid)
+    assert int(door.call(Status()).os_pid) == kernel
     assert [result[0] for result in results(info)] == ["completed"] * 3
     assert sorted(begun(ledger).values()) == [1, 1, 1]
 

@@ -90,6 +90,7 @@ def daemon_info(state: State) -> DaemonInfo:
         memory_limit=state.ledger.memory,
         disk_used=state.disk.measured + state.disk.granted,
         disk_limit=state.disk.limit,
+        unkept=state.unkept,
     )
 
 

@@ -25,7 +25,7 @@ WORKER_FAILURES = 5  # workers in a row that may come to nothing; then waiting t
 
 def dispatch(state: State) -> None:
     """Send ready threads to workers with room, processes taking turns, as long as slots are free; grow pools that want to."""
-    if state.slots_held >= state.settings.slots and len(state.ready_pools) > 1:
+    if state.is_strained or (state.slots_held >= state.settings.slots and len(state.ready_pools) > 1):
         return
     for pid in _by_standing(state):
         if state.slots_held >= state.settings.slots and len(state.ready_pools) > 1:

@@ -205,6 +205,17 @@ class ContextCalled(Event, frozen=True):
     call: port.ContextCall
 
 
+class DiskFilled(Event, frozen=True):
+    """The journal has no room for anything new."""
+
+    reason: str
+    is_strained: bool = False  # what is held in memory instead is near its bound
+
+
+class DiskFreed(Event, frozen=True):
+    """The journal has room again, and everything that was held in memory is in it."""
+
+
 class DiskMeasured(Event, frozen=True):
     """The artifacts, logs and working directories of all processes were looked at."""
 
@@ -341,6 +352,8 @@ AnyEvent = (
     | LineWanted
     | ContextCalled
     | DiskMeasured
+    | DiskFilled
+    | DiskFreed
     | PortViolated
     | ResultsRead
     | WorkerFrozen

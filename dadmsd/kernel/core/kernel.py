@@ -37,6 +37,7 @@ from dadmsd.kernel.core import (
     supervising,
     suspension,
     threads,
+    unkept,
     workers,
 )
 from dadmsd.kernel.core.history import infos_of
@@ -107,6 +108,13 @@ def _on_stop_asked(state: State, event: events.StopAsked) -> None:
     ending.stop_all(state, state.live_processes(), f"the end of the daemon ({event.reason})", force=event.reason == "lease")
 
 
+def _on_disk_freed(state: State, event: events.DiskFreed) -> None:
+    unkept.on_freed(state, event)
+    parked, state.parked = state.parked, {}
+    for submitted in parked.values():
+        _HANDLERS[type(submitted)](state, submitted)
+
+
 def _on_time_passed(_state: State, _event: events.TimePassed) -> None:
     """Deadlines are looked at after every batch."""
 
@@ -141,6 +149,8 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.CheckpointGiven: checkpoints.on_given,
     events.ContextCalled: sharing.on_called,
     events.DiskMeasured: disk.on_measured,
+    events.DiskFilled: unkept.on_filled,
+    events.DiskFreed: _on_disk_freed,
     events.LineWanted: processes.on_line_wanted,
     events.GroupGone: ending.on_group_gone,
     events.RequestArrived: requests.on_request,

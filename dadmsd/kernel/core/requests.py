@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dadms_ipc import requests
-from dadmsd.kernel.core import effects, events, freezing, sharing, supervising
+from dadmsd.kernel.core import effects, events, freezing, sharing, supervising, unkept
 from dadmsd.kernel.core.answers import daemon_info, events_after, open_info, process_info, thread_infos
 from dadmsd.kernel.core.context import Refused
 from dadmsd.kernel.core.lifecycle import ENDED
@@ -41,6 +41,8 @@ def on_request(state: State, event: events.RequestArrived) -> None:
     try:
         if RANKS.get(event.role, -1) < RANKS[needed]:
             raise Refusal(f'cannot {verb}: needs the role "{needed}", {event.origin} has "{event.role}"')
+        if why := unkept.refusal(state, request):
+            raise Refusal(why)
         answer = _VERBS[type(request)](state, event, request)
     except Refusal as refused:
         state.do(effects.Reply(event.client, event.sequence, "refused", {"message": str(refused)}))

@@ -11,7 +11,7 @@ import msgspec
 
 from dadms_ipc import context, requests
 from dadms_ipc.port import Asked, ContextAnswer, ContextCall, Reserve
-from dadmsd.kernel.core import disk, effects, events
+from dadmsd.kernel.core import disk, effects, events, unkept
 from dadmsd.kernel.core.context import Asker, Refused, Space
 from dadmsd.kernel.core.contexts import Parked
 from dadmsd.kernel.core.ledger import size_text
@@ -42,6 +42,8 @@ def on_called(state: State, event: events.ContextCalled) -> None:
         return
     state.contexts.unpark(f"{child.name}#{call.sequence}")  # repeated: it waits anew
     try:
+        if why := unkept.operation_refusal(state, call.operation):
+            raise Refused(why)
         asker = _asker(state, child, call)
         answer = _perform(state, child, asker, call)
     except Refused as refused:

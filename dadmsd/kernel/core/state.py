@@ -18,6 +18,7 @@ import msgspec
 from dadms_ipc.requests import EventInfo, FlightEntry
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.contexts import Contexts
+from dadmsd.kernel.core.events import Event
 from dadmsd.kernel.core.history import History
 from dadmsd.kernel.core.keyed import Keyed
 from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
@@ -153,6 +154,9 @@ class State:
         self.keyed: dict[int, Keyed] = {}  # idempotency keys, of the processes that used any
         self.checkpoints: dict[int, Checkpoint] = {}
         self.disk = Disk(settings.disk_limit)
+        self.unkept = ""  # why nothing new can be kept; "": it can
+        self.is_strained = False  # so much is held in memory that no thread is begun
+        self.parked: dict[str, Event] = {}  # child -> what it submitted and is answered when there is room
         self.is_stopping = False
         self.stop_said = False
         self.heard: dict[

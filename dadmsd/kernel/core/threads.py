@@ -59,6 +59,9 @@ def on_submitted(state: State, event: events.Submitted) -> None:
         if request.sequence == process.submitted:  # repeated after a new kernel's hello
             state.do(effects.Tell(child.name, answer(process)))
         return
+    if state.unkept:
+        state.parked[child.name] = event
+        return
     reason = _refusal(state, process, request)
     process.asked = process.submitted = request.sequence
     process.refusal = reason

@@ -75,6 +75,16 @@ def big(arguments: Any, thread: Thread) -> object:
     return b"x" * int(arguments)
 
 
+def write(arguments: Any, thread: Thread) -> object:
+    """Write a file that is larger than a small disk."""
+    with open(arguments, "wb") as file:  # noqa: PTH123 - a path as text
+        try:
+            file.write(bytes(64 << 20))
+        finally:
+            os.unlink(arguments)  # noqa: PTH108 - as above
+    return None
+
+
 def fork(arguments: Any, thread: Thread) -> object:
     """Fork, and let the child return as well."""
     os.fork()
@@ -110,5 +120,16 @@ ORCHESTRATOR = Orchestrator(
     name="script",
     version="1",
     run=run,
-    entries={"work": work, "die": die, "leave": leave, "grow": grow, "hang": hang, "fail": fail, "say": say, "big": big, "fork": fork},
+    entries={
+        "work": work,
+        "die": die,
+        "leave": leave,
+        "grow": grow,
+        "hang": hang,
+        "fail": fail,
+        "say": say,
+        "big": big,
+        "fork": fork,
+        "write": write,
+    },
 )

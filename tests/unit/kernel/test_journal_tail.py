@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ import pytest
 
 from dadms_ipc.errors import HostFailure
 from dadmsd.kernel.core.records import Cell, Counters, Record
-from dadmsd.kernel.journal import Journal
+from dadmsd.kernel.journal import HELD_MOST, Journal
+from dadmsd.kernel.tail import LEAST, MAGIC
 
 TURNS = 20
 
@@ -45,6 +47,13 @@ def found(path: Path) -> tuple[int, set[int]]:
     journal.close()
     reached = [record.next_tid for record in records if isinstance(record, Counters)]
     return (reached[0] if reached else 0), {record.version for record in records if isinstance(record, Cell)}
+
+
+def found_beside(path: Path) -> tuple[int, set[int]]:
+    """Give the same as a kernel that follows would find it now, while this one has the files to itself."""
+    copy = path.parent.with_name(f"{path.parent.name}-copy")
+    shutil.copytree(path.parent, copy)
+    return found(copy / path.name)
 
 
 def cells_after(number: int) -> set[int]:
@@ -108,7 +117,7 @@ def test_a_tail_that_ends_anywhere_is_read_up_to_its_last_whole_turn(path: Path)
             journal.commit(turn(number))
 
     killed(work)
-    whole = only_tail(path).read_bytes()
+    whole = only_tail(path).read_bytes().rstrip(b"\0") + bytes(40)  # all that was written, and something of the room beyond it
     rows = path.read_bytes()
     reached = []
     for length in range(len(whole) + 1):
@@ -165,20 +174,62 @@ def test_what_came_and_went_between_two_folds_is_never_a_row(path: Path) -> None
     assert len(list(path.parent.glob("kernel.tail-*"))) == 1
     while journal.next_fold() is not None:
         journal.fold(0.0)
-    assert not list(path.parent.glob("kernel.tail-*"))
+    assert only_tail(path).read_bytes().rstrip(b"\0") == MAGIC
     journal.commit(turn(TURNS + 1))
     journal.close()
     assert found(path) == (TURNS + 1, cells_after(TURNS + 1))
 
 
-def test_a_turn_that_does_not_fit_is_refused_whole_and_the_next_that_fits_is_taken(path: Path) -> None:
+def test_turns_that_find_no_room_are_held_and_written_when_there_is_some(path: Path) -> None:
     journal = opened(path)
     journal.commit(turn(1))
-    with file_size_limit(4096), pytest.raises(HostFailure, match=r'cannot write the journal ".*kernel\.db": '):
+    with file_size_limit(4096):
         journal.commit(cell(99, msgpack_of(8192)))
-    journal.commit(turn(2))
+        assert journal.trouble().startswith(f'file too large ("{path.parent}": ')
+        journal.commit(turn(2))
+        assert journal.look_at is not None
+        assert journal.next_fold() is None
+    assert found_beside(path) == (1, {1})
+    while journal.trouble():  # it is looked at now and then
+        pass
+    journal.commit(turn(3))
     journal.close()
-    assert found(path) == (2, {1, 2})
+    assert found(path) == (3, {1, 2, 3, 99})
+
+
+def test_what_is_held_has_a_bound(path: Path) -> None:
+    journal = opened(path)
+    journal.commit(turn(1))
+    with file_size_limit(4096):
+        many = HELD_MOST // 60_100  # each row has some bytes beside its value
+        strained = []
+        for number in range(many):
+            journal.commit(cell(100 + number, msgpack_of(60_000)))
+            strained.append(journal.is_strained)
+        assert strained == sorted(strained)
+        assert 0.4 * many < sum(strained) < 0.6 * many
+        with pytest.raises(HostFailure, match="bytes wait in memory, at most"):
+            journal.commit({**cell(9, msgpack_of(60_000)), **cell(8, msgpack_of(60_000))})
+    journal.close()
+    assert found(path)[0] == 9
+
+
+def test_a_kernel_that_follows_goes_on_in_the_room_that_its_predecessor_had(path: Path) -> None:
+    def work() -> None:
+        journal = opened(path)
+        for number in range(1, 4):
+            journal.commit(turn(number))
+
+    killed(work)
+    tail = only_tail(path)
+    room = tail.stat().st_blocks
+    assert room * 512 >= LEAST
+    following = opened(path)
+    following.commit(turn(4))
+    assert only_tail(path) == tail
+    assert tail.stat().st_blocks == room
+    del following
+    assert found_beside(path) == (4, cells_after(4))
 
 
 def msgpack_of(size: int) -> bytes:
