@@ -335,6 +335,7 @@ class Journal:
     def close(self) -> None:
         """Close the files, with the tail and SQLite's write-ahead log folded in."""
         if self._held:
+            self._look_at = 0.0
             self.trouble()  # the last look for room
         for _ in range(2):  # what is being folded, and what came meanwhile
             if self._left is not None or self._newest:
