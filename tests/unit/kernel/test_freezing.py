@@ -1,5 +1,7 @@
 """Workers that stand still: suspending, resuming, and taking back what was not begun; each step may be the last one of a kernel."""
 
+from typing import Any
+
 import pytest
 
 from dadms_ipc import requests
@@ -10,7 +12,7 @@ from tests.unit.kernel.driver import Driver, names, only, results, sent, short
 WORKER = "1001.1/w1"
 
 
-def long(driver: Driver, *, count: int = 1, workers: int = 1, **changes: float) -> int:
+def long(driver: Driver, *, count: int = 1, workers: int = 1, **changes: Any) -> int:
     """Start a process with threads of unknown length, one of which runs."""
     pid = driver.run(workers=workers, **changes)
     driver.submit(pid, count)
