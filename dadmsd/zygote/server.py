@@ -4,7 +4,8 @@
 2. A report is due until it has been sent, and ``Hello`` makes every report due again. Nothing is queued but the names of children: 1000 exits while no
    kernel reads fill the socket, and what did not fit is still due.
 3. Orders of an older epoch than the newest one heard are dropped.
-4. A zygote lives as long as its control channel; its children outlive it and fall to the keeper.
+4. A zygote lives as long as its control channel, which closes when neither a keeper nor a kernel is left; then it ends its children as well (``bereaved``). One that dies otherwise is outlived by
+   them, and they fall to the keeper.
 5. A zygote that holds user code forks mains and workers of that code, and zygotes that add to it; the one that holds none forks zygotes and commands.
 """
 
@@ -85,6 +86,9 @@ class Zygote:
                 self._report()
                 self._await_what_matters()
         except ChannelClosed:
+            from dadmsd.zygote.bereaved import end_family  # once in a life
+
+            end_family({child.forked.os_pid: child.forked.start_ticks for child in self._children.values() if child.exited is None})
             return None
 
     def _take_orders(self) -> Birth | None:

@@ -1,6 +1,7 @@
 """What a zygote forks: mains, workers, commands and zygotes, each with its own descriptors, behind its gate, reaped when told."""
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -24,6 +25,12 @@ def link_targets(os_pid: int) -> list[str]:
 
 def state_of(os_pid: int) -> str:
     return Path(f"/proc/{os_pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def has_ended(pidfd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000.0))
 
 
 def command(kernel: Kernel, argv: list[str], **changes: object) -> Child:
@@ -271,3 +278,19 @@ def test_a_worker_prints_into_its_log_by_line(base: Zygote, tmp_path: Path) -> N
     assert os.read(child.log, 100) == b"one\n"
     run_batch(child, 2, [("print", "no end")])
     assert os.read(child.log, 100) == b"no end"
+
+
+def test_when_neither_keeper_nor_kernel_is_left_a_zygote_ends_what_it_forked(base: Zygote, tmp_path: Path) -> None:
+    """A program that reads nothing and is in nobody's cgroup, with a child of its own."""
+    child = command(base.kernel, ["/bin/sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/pid; exec sleep 1000"])
+    written = tmp_path / "pid"
+    base.next_kernel().hello()
+    while not written.exists() or not written.read_text():
+        assert not has_ended(child.pidfd, 0.02), "a kernel that is replaced ends nobody"
+    grandchild = os.pidfd_open(int(written.read_text()))
+    base.kernel.control.close()
+    base.kept.close()
+    assert base.process.wait(10.0) == 0
+    child.await_exit()
+    assert has_ended(grandchild, 10.0)
+    os.close(grandchild)
