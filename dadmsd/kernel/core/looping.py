@@ -122,17 +122,14 @@ def _grow(state: State, pool: Pool, lane: Lane) -> None:
 
 
 def on_results(state: State, child: Child, pool: Pool, loop: Loop, outcomes: Iterable[Outcome | Stretch]) -> None:
-    """Record what threads of an async worker came to, in the order of their ends."""
+    """Record what threads of an async worker came to, in the order of their ends; what is known already has been dropped."""
     ended: list[Ended] = []
     is_any_tried_again = False
     for part in outcomes:
-        sequence = part.last_sequence if isinstance(part, Stretch) else part.sequence
-        if sequence <= child.done_sequence:
-            continue
-        if isinstance(part, Stretch) or sequence != child.done_sequence + 1 or part.tid not in loop.flights:
-            violate(state, child, f"claims a result, number {sequence}, that is not one of the threads that it has")
+        if isinstance(part, Stretch) or part.sequence != child.done_sequence + 1 or part.tid not in loop.flights:
+            violate(state, child, f"claims a result after number {child.done_sequence} that is none of a thread which it has")
             break
-        child.done_sequence = sequence
+        child.done_sequence = part.sequence
         pool.note_used(part.cpu_seconds)
         batch = loop.flights[part.tid].batch
         is_through = loop.land(part.tid) is not None

@@ -10,13 +10,14 @@ import msgspec
 from dadms_ipc import port
 from dadmsd.kernel.core.state import Settings
 from dadmsd.worker.messages import Item, Outcome
+from tests.property.kernel import looper
 
 NIL = msgspec.Raw(b"\xc0")
 
-SECONDS = {"work": 0.0001, "slow": 0.02}  # that an entry takes
+SECONDS = {"work": 0.0001, "slow": 0.02, "capped": 0.001}  # that an entry takes
 FLAKY = 3  # attempts after which a flaky thread completes
 DEADLY = {"crash": (1, 1, ""), "oom": (2, 9, "worker limit of 64 MiB")}  # entries that end their worker: how, status, whose memory
-ENTRIES = ["work", "slow", "stuck", "crash", "oom", "flaky"]  # "stuck" never ends
+ENTRIES = [*looper.ENTRIES, "work", "slow", "stuck", "crash", "oom", "flaky"]  # "stuck" never ends
 
 
 def settings(**changes: Any) -> Settings:
@@ -89,7 +90,7 @@ class Main:
         self.results: dict[int, port.Result] = {}
         self.seen = 0
         self.outcome: port.Outcome | None = None
-        self.outbox: deque[Any] = deque([port.Ready(ENTRIES)])
+        self.outbox: deque[Any] = deque([port.Ready(ENTRIES, [], looper.DECLARATIONS)])
         self._go_on()
 
     def hello(self) -> None:
@@ -97,7 +98,7 @@ class Main:
         if self.outcome is not None:
             self.outbox.append(self.outcome)
             return
-        self.outbox.append(port.Ready(ENTRIES))
+        self.outbox.append(port.Ready(ENTRIES, [], looper.DECLARATIONS))
         waiting: list[Any] = [*self.cancels, *([self.unanswered] if self.unanswered is not None else [])]
         self.outbox.extend(sorted(waiting, key=lambda each: each.sequence))
         if self.seen:
@@ -212,6 +213,17 @@ class Worker:
             if first + offset > self.seen:
                 self.seen = first + offset
                 self.queue.append((first + offset, item))
+
+    @property
+    def can_act(self) -> bool:
+        """Tell whether anything can happen here."""
+        is_stuck = self.begun > self.done and self.queue[0][1].entry == "stuck"
+        return self.wants_to_ring or (not is_stuck and (bool(self.queue) or self.is_finishing))
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether the doorbell has to ring: at the end of a batch, at the latest when the next thread runs."""
+        return not self.queue or self.begun > self.done
 
     def step(self) -> tuple[int, int, str] | None:
         """Begin the next thread, or end the one that was begun; gives (how, status, whose memory) when the worker ends over it."""

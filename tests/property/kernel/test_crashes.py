@@ -10,10 +10,13 @@ import pytest
 from dadms_ipc import port
 from dadms_ipc.requests import Events, Request, ResumeThread, SetThreadPriority, Shutdown, SuspendThread, Wait
 from dadmsd.kernel.core import events
+from tests.property.kernel.looper import NAPS
 from tests.property.kernel.world import Kill, KillThread, Submission, World
 
 CHAOS = int(os.environ.get("DADMS_CHAOS", "1"))
 ENDED = {"completed", "failed", "killed"}
+ENTRIES = ["work", "work", "slow", "slow", "stuck", "crash", "oom", "flaky", "nap", "nap", "sour", "wait", "deaf", "break", "capped"]
+ENDLESS = ("stuck", "wait", "deaf")  # by themselves
 
 
 def run(world: World, *, crash_rate: float, most: int = 6000) -> None:
@@ -96,9 +99,9 @@ def plans(world: World) -> list[Submission]:
     chance = world.random
     plan = []
     for _ in range(chance.randrange(1, 5)):
-        entry = chance.choice(["work", "work", "slow", "slow", "stuck", "crash", "oom", "flaky"])
-        count = chance.randrange(1, 60) if entry == "work" else chance.randrange(1, 4)
-        timeout = chance.choice([0.5, 5.0]) if entry == "stuck" else chance.choice([None, None, 0.05])
+        entry = chance.choice(ENTRIES)
+        count = chance.randrange(1, 60) if entry == "work" else chance.randrange(1, 12) if entry in NAPS else chance.randrange(1, 4)
+        timeout = chance.choice([0.5, 5.0]) if entry in ENDLESS else chance.choice([None, None, 0.05])
         attempts = chance.choice([2, 3, 5]) if chance.random() < 0.4 else 0
         retry = port.Retry(attempts, chance.choice(["fixed", "linear", "exponential"]), 0.01, 0.03, 0.5) if attempts else None
         plan.append(Submission(entry, count, timeout, cancel=chance.random() < 0.25, retry=retry, keys=chance.choice([0, 0, 0, 1, 3])))

@@ -24,6 +24,12 @@ SCENARIOS: dict[str, tuple[list[Submission], bool]] = {  # plan, has handlers
     "a thread that never ends": ([Submission("stuck", 1, 0.5), Submission("slow", 1)], False),
     "a thread that is tried again": ([Submission("flaky", 1, retry=Retry(3, "fixed", 0.05)), Submission("slow", 1)], False),
     "a worker that is lost for every attempt": ([Submission("crash", 1, retry=Retry(2, "fixed", 0.05)), Submission("slow", 1)], False),
+    "async threads": ([Submission("nap", 2)], False),
+    "async and plain threads, and some with a limit": ([Submission("nap", 1), Submission("capped", 1), Submission("work", 1)], False),
+    "async threads whose worker ends": ([Submission("break", 1), Submission("nap", 1)], False),
+    "async threads that are cancelled": ([Submission("wait", 2, 0.5)], False),
+    "an async thread that does not end": ([Submission("deaf", 1, 0.5), Submission("nap", 1)], False),
+    "an async thread that is tried again": ([Submission("sour", 2, retry=Retry(2, "fixed", 0.01))], False),
     "a thread that is given up": ([Submission("stuck", 2, cancel=True, timeout=0.5)], False),
 }
 DEEDS: dict[str, Deed] = {

@@ -15,8 +15,10 @@ from dadms_ipc import port
 from dadms_ipc.requests import MUTATING, Kill, KillThread, Limits, Request, Spawn, Spec
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.kernel import Kernel
+from dadmsd.kernel.core.kinds import PLAIN
 from dadmsd.kernel.core.lifecycle import ALIVE
 from dadmsd.kernel.core.records import Record
+from tests.property.kernel.looper import Looper
 from tests.property.kernel.machine import End, Keeper, Main, Program, Steady, Submission, Worker, Zygote, settings
 
 OWN = "kernel"  # the channel of what a kernel finds out by itself: it dies with it
@@ -37,7 +39,7 @@ class World:
         self.random = Steady() if seed is None else random.Random(seed)
         self.now = 0.0
         self.disk: dict[tuple[str, object], Record] = {}
-        self.settings = settings(**changes)
+        self.settings = settings(**{"retention": 1e9, **changes})  # time passes by leaps here: who ended stays, to be looked at
         self.kernel = Kernel(self.settings)
         self.channels: dict[str, deque[events.Event]] = {}
         self.zygotes: dict[str, Zygote] = {"base": Zygote()}
@@ -46,7 +48,7 @@ class World:
         self.mains: dict[str, Main | Program] = {}
         self.probe_end: tuple[int, int] | None = (1, 0)  # how probes end
         self.ends: dict[int, list[tuple[int, int] | None]] = {}  # of each command, how its incarnations end; None: not by themselves
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, Worker | Looper] = {}
         self.begun: dict[int, int] = {}
         self.allowed: dict[int, int] = {}  # attempts of threads with a retry policy
         self.finished: set[int] = set()
@@ -265,22 +267,29 @@ class World:
                 if effect.name in self.workers:
                     self.workers[effect.name].batch(effect.first_sequence, effect.items)
             case effects.Consume():
-                if effect.name in self.workers:
-                    worker = self.workers[effect.name]
+                worker = self.workers.get(effect.name)
+                if worker is not None:
                     worker.page = [outcome for outcome in worker.page if outcome.sequence > effect.sequence]
+            case effects.SteerWorker():
+                looper = self.workers.get(effect.name)
+                if isinstance(looper, Looper) and effect.name in self.alive():
+                    looper.steer(effect.verb, effect.tids)
             case effects.FreezeWorker():
-                if effect.name in self.workers and effect.name in self.alive():
-                    self.workers[effect.name].is_frozen = True
+                worker = self.workers.get(effect.name)
+                if isinstance(worker, Worker) and effect.name in self.alive():
+                    worker.is_frozen = True
                     found: list[events.Event] = []
                     self._read_page(effect.name, found)
                     for event in (*found, events.WorkerFrozen(effect.name, self.workers[effect.name].begun)):
                         self._say(OWN, event)
             case effects.ThawWorker():
-                if effect.name in self.workers:
-                    self.workers[effect.name].is_frozen = False
+                worker = self.workers.get(effect.name)
+                if isinstance(worker, Worker):
+                    worker.is_frozen = False
             case effects.Revoke():
-                if effect.name in self.workers:
-                    self.workers[effect.name].revoke(effect.first, effect.last)
+                worker = self.workers.get(effect.name)
+                if isinstance(worker, Worker):
+                    worker.revoke(effect.first, effect.last)
             case effects.Retire():
                 if effect.name in self.workers:
                     self.workers[effect.name].is_finishing = True
@@ -295,8 +304,11 @@ class World:
                 self.is_stopped = True
 
     def _note_policies(self, effect: effects.SendBatch) -> None:
-        pool = self.kernel.state.pools[self.kernel.state.children[effect.name].pid]
+        child = self.kernel.state.children[effect.name]
+        pool = self.kernel.state.pools[child.pid]
+        process = self.kernel.state.processes[child.pid]
         for item in effect.items:
+            assert process.kinds.get(item.entry, PLAIN) == child.kind, f"{item.entry} was sent to a worker of another kind"
             policy = pool.chunk_of(item.tid).retry
             if policy is not None:
                 self.allowed[item.tid] = policy.attempts
@@ -333,7 +345,8 @@ class World:
             self.mains[name] = main
             self.results[child.pid] = main.results
         elif child.role == "worker" and name not in self.workers:
-            self.workers[name] = Worker(self.begun, self.finished)
+            is_async = child.kind.is_async
+            self.workers[name] = Looper(self.begun, self.finished, self.random) if is_async else Worker(self.begun, self.finished)
             self._say(name, events.WorkerReady(name))
 
     # what happens by itself
@@ -366,7 +379,7 @@ class World:
             message = main.outbox.popleft()
             match message:
                 case port.Ready():
-                    self._say(name, events.MainReady(name, message.entries, []))
+                    self._say(name, events.MainReady(name, message.entries, [], {}, message.declarations))
                 case port.Submit():
                     self._say(name, events.Submitted(name, message))
                 case port.Cancel():
@@ -403,9 +416,7 @@ class World:
         if name in self.mains:
             main = self.mains[name]
             return bool(main.outbox) or (isinstance(main, Program) and main.end is not None)
-        worker = self.workers[name]
-        is_stuck = worker.begun > worker.done and worker.queue[0][1].entry == "stuck"
-        return worker.wants_to_ring or (not is_stuck and (bool(worker.queue) or worker.is_finishing))
+        return self.workers[name].can_act
 
     def _act(self, name: str) -> bool:
         if not self._can_act(name):
@@ -420,8 +431,8 @@ class World:
         ended = worker.step()
         if ended is not None:
             self.end(name, *ended)
-        elif worker.wants_to_ring and (not worker.queue or worker.begun > worker.done or self.random.random() < 0.5):
-            worker.wants_to_ring = False  # at the end of a batch, at the latest when the next thread runs
+        elif worker.wants_to_ring and (worker.is_idle or self.random.random() < 0.5):
+            worker.wants_to_ring = False
             self._say(name, events.WorkerReady(name))
         return True
 
