@@ -18,7 +18,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
 endif
 
-.PHONY: help run test test-systemd test-vm chaos lint bench conformance fuzz soak-bus clean environment environment-dev
+.PHONY: help run test test-systemd test-vm chaos storm lint bench conformance fuzz soak-bus clean environment environment-dev
 
 help: ## what there is to call
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ test-vm: environment-dev ## limits in a virtual machine with a pure cgroup v2; a
 
 chaos: environment-dev ## a minute of kill, stop and starve under load, then every invariant; SEED=N does one again
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS_OF_CHAOS),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+storm: environment-dev ## six times 200 000 threads while workers, and in half of them the kernel, are killed forty times; six minutes
+	@DADMS_STORM=200000x40x3 $(BIN)/python -m pytest tests/fault/kernel/test_storm.py $(ARGS)
 
 lint: environment-dev ## ruff and mypy --strict
 	@$(BIN)/ruff check --quiet .

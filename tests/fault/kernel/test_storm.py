@@ -1,6 +1,6 @@
 """Thousands of short threads in batches while workers, and the kernel, are killed at random: none is lost, none begun twice, none recorded twice, no slot leaks.
 
-``DADMS_STORM=200000x40`` runs as many threads with as many kills; the default is short enough for every test run.
+``make storm`` does it six times with 200 000 threads and 40 kills each; the default is short enough for every test run.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from tests.conftest import Daemon
 from tests.fault.kernel.daemon import client, daemon, ended, kill_server, until
 
 STORM = "tests.fault.kernel.storm_orchestrator:ORCHESTRATOR"
-COUNT, KILLS = (int(number) for number in os.environ.get("DADMS_STORM", "8000x6").split("x"))
+COUNT, KILLS, TIMES = (int(number) for number in os.environ.get("DADMS_STORM", "8000x6x1").split("x"))  # threads, kills, repeats
 
 
 def workers_of(made: Daemon, door: Client, pid: int) -> list[int]:
@@ -42,9 +42,11 @@ def lines(ledger: Path) -> int:
     return ledger.read_bytes().count(b"\n") if ledger.exists() else 0
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(7, 7 + TIMES))
 @pytest.mark.parametrize("kills_kernel", [False, True], ids=["workers", "workers and kernel"])
-def test_no_thread_is_lost_or_begun_twice(short_path: Path, *, kills_kernel: bool) -> None:
-    chance = random.Random(7)
+def test_no_thread_is_lost_or_begun_twice(short_path: Path, seed: int, *, kills_kernel: bool) -> None:
+    chance = random.Random(seed)
     ledger = short_path / "ledger"
     config = msgspec.Raw(msgspec.msgpack.encode({"ledger": str(ledger), "count": COUNT}))
     with daemon(short_path) as made, client(made) as door:
