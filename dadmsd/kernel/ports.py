@@ -132,6 +132,8 @@ class Port:
         match body:
             case worker.Ready():
                 found.append(events.WorkerReady(name))
+            case worker.Spoiled():
+                found.append(events.PortViolated(name, f"thread {body.tid} wrote over the results that it keeps"))
             case worker.Progress():
                 found.append(events.ProgressMade(name, body.tid, body.text[:500], body.fraction))
             case port.Ready():

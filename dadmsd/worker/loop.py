@@ -4,20 +4,22 @@
    process, between any two instructions, leaves a page that tells what ran (dadmsd/worker/page.py).
 2. A thread whose sequence was seen is dropped: the next kernel sends a batch again.
 3. What a short thread returned goes into a stretch, a record that many share (docs/reference/page.md); it is there before the next one begins all the same.
-4. Whatever an entry raises, SystemExit and KeyboardInterrupt included, is an error of its thread; the worker lives. The working directory is set back.
-5. The doorbell rings at the end of a batch, and within a batch as soon as a result would wait longer than PROMPT for it. The worker cannot ring while an
+4. An entry that writes into the page (C code may) ends its worker and carries the blame: the page is looked at when it returns, before anything else is written.
+5. Whatever an entry raises, SystemExit and KeyboardInterrupt included, is an error of its thread; the worker lives. The working directory is set back.
+6. The doorbell rings at the end of a batch, and within a batch as soon as a result would wait longer than PROMPT for it. The worker cannot ring while an
    entry runs, so it goes by how long that entry took before; for an entry that is slow for the first time, the kernel's own look at its pages is the bound.
-6. A full ring is waited for: the worker marks that it waits, then rings; the kernel consumes, and answers ``Consumed`` when it finds the mark.
-7. The port's end ends the worker: there is no kernel, and none will come.
+7. A full ring is waited for: the worker marks that it waits, then rings; the kernel consumes, and answers ``Consumed`` when it finds the mark.
+8. The port's end ends the worker: there is no kernel, and none will come.
 """
 
+import contextlib
 import os
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -27,7 +29,7 @@ from dadms_ipc.port import Asked, ContextAnswer
 from dadmsd.worker import failure
 from dadmsd.worker.failure import Record, Timing
 from dadmsd.worker.inlet import Inlet
-from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Progress, Ready, Span
+from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Progress, Ready, Span, Spoiled
 from dadmsd.worker.moves import moves as _moves
 from dadmsd.worker.page import RESULT_LIMIT
 from dadmsd.worker.results import Results
@@ -38,6 +40,7 @@ PROMPT = 0.004  # seconds that a result may wait for the doorbell: a ring costs 
 NEWEST_WEIGHT = 0.2  # of a run time in what is expected of its entry: one that lost its CPU for a while is soon forgotten
 PROGRESS_INTERVAL = 0.02  # seconds between two reports of progress; those between are dropped
 TEXT_LIMIT = 500  # characters of a report
+SPOILED = 115  # exit code; those of children that never got to their work end at 114
 
 LARGE = 4096  # bytes of a record above which encoding it is not to be charged to the next thread
 
@@ -128,7 +131,7 @@ class Worker:
         name = span.entry
         entry = self._entries.get(name) or _missing(name)
         expected = self._expected.get(name)
-        begin, finish, append = results.begin, results.finish, results.append
+        begin, finish, append, is_spoiled = results.begin, results.finish, results.append, results.is_spoiled
         place, epoch, os_pid = self._place, self._epoch, self._os_pid
         decode, clock, getpid = _decode, time.monotonic, os.getpid
         tid = span.first_tid + known
@@ -142,6 +145,8 @@ class Worker:
                 try:
                     value = entry(decode(arguments), Thread(tid, place))
                 except BaseException as error:
+                    if is_spoiled(sequence):
+                        self._give_up(sequence, tid)
                     record, now = self._failed(sequence, tid, error, started)
                     took = now - started
                 else:
@@ -149,6 +154,8 @@ class Worker:
                         os._exit(
                             0
                         )  # a child that the entry forked came back from it: it is no worker, and has nothing to say in its parent's page
+                    if is_spoiled(sequence):
+                        self._give_up(sequence, tid)
                     now = clock()
                     took = now - started
                     record = b""
@@ -169,6 +176,15 @@ class Worker:
         if expected is not None:
             self._expected[name] = expected
         return now
+
+    def _give_up(self, sequence: int, tid: int) -> NoReturn:
+        """End: a thread has written into the page, and it is the one to blame, not the next whose result cannot be read."""
+        self._results.mend(sequence)
+        with contextlib.suppress(ChannelClosed):
+            self._send(Spoiled(tid))
+            while self._port.waits_to_write and not self._port.flush():
+                time.sleep(0.001)  # a kernel that is being replaced
+        os._exit(SPOILED)
 
     def _short(self, value: object, took: float) -> bytes:
         """Encode what a short thread leaves; empty when it needs more words than that."""

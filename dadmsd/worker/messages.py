@@ -76,6 +76,12 @@ class Doorbell(Message, tag="doorbell", frozen=True):
     done: int  # sequence of the newest
 
 
+class Spoiled(Message, tag="spoiled", frozen=True):
+    """A thread has written into the page; what it holds is not to be believed, and the worker exits."""
+
+    tid: int
+
+
 class Progress(Message, tag="progress", frozen=True):
     """A running thread reports how far it is; lost without harm."""
 
@@ -142,4 +148,4 @@ class Stretch(NamedTuple):
 
 
 ToWorker = Hello | Batch | Consumed | Finish | ContextAnswer | Steer
-FromWorker = Ready | Doorbell | Progress | GateFailed | ContextCall
+FromWorker = Ready | Doorbell | Progress | Spoiled | GateFailed | ContextCall

@@ -13,10 +13,14 @@ from dadmsd.worker.page import (
     DONE,
     HEAD,
     HEADER_SIZE,
+    MAGIC,
+    MAGIC_WORD,
     REVOKED_FIRST,
     REVOKED_LAST,
     RING_WORD,
     SEEN,
+    SIZE,
+    SIZE_WORD,
     STRETCH,
     STRETCH_COUNT,
     STRETCH_HEAD,
@@ -157,6 +161,17 @@ class Results:
         """Mark a thread ended or skipped."""
         page.order_memory()
         self._words[DONE] = sequence
+
+    def is_spoiled(self, sequence: int) -> bool:
+        """Tell whether the thread that ran last wrote over the page: two words that it had no business with are looked at, which a page that was overwritten does not keep both."""
+        words = self._words
+        return words[BEGUN] != sequence or words[MAGIC_WORD] != MAGIC
+
+    def mend(self, sequence: int) -> None:
+        """Put those words back by which it is known who ran; what the ring held is lost."""
+        words = self._words
+        words[MAGIC_WORD], words[SIZE_WORD] = MAGIC, SIZE
+        words[DONE], words[BEGUN] = sequence - 1, sequence
 
     def mark_waiting(self, *, is_waiting: bool) -> None:
         """Tell the kernel that ``Consumed`` is waited for, or no longer.

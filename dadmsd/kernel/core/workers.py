@@ -52,6 +52,9 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
     again: list[int] = []
     if isinstance(worker, Loop):
         again = looping.lose(state, child, pool, worker, begun=begun, oom=oom, words=_lost_words(child, oom))
+    flying = [sequence for sequence, _ in worker.in_flight]
+    if flying and child.intent == "violation" and not flying[0] <= begun <= flying[-1]:
+        begun = flying[0]  # what a page says that was written over is no evidence; it runs one after the other
     for sequence, tid in worker.in_flight:
         condemned = pool.condemned.pop(tid, None)
         if sequence <= begun and condemned is not None and condemned[0] == "terminated" and not child.intent:

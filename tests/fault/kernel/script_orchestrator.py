@@ -85,6 +85,15 @@ def write(arguments: Any, thread: Thread) -> object:
     return None
 
 
+def scribble(arguments: Any, thread: Thread) -> object:
+    """Write over the page of the worker, as C code may that has lost its way, and return as if nothing had happened."""
+    _note(thread, "begun")
+    with open("/proc/self/maps") as maps:  # noqa: PTH123 - as above
+        place = next(line.split("-")[0] for line in maps if "dadms-page" in line)
+    ctypes.memset(int(place, 16), int(arguments), 1 << 20)
+    return None
+
+
 def fork(arguments: Any, thread: Thread) -> object:
     """Fork, and let the child return as well."""
     os.fork()
@@ -131,5 +140,6 @@ ORCHESTRATOR = Orchestrator(
         "big": big,
         "fork": fork,
         "write": write,
+        "scribble": scribble,
     },
 )

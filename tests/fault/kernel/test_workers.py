@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,3 +119,18 @@ def test_what_threads_print_is_in_the_log(short_path: Path) -> None:
         ended(door, pid)
         lines = door.call(ReadLog(pid)).data.decode().splitlines()
         assert sum(line.endswith(f"{pid}.1 hello there") for line in lines) == 2, lines
+
+
+@pytest.mark.parametrize("byte", [0x00, 0x41, 0xFF])
+def test_a_thread_that_writes_over_the_results_of_its_worker_carries_the_blame(short_path: Path, byte: int) -> None:
+    """And not the next one, which finds a page that makes no sense."""
+    steps: list[list[list[Any]]] = [[["work", 0.0, None]] * 2, [["scribble", byte, None], *[["work", 0.02, None]] * 3]]
+    with daemon(short_path) as made, client(made) as door:
+        info = ended(door, spawn(door, short_path / "ledger", steps, workers=1))
+        threads = {each.tid: each for each in door.call(Threads(info.pid))}
+    assert info.status == "completed", info
+    [culprit] = [each for each in threads.values() if each.entry == "scribble"]
+    assert (culprit.state, culprit.cause) == ("error", "worker_lost"), culprit
+    assert f"thread {culprit.tid} wrote over the results that it keeps" in culprit.message
+    assert [threads[tid].state for tid in sorted(threads) if tid != culprit.tid] == ["completed"] * 5
+    assert max(begun(short_path / "ledger").values()) == 1
