@@ -34,6 +34,7 @@ from dadmsd.kernel.core.records import (
     Child,
     Chunk,
     Counters,
+    GroupRow,
     Kept,
     Life,
     Lock,
@@ -47,7 +48,7 @@ from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
 from dadmsd.kernel.tail import Tail
 from dadmsd.space import shortage
 
-SCHEMA_VERSION = 6  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: tables "tries" and "kept"
+SCHEMA_VERSION = 7  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: tables "tries" and "kept"; 7: table "grouped"
 FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
 FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
 SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
@@ -63,6 +64,7 @@ _TABLES: dict[str, tuple[type[Record], str]] = {
     "chunk": (Chunk, "first_tid INTEGER PRIMARY KEY"),
     "tries": (Tries, "tid INTEGER PRIMARY KEY"),
     "kept": (Kept, "pid INTEGER, key TEXT"),
+    "grouped": (GroupRow, "pid INTEGER, name TEXT"),
     "batch": (Batch, "worker TEXT, first_sequence INTEGER"),
     "results": (Results, "pid INTEGER, incarnation INTEGER, first_sequence INTEGER"),
     "answered": (Answered, "client BLOB, sequence INTEGER"),

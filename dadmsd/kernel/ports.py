@@ -155,7 +155,7 @@ class Port:
             case port.Watchdog():
                 found.append(events.Beaten(name))
             case port.Steer():
-                found.append(events.SteerAsked(name, body.sequence, body.verb, body.tids, body.value))
+                found.append(events.SteerAsked(name, body.sequence, body.verb, body.tids, body.value, body.group))
             case port.GateFailed():
                 found.append(events.ChildFailed(name, body.reason))
             case zygote.GateFailed():

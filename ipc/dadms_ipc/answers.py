@@ -21,6 +21,9 @@ ANSWERS: dict[type, Any] = {
     requests.SuspendThread: Any,
     requests.ResumeThread: Any,
     requests.SetThreadPriority: Any,
+    requests.SteerGroup: requests.GroupInfo,
+    requests.Groups: list[requests.GroupInfo],
+    requests.WaitThreads: requests.WaitedInfo,
     requests.ShowThread: requests.ThreadInfo,
     requests.Wait: requests.ProcessInfo,
     requests.List: list[requests.ProcessInfo],
@@ -61,7 +64,7 @@ def answer_type(request: Request) -> Any:
 
 def patience(request: Request) -> float:
     """Give the seconds that the kernel may wait on purpose before it answers."""
-    if isinstance(request, requests.Wait):
+    if isinstance(request, requests.Wait | requests.WaitThreads):
         return request.timeout
     if isinstance(request, requests.ReadContext):
         return context.patience(request.operation)

@@ -206,6 +206,8 @@ class Submit(Message, tag="submit", frozen=True):
     deadline: float | None = None  # seconds from now until they should have begun
     retry: Retry | None = None  # None: each is begun at most once
     keys: list[str] = []  # idempotency keys: one a thread, "" for none, or none at all
+    group: str = ""  # that they belong to; "": none
+    cancels: bool = False  # a failure of one of the group cancels the others
 
 
 class PackedSubmit(Message, tag="submit", frozen=True):
@@ -220,6 +222,8 @@ class PackedSubmit(Message, tag="submit", frozen=True):
     deadline: float | None = None
     retry: Retry | None = None
     keys: list[str] = []
+    group: str = ""
+    cancels: bool = False
 
 
 class Cancel(Message, tag="cancel", frozen=True):
@@ -233,9 +237,10 @@ class Steer(Message, tag="steer", frozen=True):
     """Do something with threads that have not ended; one that has is left alone."""
 
     sequence: int
-    verb: str  # "suspend", "resume", "priority"
+    verb: str  # "suspend", "resume", "priority"; of a group also "kill"
     tids: list[int]
     value: int = 0
+    group: str = ""  # instead of the tids: all open threads of this group
 
 
 class Seen(Message, tag="seen", frozen=True):

@@ -182,6 +182,31 @@ class ShowThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
     tid: int
 
 
+class SteerGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="steer-group", tag_field="verb"):
+    """Do something with all open threads of a group of a process; answered with its GroupInfo."""
+
+    pid: int
+    group: str
+    action: str  # "kill", "suspend", "resume", "priority"
+    priority: int = 0
+
+
+class Groups(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="groups", tag_field="verb"):
+    """The groups of a process, as a list of GroupInfo, oldest first."""
+
+    pid: int
+
+
+class WaitThreads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait-threads", tag_field="verb"):
+    """Answer with the WaitedInfo when so many of these threads have ended or ``timeout`` seconds have passed."""
+
+    pid: int
+    tids: list[int] = []
+    group: str = ""  # instead of the tids
+    count: int | None = None  # None: all of them
+    timeout: float = 10.0  # seconds, at most 60: ask again
+
+
 class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", tag_field="verb"):
     """Answer with the ProcessInfo when the process is in this state or ``timeout`` seconds have passed; of one that has left the table, at once.
 
@@ -211,6 +236,7 @@ class Threads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="thre
 
     pid: int | None = None
     limit: int = 200  # at most 1000
+    group: str = ""  # only those of this group of the process
 
 
 class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="events", tag_field="verb"):
@@ -289,6 +315,9 @@ Request = (
     | SuspendThread
     | ResumeThread
     | SetThreadPriority
+    | SteerGroup
+    | Groups
+    | WaitThreads
     | ShowThread
     | Wait
     | List
@@ -319,6 +348,7 @@ MUTATING = (
     SuspendThread,
     ResumeThread,
     SetThreadPriority,
+    SteerGroup,
     ChangeContext,
     Reload,
     Shutdown,
@@ -336,6 +366,9 @@ ROLE_NEEDED = {
     SuspendThread: "operate",
     ResumeThread: "operate",
     SetThreadPriority: "operate",
+    SteerGroup: "operate",
+    Groups: "observe",
+    WaitThreads: "observe",
     ShowThread: "observe",
     Wait: "observe",
     List: "observe",
@@ -433,6 +466,35 @@ class ThreadInfo(msgspec.Struct, frozen=True):
     due_at: float = 0.0  # wall clock, seconds: when one that waits is tried again
     key: str = ""  # idempotency key
     repeats: int = 0  # the thread with the same key that it ends with, or whose result it was given; 0: none
+    group: str = ""
+
+
+class GroupInfo(msgspec.Struct, frozen=True):
+    """A group of threads, as it is shown: how many are in which state."""
+
+    pid: int
+    name: str
+    ready: int = 0
+    running: int = 0  # in a worker
+    waiting: int = 0
+    suspended: int = 0
+    completed: int = 0
+    error: int = 0
+    terminated: int = 0
+    timed_out: int = 0
+    is_suspended: bool = False  # what is submitted to it stands still as well
+    priority: int | None = None  # that was set for all of it
+    cancels: bool = False  # a failure cancels the rest
+    failed_by: int = 0  # the thread whose failure did; 0: none
+
+
+class WaitedInfo(msgspec.Struct, frozen=True):
+    """What came of waiting for threads."""
+
+    pid: int
+    is_over: bool  # enough have ended
+    open: int
+    statuses: dict[str, int]  # how the others ended -> how many
 
 
 class EventInfo(msgspec.Struct, frozen=True):

@@ -1,19 +1,22 @@
-"""Threads: ls, show, suspend, resume, priority, kill."""
+"""Threads: ls, show, groups, wait, suspend, resume, priority, kill; one by one, or those of a group together."""
 
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from dadms_ipc import requests
 from dadms_ipc.errors import DeadlinePassed, RequestRefused
 from dadmsctl.attempts import Several, attempt
 from dadmsctl.door import Door
+from dadmsctl.exits import Exit, Finished
 from dadmsctl.options import as_json, pass_door
-from dadmsctl.quantities import NUMBER, seconds_text
+from dadmsctl.quantities import NUMBER, seconds, seconds_text
 from dadmsctl.targets import ONE
 from dadmsctl.terminal import write_json
+from dadmsctl.waiting import PARKED
 
 if TYPE_CHECKING:
     from dadms_ipc.client import Client
@@ -24,6 +27,16 @@ LS_COLUMNS = (">TID", ">PID", "LABEL", "ENTRY", "STATE", "WORKER", ">RAN", "CAUS
 LS_IMPORTANCE = ("TID", "LABEL", "STATE", "PID", "RAN", "CAUSE", "WORKER", "ENTRY", "MESSAGE")
 
 
+of_group = click.option("--group", default="", help="All open threads of this group, of the process with that PID.")
+
+
+def _steer(door: Door, pids: tuple[int, ...], group: str, action: str, priority: int = 0) -> None:
+    if len(pids) != 1:
+        raise click.UsageError("--group is a group of one process: name its PID alone")
+    with door.connect() as client, attempt(f'{action} group "{group}" of {pids[0]}'):
+        client.call(requests.SteerGroup(pids[0], group, action, priority))
+
+
 @click.group()
 def thread() -> None:
     """Look at the threads of processes, have them stand still, and end them."""
@@ -32,12 +45,15 @@ def thread() -> None:
 @thread.command("ls")
 @click.argument("pid", metavar="TARGET", type=ONE, required=False)
 @click.option("--limit", type=click.IntRange(1, 1000), default=200, show_default=True, help="The newest so many.")
+@click.option("--group", default="", help="Only those of this group of the process.")
 @as_json
 @pass_door
-def ls(door: Door, pid: int | None, limit: int, as_json: bool) -> None:
+def ls(door: Door, pid: int | None, limit: int, group: str, as_json: bool) -> None:
     """List the newest threads, of one process or of all."""
+    if group and pid is None:
+        raise click.UsageError("--group is a group of one process: name its PID")
     with door.connect() as client, attempt(f"list the threads of {pid}"):
-        found = client.call(requests.Threads(pid, limit=limit))
+        found = client.call(requests.Threads(pid, limit=limit, group=group))
     if as_json:
         write_json(found)
     else:
@@ -61,13 +77,17 @@ def _row(thread: requests.ThreadInfo) -> tuple[str, ...]:
 
 
 @thread.command("kill")
-@click.argument("tids", type=NUMBER, nargs=-1, required=True, metavar="TID...")
+@click.argument("tids", type=NUMBER, nargs=-1, required=True, metavar="TID... | PID")
+@of_group
 @pass_door
-def kill(door: Door, tids: tuple[int, ...]) -> None:
+def kill(door: Door, tids: tuple[int, ...], group: str) -> None:
     """Terminate threads, whatever they are doing; their processes are told, and go on.
 
     Of several, all are tried; exits with 4 when one of them has ended or never was.
     """
+    if group:
+        _steer(door, tids, group, "kill")
+        return
     several = Several()
     with door.connect() as client:
         for tid in dict.fromkeys(tids):
@@ -103,13 +123,17 @@ def _attempts(found: requests.ThreadInfo) -> "Iterator[str]":
 
 
 @thread.command("suspend")
-@click.argument("tids", type=NUMBER, nargs=-1, required=True, metavar="TID...")
+@click.argument("tids", type=NUMBER, nargs=-1, required=True, metavar="TID... | PID")
+@of_group
 @pass_door
-def suspend(door: Door, tids: tuple[int, ...]) -> None:
+def suspend(door: Door, tids: tuple[int, ...], group: str) -> None:
     """Have threads stand still, in the middle of whatever they compute; their slots go to others, and their time stands still.
 
     Returns when they do. Of several, all are tried; exits with 4 when one of them has ended, never was, or ends before it stands still.
     """
+    if group:
+        _steer(door, tids, group, "suspend")
+        return
     several = Several()
     with door.connect() as client:
         for tid in dict.fromkeys(tids):
@@ -133,13 +157,17 @@ def _suspend(client: "Client", tid: int, seconds: float) -> None:
 
 
 @thread.command("resume")
-@click.argument("tids", type=NUMBER, nargs=-1, required=True, metavar="TID...")
+@click.argument("tids", type=NUMBER, nargs=-1, required=True, metavar="TID... | PID")
+@of_group
 @pass_door
-def resume(door: Door, tids: tuple[int, ...]) -> None:
+def resume(door: Door, tids: tuple[int, ...], group: str) -> None:
     """Let suspended threads go on, as soon as slots are free for them.
 
     Of several, all are tried; exits with 4 when one of them is not suspended.
     """
+    if group:
+        _steer(door, tids, group, "resume")
+        return
     several = Several()
     with door.connect() as client:
         for tid in dict.fromkeys(tids):
@@ -149,10 +177,91 @@ def resume(door: Door, tids: tuple[int, ...]) -> None:
 
 
 @thread.command("priority", context_settings={"ignore_unknown_options": True})
-@click.argument("tid", type=NUMBER)
+@click.argument("tid", type=NUMBER, metavar="TID | PID")
 @click.argument("priority", type=click.IntRange(-100, 100))
+@of_group
 @pass_door
-def set_priority(door: Door, tid: int, priority: int) -> None:
-    """Give a thread that waits another priority, -100 to 100; higher is sooner, and waiting ten seconds makes up for one."""
+def set_priority(door: Door, tid: int, priority: int, group: str) -> None:
+    """Give a thread that waits, or a group of a process, another priority, -100 to 100; higher is sooner, and waiting ten seconds makes up for one."""
+    if group:
+        _steer(door, (tid,), group, "priority", priority)
+        return
     with door.connect() as client, attempt(f"set the priority of thread {tid}"):
         client.call(requests.SetThreadPriority(tid, priority))
+
+
+GROUP_COLUMNS = (
+    "GROUP",
+    ">OPEN",
+    ">READY",
+    ">RUNNING",
+    ">WAITING",
+    ">SUSPENDED",
+    ">COMPLETED",
+    ">FAILED",
+    ">TERMINATED",
+    ">PRIORITY",
+    "STATE",
+)
+GROUP_IMPORTANCE = ("GROUP", "OPEN", "COMPLETED", "FAILED", "STATE", "RUNNING", "READY", "WAITING", "SUSPENDED", "TERMINATED", "PRIORITY")
+
+
+@thread.command("groups")
+@click.argument("pid", metavar="TARGET", type=ONE)
+@as_json
+@pass_door
+def groups(door: Door, pid: int, as_json: bool) -> None:
+    """List the groups of threads of a process, and how far each is."""
+    with door.connect() as client, attempt(f"list the groups of {pid}"):
+        found: list[requests.GroupInfo] = client.call(requests.Groups(pid))
+    if as_json:
+        write_json(found)
+    else:
+        from dadmsctl.listing import show
+
+        show(GROUP_COLUMNS, GROUP_IMPORTANCE, map(_group_row, found))
+
+
+def _group_row(group: requests.GroupInfo) -> tuple[str, ...]:
+    counts = (group.ready, group.running, group.waiting, group.suspended)
+    ended = (group.completed, group.error + group.timed_out, group.terminated)
+    priority = "-" if group.priority is None else str(group.priority)
+    state = f"failed by {group.failed_by}" if group.failed_by else "suspended" if group.is_suspended else "-"
+    return (group.name, *map(str, (sum(counts), *counts, *ended)), priority, state)
+
+
+@thread.command("wait")
+@click.argument("pid", metavar="TARGET", type=ONE)
+@click.argument("tids", type=NUMBER, nargs=-1, metavar="[TID]...")
+@click.option("--group", default="", help="The threads of this group instead.")
+@click.option("--any", "is_any", is_flag=True, help="Until one of them has ended, instead of all.")
+@click.option("--timeout", type=seconds, help="Seconds to wait in all; then it exits with 5.  [for ever]")
+@as_json
+@pass_door
+def wait(door: Door, pid: int, tids: tuple[int, ...], group: str, is_any: bool, timeout: float | None, as_json: bool) -> None:
+    """Wait until threads of a process have ended.
+
+    Exits with 0 when all that have ended completed, with 1 when one did not, with 5 when the time was up.
+    """
+    if bool(tids) == bool(group):
+        raise click.UsageError("name threads, or a --group")
+    with door.connect() as client, attempt(f"wait for threads of {pid}"):
+        found = _wait(client, requests.WaitThreads(pid, list(tids), group, 1 if is_any else None), timeout)
+    if as_json:
+        write_json(found)
+    else:
+        click.echo(", ".join(f"{count} {status}" for status, count in [*found.statuses.items(), ("open", found.open)] if count) or "none")
+    if set(found.statuses) - {"completed"}:
+        raise Finished(Exit.FAILED)
+
+
+def _wait(client: "Client", request: requests.WaitThreads, seconds: float | None) -> requests.WaitedInfo:
+    """Ask again until it is over, as the daemon parks a request for a minute at most."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        left = PARKED if deadline is None else min(PARKED, max(0.0, deadline - time.monotonic()))
+        found: requests.WaitedInfo = client.call(msgspec.structs.replace(request, timeout=left))
+        if found.is_over:
+            return found
+        if deadline is not None and time.monotonic() >= deadline:
+            raise DeadlinePassed(f"cannot wait longer for threads of {request.pid}: {found.open} are open after {seconds:g} s")

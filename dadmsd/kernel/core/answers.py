@@ -8,6 +8,7 @@ from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, Th
 from dadmsd.kernel.core import dependencies, keys, restarts
 from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.explaining import stopping
+from dadmsd.kernel.core.grouped import Group
 from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import STATES, WAITING, Pool
@@ -114,6 +115,7 @@ def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
         due_at=due_at,
         key=chunk.key_of(tid),
         repeats=keys.leader_of(state, pool, tid),
+        group=chunk.group,
     )
     worker = next((worker for worker in pool.workers.values() if worker.runs(tid)), None)
     if worker is None:
@@ -149,6 +151,15 @@ def thread_infos(state: State, pid: int | None, limit: int) -> list[ThreadInfo]:
         if pid is not None and pool.pid != pid:
             continue
         infos.extend(open_info(state, pool, tid) for tid in pool.newest(limit))
+    infos.sort(key=lambda info: info.tid)
+    return infos[-limit:]
+
+
+def group_infos(state: State, pool: Pool, group: Group, limit: int) -> list[ThreadInfo]:
+    """Show the newest threads of a group."""
+    name = group.row.name
+    infos = list(islice((info for info in reversed(state.threads) if info.pid == pool.pid and info.group == name), limit))
+    infos.extend(open_info(state, pool, tid) for tid in pool.tids_of(group)[-limit:])
     infos.sort(key=lambda info: info.tid)
     return infos[-limit:]
 

@@ -15,7 +15,7 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import AttemptInfo, ThreadInfo
-from dadmsd.kernel.core import effects, events, keys, retrying, sharing
+from dadmsd.kernel.core import effects, events, groups, keys, retrying, sharing
 from dadmsd.kernel.core.history import infos_of
 from dadmsd.kernel.core.records import LABEL_MOST, Child, Chunk, Process, Results, Run, Tries
 from dadmsd.kernel.core.scheduler import SENT, STATE_NUMBER, Pool
@@ -91,6 +91,7 @@ def outcome_of(chunk: Chunk, child: Child, outcome: Outcome, tries: Tries | None
         len(failed) + 1,
         failed,
         key=chunk.key_of(outcome.tid),
+        group=chunk.group,
     )
     result = port.Result(
         outcome.tid,
@@ -116,7 +117,7 @@ def run_of(chunk: Chunk, child: Child, first: int, started_at: float, values: li
     index = first - chunk.first_tid
     labels = [label[:LABEL_MOST] for label in chunk.labels[index : index + len(values)]]
     column = array("f", seconds).tobytes()
-    facts = Run(first, child.pid, chunk.entry, child.number, child.os_pid, chunk.created_at, started_at, column, labels)
+    facts = Run(first, child.pid, chunk.entry, child.number, child.os_pid, chunk.created_at, started_at, column, labels, chunk.group)
     return facts, port.Run(first, values, column, child.number, child.os_pid, started_at)
 
 
@@ -156,6 +157,7 @@ def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child 
             made,
             failed,
             key=chunk.key_of(tid),
+            group=chunk.group,
         )
         result = port.Result(tid, status, _NIL, cause, "", message, "", "", number, os_pid, head_at, seconds, attempts=made)
         ended.append((info, result))
@@ -207,6 +209,8 @@ def on_answer_deadline(state: State, pid: str) -> None:
 
 def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun] = ()) -> None:
     """Put ended threads into the journal as one delivery, and deliver it."""
+    if pool.pid in state.watchers:
+        state.told.add(pool.pid)  # somebody may wait for these
     if pool.pid in state.keyed:
         ended = [*ended, *keys.settle(state, pool, ended)]
     for chunk in pool.take_emptied():
@@ -216,6 +220,8 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
             tries = pool.tries.pop(info.tid, None)
             if tries is not None:
                 state.deleted(tries)
+    if pool.touched:
+        groups.note_ends(state, pool, [info for info, _ in ended])
     count = len(ended) + sum(len(run.values) for _, run in runs)
     if not count:
         return
@@ -370,6 +376,7 @@ def close(state: State, pool: Pool, message: str) -> None:
     for chunk in pool.chunks():
         state.deleted(chunk)
     fail(state, pool, [Failure(tid, "terminated", "terminated", message) for tid in reversed(shown)])
+    groups.close(state, pool)
     tell_untold(state, pool)
     kept = state.results.get(pool.pid, [])
     for results in kept[:-RESULTS_KEPT]:

@@ -161,6 +161,7 @@ class SteerAsked(Event, frozen=True):
     verb: str
     tids: list[int]
     value: int
+    group: str = ""  # instead of the tids
 
 
 class ResultsSeen(Event, frozen=True):

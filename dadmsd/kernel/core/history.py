@@ -17,7 +17,7 @@ def infos_of(run: Run) -> Iterator[ThreadInfo]:
     for place, seconds in enumerate(floats(run.seconds)):
         tid = run.first_tid + place
         label = run.labels[place] if run.labels else f"{run.entry} {tid}"
-        yield ThreadInfo(tid, run.pid, run.entry, label, "completed", run.worker, run.os_pid, run.created_at, at, seconds)
+        yield ThreadInfo(tid, run.pid, run.entry, label, "completed", run.worker, run.os_pid, run.created_at, at, seconds, group=run.group)
         at += seconds
 
 

@@ -22,6 +22,7 @@ from dadmsd.kernel.core import (
     ending,
     events,
     freezing,
+    groups,
     keys,
     limiting,
     looping,
@@ -34,6 +35,7 @@ from dadmsd.kernel.core import (
     retrying,
     sharing,
     silence,
+    steering,
     supervising,
     suspension,
     threads,
@@ -54,6 +56,7 @@ from dadmsd.kernel.core.records import (
     Child,
     Chunk,
     Counters,
+    GroupRow,
     Kept,
     Life,
     Lock,
@@ -138,7 +141,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.Exited: children.on_exited,
     events.Submitted: threads.on_submitted,
     events.CancelAsked: threads.on_cancel,
-    events.SteerAsked: threads.on_steer,
+    events.SteerAsked: steering.on_steer,
     events.ResultsSeen: deliveries.on_results_seen,
     events.ResultsRead: threads.on_results_read,
     events.WorkerFrozen: freezing.on_frozen,
@@ -200,6 +203,7 @@ class Kernel:
             _HANDLERS[type(event)](state, event)
         due = self._look_at_deadlines()
         children.ask_again(state)
+        steering.cancel_failed(state)
         while state.just_ended:
             workers.drop_pool(state, state.processes[state.just_ended.pop()])
         processes.start_due(state)
@@ -282,7 +286,12 @@ class Kernel:
             if child.deadline is not None:
                 state.arm(child.deadline, "child", child.name)
         self._adopt_threads(
-            by_kind.get(Chunk, []), by_kind.get(Batch, []), by_kind.get(Results, []), by_kind.get(Tries, []), by_kind.get(Kept, [])
+            by_kind.get(Chunk, []),
+            by_kind.get(Batch, []),
+            by_kind.get(Results, []),
+            by_kind.get(Tries, []),
+            by_kind.get(Kept, []),
+            by_kind.get(GroupRow, []),
         )
         sharing.adopt(state, by_kind.get(Region, []), by_kind.get(Cell, []), by_kind.get(Lock, []), by_kind.get(Caller, []))
         if not interruption:
@@ -307,7 +316,13 @@ class Kernel:
         return state.take_effects()
 
     def _adopt_threads(
-        self, chunks: list[Chunk], batches: list[Batch], results: list[Results], tries: list[Tries], kept: list[Kept]
+        self,
+        chunks: list[Chunk],
+        batches: list[Batch],
+        results: list[Results],
+        tries: list[Tries],
+        kept: list[Kept],
+        grouped: list[GroupRow],
     ) -> None:
         state = self.state
         infos: list[ThreadInfo] = []
@@ -333,6 +348,7 @@ class Kernel:
             for sequence, tid in enumerate(batch.tids, batch.first_sequence)
             if state.children[batch.worker].kind.is_async or sequence > state.children[batch.worker].done_sequence
         }
+        groups.adopt(state, grouped)
         for chunk in sorted(chunks, key=lambda each: each.first_tid):
             tids = range(chunk.first_tid, chunk.first_tid + len(chunk.arguments))
             state.pools[chunk.pid].add(chunk, bytearray(ended.get(tid, SENT if tid in sent else READY) for tid in tids))
@@ -362,6 +378,9 @@ class Kernel:
                 self._adopt_batch(batch)
         for pid, pool in state.pools.items():
             freezing.adopt(state, state.processes[pid], pool)
+            for known in pool.groups.values():
+                if known.row.is_suspended:
+                    pool.set_group_aside(known)
             for tid, priority in state.processes[pid].priorities.items():
                 if tid in pool:
                     pool.set_priority(tid, priority)
@@ -369,6 +388,7 @@ class Kernel:
                 state.slots_held += worker.holds_slot
                 if worker.takes_slots or not worker.is_busy:
                     dispatch.new_head(state, pool, worker)
+            state.failing.extend((pid, name) for name, known in pool.groups.items() if known.row.failed_by and known.open)
             state.ready_pools[pid] = None
             if pool.loops:
                 state.looping[pid] = None

@@ -83,6 +83,7 @@ def _repeat(pool: Pool, chunk: Chunk, tid: int, result: port.Result) -> Repeated
         attempts=0,
         key=chunk.key_of(tid),
         repeats=first,
+        group=chunk.group,
     )
     return info, msgspec.structs.replace(result, tid=tid, repeats=first)
 

@@ -169,6 +169,7 @@ class Chunk(Record):
     deadline: float | None = None  # wall clock, seconds: when they should have begun
     retry: Retry | None = None
     keys: list[str] = []  # of each thread, or none at all
+    group: str = ""
 
     def label_of(self, tid: int) -> str:
         """Name a thread for people."""
@@ -186,6 +187,19 @@ class Kept(Record):
     key: str
     order: int  # in which they were kept; the oldest goes first
     result: bytes  # msgpack: a port.Result
+
+
+class GroupRow(Record):
+    """A named group of threads of a process."""
+
+    pid: int
+    name: str
+    number: int  # in the order of their making
+    ended: dict[int, int] = {}  # number of a state -> threads that ended in it
+    cancels: bool = False  # a failure cancels the rest
+    failed_by: int = 0  # the thread whose failure did
+    is_suspended: bool = False
+    priority: int | None = None  # None: that of each submission
 
 
 class Tries(Record):
@@ -231,6 +245,7 @@ class Run(msgspec.Struct, array_like=True):
     started_at: float  # the first one's
     seconds: bytes  # that each ran, a float of four bytes each
     labels: list[str] = []
+    group: str = ""
 
 
 class Answered(Record):

@@ -9,15 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from dadms_ipc import requests
-from dadmsd.kernel.core import effects, events, freezing, sharing, supervising, unkept
-from dadmsd.kernel.core.answers import daemon_info, events_after, open_info, process_info, thread_infos
+from dadmsd.kernel.core import effects, events, freezing, sharing, supervising, unkept, waiting
+from dadmsd.kernel.core.answers import daemon_info, events_after, group_infos, open_info, process_info, thread_infos
 from dadmsd.kernel.core.context import Refused
+from dadmsd.kernel.core.grouped import Group
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.lives import past_info
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import SENT, Pool
 from dadmsd.kernel.core.standing import Refusal, find, find_past, owned, settle
 from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State, Waiter
+from dadmsd.kernel.core.steering import GROUP_VERBS, steer_group
 from dadmsd.kernel.core.threads import set_priority, terminate
 
 WAIT_MOST = 60.0  # seconds a request may be parked: the client asks again
@@ -82,7 +84,10 @@ def _suspend_thread(state: State, event: events.RequestArrived, request: request
 def _resume_thread(state: State, event: events.RequestArrived, request: requests.ResumeThread) -> object:
     pool = _open_thread(state, event, request.tid, "resume")
     if request.tid not in state.processes[pool.pid].suspended:
-        raise Refusal(f"cannot resume thread {request.tid}: it is not suspended")
+        group = pool.chunk_of(request.tid).group
+        is_aside = group and pool.groups[group].row.is_suspended
+        why = f'its group "{group}" is suspended; resume that' if is_aside else "it is not suspended"
+        raise Refusal(f"cannot resume thread {request.tid}: {why}")
     freezing.resume(state, pool, [request.tid])
     return {"tid": request.tid}
 
@@ -93,6 +98,42 @@ def _set_priority(state: State, event: events.RequestArrived, request: requests.
     if why:
         raise Refusal(why)
     return {"tid": request.tid}
+
+
+def _group_of(state: State, pid: int, name: str) -> tuple[Pool, Group]:
+    process = find(state, pid)
+    pool = state.pools.get(pid)
+    group = pool.groups.get(name) if pool is not None else None
+    if pool is None or group is None:
+        known = ", ".join(list(pool.groups)[-5:]) if pool is not None and pool.groups else "none"
+        raise Refusal(f'no group "{name[:200]}" of process {pid} ("{process.spec.name}"); there is {known}')
+    return pool, group
+
+
+def _steer_group(state: State, event: events.RequestArrived, request: requests.SteerGroup) -> object:
+    owned(state, event, find(state, request.pid), f"{request.action[:40]} threads of")
+    if request.action not in GROUP_VERBS:
+        raise Refusal(f"cannot {request.action[:40]} a group: {', '.join(GROUP_VERBS)} are possible")
+    pool, group = _group_of(state, request.pid, request.group)
+    why = steer_group(state, pool, group, request.action, request.priority, event.origin)
+    if why:
+        raise Refusal(why)
+    return group.info()
+
+
+def _groups(state: State, _event: events.RequestArrived, request: requests.Groups) -> object:
+    find(state, request.pid)
+    pool = state.pools.get(request.pid)
+    return [group.info() for group in pool.groups.values()] if pool is not None else []
+
+
+def _wait_threads(state: State, event: events.RequestArrived, request: requests.WaitThreads) -> object:
+    waiter = waiting.waiter_of(state, request)
+    found = waiting.look(state, waiter)
+    if found.is_over:
+        return found
+    _park(state, event, request.timeout, waiter)
+    return None
 
 
 def _show_thread(state: State, _event: events.RequestArrived, request: requests.ShowThread) -> object:
@@ -114,7 +155,7 @@ def _wait(state: State, event: events.RequestArrived, request: requests.Wait) ->
     process = find(state, request.pid)
     if _has_come(process, request.until):
         return process_info(state, process)
-    _park(state, event, request.timeout, pid=request.pid, until=request.until)
+    _park(state, event, request.timeout, Waiter(pid=request.pid, until=request.until))
     return None
 
 
@@ -146,14 +187,19 @@ def _status(state: State, _event: events.RequestArrived, request: requests.Statu
 def _threads(state: State, _event: events.RequestArrived, request: requests.Threads) -> object:
     if request.pid is not None:
         find(state, request.pid)
-    return thread_infos(state, request.pid, max(1, min(1000, request.limit)))
+    limit = max(1, min(1000, request.limit))
+    if not request.group:
+        return thread_infos(state, request.pid, limit)
+    if request.pid is None:
+        raise Refusal("cannot list a group: of which process?")
+    return group_infos(state, *_group_of(state, request.pid, request.group), limit)
 
 
 def _events(state: State, event: events.RequestArrived, request: requests.Events) -> object:
     page = events_after(state, request.after, request.pid or 0, max(1, min(1000, request.limit)))
     if page.events or request.wait <= 0:
         return page
-    _park(state, event, request.wait, pid=request.pid or 0, after=request.after, limit=max(1, min(1000, request.limit)))
+    _park(state, event, request.wait, Waiter(pid=request.pid or 0, after=request.after, limit=max(1, min(1000, request.limit))))
     return None
 
 
@@ -191,6 +237,9 @@ _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] =
     requests.SuspendThread: _suspend_thread,
     requests.ResumeThread: _resume_thread,
     requests.SetThreadPriority: _set_priority,
+    requests.SteerGroup: _steer_group,
+    requests.Groups: _groups,
+    requests.WaitThreads: _wait_threads,
     requests.ShowThread: _show_thread,
     requests.Wait: _wait,
     requests.List: _list,
@@ -207,17 +256,16 @@ _VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] =
 # requests that wait
 
 
-def _park(
-    state: State, event: events.RequestArrived, seconds: float, *, pid: int = 0, until: str = "", after: int = 0, limit: int = 0
-) -> None:
+def _park(state: State, event: events.RequestArrived, seconds: float, waiter: Waiter) -> None:
     key = (event.client, event.sequence)
     if len(state.waiters) >= WAITERS_MOST and key not in state.waiters:
         raise Refusal(f"cannot wait: {WAITERS_MOST} requests wait already")
-    deadline = state.now + max(0.0, min(WAIT_MOST, seconds))
+    waiter.client, waiter.sequence = key
+    waiter.deadline = state.now + max(0.0, min(WAIT_MOST, seconds))
     _drop(state, key)
-    state.waiters[key] = Waiter(event.client, event.sequence, deadline, pid, until, after, limit)
-    state.watchers.setdefault(pid, {})[key] = None
-    state.arm(deadline, "waiter", key)
+    state.waiters[key] = waiter
+    state.watchers.setdefault(waiter.pid, {})[key] = None
+    state.arm(waiter.deadline, "waiter", key)
 
 
 def _drop(state: State, key: Address) -> None:
@@ -234,7 +282,11 @@ def answer_waiters(state: State, due: list[Address]) -> None:
     touched = [key for pid in ({0, *state.told} if state.told else ()) for key in state.watchers.get(pid, ())]
     for key in touched:
         waiter = state.waiters[key]
-        if waiter.until:
+        if waiter.until == waiting.UNTIL:
+            waited = waiting.look(state, waiter)
+            if waited.is_over:
+                _answer(state, key, waited)
+        elif waiter.until:
             process = state.processes[waiter.pid]
             if _has_come(process, waiter.until):
                 _answer(state, key, process_info(state, process))
@@ -248,6 +300,8 @@ def answer_waiters(state: State, due: list[Address]) -> None:
             continue
         if late.deadline > state.now:
             state.arm(late.deadline, "waiter", key)  # it was asked again meanwhile
+        elif late.until == waiting.UNTIL:
+            _answer(state, key, waiting.look(state, late))
         elif late.until:
             _answer(state, key, process_info(state, state.processes[late.pid]))
         else:

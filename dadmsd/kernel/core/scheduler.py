@@ -12,10 +12,11 @@ A thread is a number and one byte of state; what it is to do stands in the chunk
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import islice
 
+from dadmsd.kernel.core.grouped import Group
 from dadmsd.kernel.core.kinds import PLAIN, Kind, Lane
 from dadmsd.kernel.core.policies import Policy, Priority
 from dadmsd.kernel.core.records import Batch, Chunk, Tries
@@ -142,10 +143,12 @@ class Worker:
 class _Block:
     """A chunk and one byte of state for each of its threads."""
 
-    __slots__ = ("chunk", "first", "lane", "open", "size", "states")
+    __slots__ = ("chunk", "first", "group", "lane", "open", "since", "size", "states")
 
-    def __init__(self, chunk: Chunk, states: bytearray, lane: Lane) -> None:
+    def __init__(self, chunk: Chunk, states: bytearray, lane: Lane, group: Group | None) -> None:
         self.chunk = chunk
+        self.group = group
+        self.since = 0  # order of its newest place in the queue: older ones are void
         self.lane = lane
         self.first = chunk.first_tid
         self.states = states
@@ -188,6 +191,8 @@ class Pool:
         self._front = 0  # of the last that was put in front
         self._moved: dict[int, int] = {}  # threads that were queued anew alone, with another priority -> order
         self.priorities: dict[int, int] = {}  # theirs
+        self.groups: dict[str, Group] = {}  # oldest first
+        self.touched: dict[str, None] = {}  # groups of which threads ended, since somebody looked
         self.condemned: dict[int, tuple[str, str, str]] = {}  # threads to be terminated once they are at the head: status, cause, message
         self.ready = 0
         self.suspended = 0  # those that are in no worker
@@ -210,7 +215,18 @@ class Pool:
     def add(self, chunk: Chunk, states: bytearray | None = None) -> None:
         """Take a submission in; with ``states``, one that was there before."""
         lane = self.lanes[self._kinds.get(chunk.entry, PLAIN)]
-        block = _Block(chunk, bytearray(len(chunk.arguments)) if states is None else states, lane)
+        group = self.groups[chunk.group] if chunk.group else None
+        is_aside = states is None and group is not None and group.row.is_suspended
+        if states is None:
+            states = bytearray([SUSPENDED if is_aside else READY]) * len(chunk.arguments)
+            is_new = True
+        else:
+            is_new = False
+        block = _Block(chunk, states, lane, group)
+        if group is not None:
+            group.blocks[block.first] = block
+            for state in range(SENT + 1):
+                group.counts[state] += states.count(state)
         self._blocks.append(block)
         self._firsts.append(block.first)
         self.size += block.size
@@ -220,8 +236,9 @@ class Pool:
         self.sent += block.states.count(SENT)
         self.suspended += block.states.count(SUSPENDED)
         self.pausing += block.states.count(WAITING)
-        if states is None:
-            self._enqueue(block, block.first, block.first + len(block.states))
+        if is_new:
+            if not is_aside:
+                self._enqueue(block, block.first, block.first + len(block.states))
             return
         for index, state in enumerate(states):
             if state == READY:
@@ -271,7 +288,12 @@ class Pool:
         self.sent += (state == SENT) - (before == SENT)
         self.suspended += (state == SUSPENDED) - (before == SUSPENDED)
         self.pausing += (state == WAITING) - (before == WAITING)
+        if block.group is not None:
+            block.group.counts[before] -= 1
+            block.group.counts[state] += 1
         if before <= SENT < state:
+            if block.group is not None:
+                self.touched[block.chunk.group] = None
             self.priorities.pop(tid, None)
             self._moved.pop(tid, None)
             block.open -= 1
@@ -291,8 +313,8 @@ class Pool:
             if taken and block is not None and block.open and block.chunk.entry != entry:
                 break
             heappop(queue)
-            if block is None or not block.open:
-                continue  # all ended while they waited
+            if block is None or not block.open or self._is_void(block, order, first):
+                continue  # all ended while they waited, or were queued anew
             entry = block.chunk.entry
             count = min(last - first, most - len(taken))
             place = first - block.first
@@ -301,6 +323,9 @@ class Pool:
                 self.ready -= count
                 lane.ready -= count
                 self.sent += count
+                if block.group is not None:
+                    block.group.counts[READY] -= count
+                    block.group.counts[SENT] += count
                 taken.extend(range(first, first + count))
                 size += block.size * count // len(block.states)
                 first += count
@@ -325,7 +350,9 @@ class Pool:
     def _enqueue(self, block: _Block, first: int, last: int) -> None:
         chunk = block.chunk
         self._order += 1
-        heappush(block.lane.queue, (self._policy.rank(chunk.priority, chunk.created_at, chunk.deadline), self._order, first, last))
+        heappush(
+            block.lane.queue, (self._policy.rank(self._priority(block, first), chunk.created_at, chunk.deadline), self._order, first, last)
+        )
 
     def set_priority(self, tid: int, priority: int) -> None:
         """Queue a waiting thread anew; one that is in a worker keeps its place there."""
@@ -346,7 +373,7 @@ class Pool:
             return math.inf, 0
         rank, _, first, _ = first_lane.queue[0]
         block = self._find(first)
-        return rank, self.priorities.get(first, block.chunk.priority if block is not None else 0)
+        return rank, self._priority(block, first) if block is not None else 0
 
     def note_used(self, seconds: float) -> None:
         """Charge run time to the process, by its weight."""
@@ -368,7 +395,7 @@ class Pool:
         while queue:
             _, order, first, last = queue[0]
             block = self._find(first)
-            if block is not None and self._has_ready(block, order, first, last):
+            if block is not None and not self._is_void(block, order, first) and self._has_ready(block, order, first, last):
                 return block.chunk.entry
             heappop(queue)
         return ""
@@ -379,6 +406,72 @@ class Pool:
             return place >= 0
         states = block.states
         return any(states[tid - block.first] == READY and self._moved.get(tid, order) == order for tid in range(block.first + place, last))
+
+    def _is_void(self, block: _Block, order: int, first: int) -> bool:
+        """Tell whether a place in the queue is an older one of a submission that was queued anew as a whole."""
+        return 0 < order < block.since and self._moved.get(first) != order
+
+    def _is_voided(self, order: int, tid: int) -> bool:
+        block = self._find(tid)
+        return block is not None and self._is_void(block, order, tid)
+
+    def _priority(self, block: _Block, tid: int) -> int:
+        """Give the priority of a thread: its own, that of its group, that of its submission."""
+        of_group = block.group.row.priority if block.group is not None else None
+        return self.priorities.get(tid, block.chunk.priority if of_group is None else of_group)
+
+    # groups
+
+    def tids_of(self, group: Group, *states: int) -> list[int]:
+        """Give the open threads of a group, or those in some of the states."""
+        wanted = states or range(SENT + 1)
+        return [block.first + index for block in group.blocks.values() for index, state in enumerate(block.states) if state in wanted]
+
+    def set_group_aside(self, group: Group) -> None:
+        """Keep what waits of a group from being handed out."""
+        for tid in self.tids_of(group, READY, WAITING):
+            self._set(tid, SUSPENDED)
+
+    def restore(self, group: Group, is_special: Callable[[int], bool]) -> list[int]:
+        """Queue what was set aside of a group, each submission among its equals; gives those threads that are special, which stay aside."""
+        left = []
+        for block in list(group.blocks.values()):
+            plain: list[int] = []
+            for index, state in enumerate(block.states):
+                tid = block.first + index
+                if state == READY and tid not in self._moved:
+                    plain.append(tid)  # its older place is void from here on
+                elif state != SUSPENDED:
+                    continue
+                elif is_special(tid):
+                    left.append(tid)
+                elif tid in self._moved or tid in self.priorities:
+                    self._queue_alone(tid)
+                else:
+                    self._set(tid, READY)
+                    plain.append(tid)
+            block.since = self._order + 1
+            self._enqueue_spans(block, plain)
+        return left
+
+    def requeue_group(self, group: Group) -> None:
+        """Queue what is ready of a group anew, by its new priority; threads that were given one of their own keep it."""
+        for block in group.blocks.values():
+            ready = [block.first + index for index, state in enumerate(block.states) if state == READY]
+            alone = [tid for tid in ready if tid in self._moved or tid in self.priorities]
+            block.since = self._order + 1
+            own = set(alone)
+            self._enqueue_spans(block, [tid for tid in ready if tid not in own])
+            for tid in alone:
+                self._queue_alone(tid)
+
+    def _enqueue_spans(self, block: _Block, tids: list[int]) -> None:
+        """Queue threads of a submission, rising, as few spans."""
+        first = 0
+        for place in range(1, len(tids) + 1):
+            if place == len(tids) or tids[place] != tids[place - 1] + 1:
+                self._enqueue(block, tids[first], tids[place - 1] + 1)
+                first = place
 
     def requeue(self, tids: list[int]) -> None:
         """Take threads back that were handed out and not begun, in front of all others."""
@@ -423,7 +516,7 @@ class Pool:
         self._order += 1
         self._moved[tid] = self._order  # whatever entries of its earlier ways through the queue are left
         chunk = block.chunk
-        rank = self._policy.rank(self.priorities.get(tid, chunk.priority), chunk.created_at, chunk.deadline)
+        rank = self._policy.rank(self._priority(block, tid), chunk.created_at, chunk.deadline)
         heappush(block.lane.queue, (rank, self._order, tid, tid + 1))
 
     def end(self, tid: int, state: int) -> bool:
@@ -453,11 +546,17 @@ class Pool:
         self.sent -= count
         for tid in [tid for tid in self.priorities if first_tid <= tid < first_tid + count] if self.priorities else ():
             del self.priorities[tid]
+        if block.group is not None:
+            block.group.counts[SENT] -= count
+            block.group.counts[COMPLETED] += count
+            self.touched[block.chunk.group] = None
         block.open -= count
         if not block.open:
             self._close(block)
 
     def _close(self, block: _Block) -> None:
+        if block.group is not None:
+            block.group.blocks.pop(block.first, None)
         self._emptied.append(block.chunk)
         self._dead += 1
         self.size -= block.size
@@ -540,6 +639,14 @@ class Pool:
         assert self.ready == flat.count(READY), f"process {self.pid}: {self.ready} ready, {flat.count(READY)} counted"
         assert self.suspended == flat.count(SUSPENDED), f"process {self.pid}: {self.suspended} suspended, {flat.count(SUSPENDED)} counted"
         assert self.pausing == flat.count(WAITING), f"process {self.pid}: {self.pausing} waiting, {flat.count(WAITING)} counted"
+        for name, group in self.groups.items():
+            mine = b"".join(
+                bytes(block.states) for block in self._blocks if block.chunk.group == name and block.group is group and block.open
+            )
+            for state in range(SENT + 1):
+                assert group.counts[state] == mine.count(state), (
+                    f"group {name}: {group.counts[state]} {STATES[state]}, {mine.count(state)} counted"
+                )
         due = set(self._due)
         for tid, tries in self.tries.items():
             assert self.state(tid) <= SENT, f"thread {tid} of process {self.pid} has ended, and is to be tried again"
@@ -555,6 +662,6 @@ class Pool:
             for lane in self.lanes.values()
             for _, order, first, last in lane.queue
             for tid in range(first, last)
-            if self.state(tid) == READY and self._moved.get(tid, order) == order
+            if self.state(tid) == READY and self._moved.get(tid, order) == order and not self._is_voided(order, tid)
         }
         assert len(queued) == self.ready, f"process {self.pid}: {self.ready} ready, {len(queued)} queued"

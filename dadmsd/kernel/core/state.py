@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from dadms_ipc.requests import EventInfo, FlightEntry
+from dadms_ipc.requests import EventInfo, FlightEntry, WaitedInfo
 from dadmsd.kernel.core import effects
 from dadmsd.kernel.core.contexts import Contexts
 from dadmsd.kernel.core.events import Event
@@ -34,6 +34,7 @@ from dadmsd.kernel.core.records import (
     Child,
     Chunk,
     Counters,
+    GroupRow,
     Kept,
     Life,
     Lock,
@@ -101,13 +102,17 @@ TimerKey = str | Address  # one of the two for all timers of a kind, so that a h
 class Waiter(msgspec.Struct):
     """A request that is answered later; it survives the kernel because the bus repeats it."""
 
-    client: bytes
-    sequence: int
-    deadline: float
+    client: bytes = b""
+    sequence: int = 0
+    deadline: float = 0.0
     pid: int = 0  # Wait: the process; Events: only its events
-    until: str = ""  # Wait: "ready" or "ended"; "" for Events
+    until: str = ""  # Wait: "ready" or "ended"; "threads"; "" for Events
     after: int = 0
     limit: int = 0
+    tids: list[int] = []  # WaitThreads, or:
+    group: str = ""
+    count: int = 0  # of these that are to end; 0: all
+    waited: WaitedInfo | None = None  # what it came to, of a process whose threads are gone
 
 
 class Disk:
@@ -151,6 +156,7 @@ class State:
         self.reading: object = None  # of the definitions, the newest
         self.servers: dict[str, dict[str, object]] = {}
         self.contexts = Contexts()
+        self.failing: list[tuple[int, str]] = []  # groups of which a thread failed in this turn: the rest is to be cancelled
         self.keyed: dict[int, Keyed] = {}  # idempotency keys, of the processes that used any
         self.checkpoints: dict[int, Checkpoint] = {}
         self.disk = Disk(settings.disk_limit)
@@ -336,6 +342,7 @@ _ADDRESSES: dict[type[Record], tuple[str, Callable[[Any], object]]] = {  # kind 
     Chunk: ("chunk", attrgetter("first_tid")),
     Tries: ("tries", attrgetter("tid")),
     Kept: ("kept", attrgetter("pid", "key")),
+    GroupRow: ("grouped", attrgetter("pid", "name")),
     Batch: ("batch", attrgetter("worker", "first_sequence")),
     Results: ("results", attrgetter("pid", "incarnation", "first_sequence")),
     Answered: ("answered", attrgetter("client", "sequence")),

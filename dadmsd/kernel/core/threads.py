@@ -7,10 +7,10 @@
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from dadms_ipc import port
-from dadmsd.kernel.core import effects, events, freezing, keys, looping, retrying, sharing
+from dadmsd.kernel.core import effects, events, groups, keys, looping, retrying, sharing
 from dadmsd.kernel.core.deliveries import (
     Ended,
     EndedRun,
@@ -55,7 +55,7 @@ def on_submitted(state: State, event: events.Submitted) -> None:
     pool = state.pools.get(process.pid)
     if pool is not None:
         give_answer(state, pool)
-    if not _is_next(child, process, request.sequence):
+    if not is_next(child, process, request.sequence):
         if request.sequence == process.submitted:  # repeated after a new kernel's hello
             state.do(effects.Tell(child.name, answer(process)))
         return
@@ -84,7 +84,10 @@ def on_submitted(state: State, event: events.Submitted) -> None:
             deadline=state.wall + request.deadline if request.deadline is not None else None,
             retry=request.retry,
             keys=request.keys,
+            group=request.group,
         )
+        if request.group:
+            groups.enter(state, state.pools[process.pid], request)
         state.changed(chunk)
         is_answered_later = pool is not None and is_ended_soon(pool, request)
         state.pools[process.pid].add(chunk)
@@ -96,9 +99,11 @@ def on_submitted(state: State, event: events.Submitted) -> None:
         state.do(effects.Tell(child.name, answer(process)))
     if not reason and request.keys:
         record(state, state.pools[process.pid], keys.enter(state, state.pools[process.pid], chunk))
+        if chunk.group and (group := state.pools[process.pid].groups[chunk.group]).row.is_suspended:
+            state.pools[process.pid].set_group_aside(group)
 
 
-def _is_next(child: Child, process: Process, sequence: int) -> bool:
+def is_next(child: Child, process: Process, sequence: int) -> bool:
     """Tell whether a request over the port is new and its turn has come.
 
     One that runs ahead follows another that a dead kernel had read: all of them are repeated, in order, after the hello.
@@ -116,6 +121,8 @@ def _refusal(state: State, process: Process, request: port.Submit) -> str:
         return f"cannot submit {len(request.arguments)} threads at once: 1 to {SUBMIT_MOST}"
     if request.labels and len(request.labels) != len(request.arguments):
         return f"cannot submit {len(request.arguments)} threads with {len(request.labels)} labels"
+    if request.group and (flaw := groups.flaw_of(pool, request)):
+        return flaw
     if request.keys and (flaw := keys.flaw_of(state, process.pid, request)):
         return flaw
     if request.timeout is not None and not 0 < request.timeout < math.inf:
@@ -280,32 +287,7 @@ def on_cancel(state: State, event: events.CancelAsked) -> None:
     child = state.children.get(event.name)
     process = state.processes.get(child.pid) if child is not None else None
     pool = state.pools.get(child.pid) if child is not None else None
-    if child is not None and process is not None and pool is not None and _is_next(child, process, event.sequence):
+    if child is not None and process is not None and pool is not None and is_next(child, process, event.sequence):
         process.asked = event.sequence
         state.changed(process)
         terminate(state, pool, event.tids, "terminated", "terminated", "its process gave it up")
-
-
-_STEERS: dict[str, Callable[[State, Pool, list[int], int], object]] = {
-    "suspend": lambda state, pool, tids, _value: freezing.suspend(state, pool, tids),
-    "resume": lambda state, pool, tids, _value: freezing.resume(state, pool, tids),
-    "priority": set_priority,
-}
-
-
-def on_steer(state: State, event: events.SteerAsked) -> None:
-    """A process has something done with threads of its own."""
-    child = state.children.get(event.name)
-    process = state.processes.get(child.pid) if child is not None else None
-    pool = state.pools.get(child.pid) if child is not None else None
-    if child is None or process is None or pool is None or not _is_next(child, process, event.sequence):
-        return
-    process.asked = event.sequence
-    state.changed(process)
-    act = _STEERS.get(event.verb)
-    if act is None:
-        violate(state, child, f"asks to {event.verb[:40]} threads")
-        return
-    why = act(state, pool, event.tids, event.value)
-    if why:
-        state.tell_event("thread.refused", str(why), pid=pool.pid, data={"tids": event.tids[:10], "verb": event.verb})

@@ -6,7 +6,7 @@
 3. Workers that a zygote was asked for and did not fork before it ended are asked of the next one; those of one zygote count once.
 """
 
-from dadmsd.kernel.core import looping, sharing
+from dadmsd.kernel.core import looping, sharing, waiting
 from dadmsd.kernel.core.deliveries import Failure, close, fail
 from dadmsd.kernel.core.dispatch import WORKER_FAILURES, failures_of, new_head, note_failures
 from dadmsd.kernel.core.ending import settle
@@ -159,5 +159,6 @@ def drop_pool(state: State, process: Process) -> None:
     if pool is None:
         return  # it never ran
     close(state, pool, f"its process ended: {process.cause}")
+    waiting.close(state, pool)
     del state.pools[process.pid]
     state.ready_pools.pop(process.pid, None)

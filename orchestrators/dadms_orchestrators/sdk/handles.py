@@ -6,7 +6,7 @@
 3. A thread that was refused, by a full queue for one, has ended: reading its result raises RequestRefused.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,13 @@ class ThreadFailed(DadmsError):
         self.result = result
 
 
+class Team(NamedTuple):
+    """The group of threads that a submission belongs to, as it is said to the kernel."""
+
+    name: str
+    cancels: bool  # a failure cancels the others
+
+
 class Submission:
     """Threads that travel together, and a column for what they come to."""
 
@@ -38,7 +45,9 @@ class Submission:
         "count",
         "deadline",
         "entry",
+        "failures",
         "first_tid",
+        "group",
         "is_held",
         "keys",
         "labels",
@@ -64,6 +73,8 @@ class Submission:
         self.count = 0
         self.labels: list[str] = []
         self.keys: list[str] = []
+        self.group: Team | None = None
+        self.failures: list[int] = []  # threads that did not complete, by their index
         self.first_tid = 0  # 0: not known yet
         self.left = 0  # threads that have not ended, of those that were sent
         self.outcomes: list[msgspec.Raw | port.Result | None] = []
@@ -89,11 +100,27 @@ class Submission:
             self.deadline,
             self.retry,
             self.keys,
+            *(self.group or ("", False)),
         )
 
-    def takes(self, entry: str, timeout: float | None, priority: int, deadline: float | None, retry: port.Retry | None) -> bool:
+    def takes(
+        self,
+        entry: str,
+        timeout: float | None,
+        priority: int,
+        deadline: float | None,
+        retry: port.Retry | None,
+        group: "Team | None" = None,
+    ) -> bool:
         """Tell whether one more thread may travel with these: one that is asked for in the same way."""
-        is_alike = (self.entry, self.timeout, self.priority, self.deadline, self.retry) == (entry, timeout, priority, deadline, retry)
+        is_alike = (self.entry, self.timeout, self.priority, self.deadline, self.retry, self.group) == (
+            entry,
+            timeout,
+            priority,
+            deadline,
+            retry,
+            group,
+        )
         return self.is_held and is_alike and self.count < TRAVEL_MOST and len(self.packed) < TRAVEL_BYTES
 
     def add(self, argument: bytes, label: str, key: str = "") -> int:
@@ -136,6 +163,17 @@ class Handle:
     def place(self) -> tuple[int, int]:
         """Give ticket and index, as events name it."""
         return self._submission.ticket, self._index
+
+    @property
+    def submission(self) -> Submission:
+        """Give what it travelled with."""
+        return self._submission
+
+    @property
+    def result(self) -> port.Result | None:
+        """Give how it ended, in full; None when it has not ended, was refused, or completed among short ones."""
+        outcome = self._submission.outcomes[self._index] if self._index < len(self._submission.outcomes) else _OPEN
+        return outcome if isinstance(outcome, port.Result) else None
 
     @property
     def has_ended(self) -> bool:

@@ -29,7 +29,8 @@ from dadms_ipc.channel import FRAME_LIMIT, Channel
 from dadms_ipc.errors import DeadlinePassed, PeerViolation, RequestRefused
 from dadms_ipc.shared import Context, reserve
 from dadms_orchestrators.sdk.checkpoints import Checkpoints
-from dadms_orchestrators.sdk.handles import TRAVEL_BYTES, TRAVEL_MOST, Handle
+from dadms_orchestrators.sdk.groups import Group
+from dadms_orchestrators.sdk.handles import TRAVEL_BYTES, TRAVEL_MOST, Handle, Team
 from dadms_orchestrators.sdk.session import CheckpointKept, Event, LineWanted, Session, StopRequested
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ class Process:
         timeout: float | None = None,
         retry: wire.Retry | None = None,
         keys: Sequence[str] = (),
+        group: Team | None = None,
     ) -> int:
         """Run an entry once for each argument, in parallel as far as workers and slots allow; events name the ticket given.
 
@@ -196,7 +198,13 @@ class Process:
                 f'cannot submit "{entry}": {size} bytes of arguments, at most {SUBMIT_LIMIT} travel at once; give it artifacts instead, process.artifact(value)'
             )
         ticket, messages = self._session.submit(
-            entry, [msgspec.Raw(argument) for argument in encoded], labels, timeout, retry=retry or self._retries.get(entry), keys=keys
+            entry,
+            [msgspec.Raw(argument) for argument in encoded],
+            labels,
+            timeout,
+            retry=retry or self._retries.get(entry),
+            keys=keys,
+            group=group,
         )
         self._send(messages)
         return ticket
@@ -212,6 +220,7 @@ class Process:
         deadline: float | None = None,
         retry: wire.Retry | None = None,
         key: str = "",
+        group: Team | None = None,
     ) -> Handle:
         """Make one thread and give its handle; it is on its way at once, or with the next ones when others are. Never waits.
 
@@ -240,8 +249,9 @@ class Process:
             or submission.priority
             or submission.deadline
             or submission.retry is not retry
+            or submission.group is not group
         ):
-            submission = session.place(entry, timeout, priority, deadline, retry)
+            submission = session.place(entry, timeout, priority, deadline, retry, group)
         handle = Handle(submission, submission.add(encoded, label, key))
         self._until_look -= 1
         if not session.is_asking:
@@ -298,6 +308,14 @@ class Process:
     def cancel(self, ticket: int, index: int = 0) -> None:
         """Terminate a thread; its end comes as an event."""
         self._send(self._session.cancel(ticket, index))
+
+    def group(self, name: str, *, cancel_on_failure: bool = False) -> Group:
+        """Give a group of threads, to be waited for and steered together; with ``cancel_on_failure``, one that fails has the kernel cancel the others."""
+        return Group(self, name, cancel_on_failure=cancel_on_failure)
+
+    def steer_group(self, name: str, verb: str, value: int = 0) -> None:
+        """Have something done with all open threads of a group: "suspend", "resume", "priority" or "kill"."""
+        self._send(self._session.steer_group(verb, name, value))
 
     def note(self, kind: str, text: str, data: object = None) -> None:
         """Put a fact into the event stream; it may be lost while no kernel reads."""

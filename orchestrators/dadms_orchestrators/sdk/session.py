@@ -21,7 +21,7 @@ import msgspec
 from dadms_ipc import port
 from dadms_ipc.calls import Calls
 from dadms_ipc.errors import InternalError, PeerViolation
-from dadms_orchestrators.sdk.handles import Submission
+from dadms_orchestrators.sdk.handles import Submission, Team
 
 Order = port.Cancel | port.Steer
 
@@ -149,6 +149,7 @@ class Session:
         *,
         retry: port.Retry | None = None,
         keys: Sequence[str] = (),
+        group: Team | None = None,
     ) -> tuple[int, list[port.Said]]:
         """Ask for a thread for each argument; the number given names the submission in events."""
         if not arguments:
@@ -163,16 +164,23 @@ class Session:
         submission.labels = list(labels)
         submission.retry = retry
         submission.keys = list(keys)
+        submission.group = group
         return self._sequence, self.advance()
 
     def place(
-        self, entry: str, timeout: float | None, priority: int = 0, deadline: float | None = None, retry: port.Retry | None = None
+        self,
+        entry: str,
+        timeout: float | None,
+        priority: int = 0,
+        deadline: float | None = None,
+        retry: port.Retry | None = None,
+        group: Team | None = None,
     ) -> Submission:
         """Give the submission that the next thread created travels with; ``advance`` sends it when its turn has come."""
         last = self.tail
-        if last is None or not last.takes(entry, timeout, priority, deadline, retry):
+        if last is None or not last.takes(entry, timeout, priority, deadline, retry, group):
             last = self.tail = self._open(entry, timeout, is_held=True)
-            last.priority, last.deadline, last.retry = priority, deadline, retry
+            last.priority, last.deadline, last.retry, last.group = priority, deadline, retry, group
         return last
 
     def _open(self, entry: str, timeout: float | None, *, is_held: bool) -> Submission:
@@ -221,6 +229,10 @@ class Session:
         if any(each.ticket == ticket for each in (*waiting, *([self._asked] if self._asked else []))):
             self._later.append((ticket, index, verb, value))
         return []
+
+    def steer_group(self, verb: str, name: str, value: int = 0) -> list[port.Said]:
+        """Do something with all threads of a group that were submitted before."""
+        return self._order(port.Steer(self._sequence + 1, verb, [], value, name))
 
     def _steer(self, verb: str, tids: list[int], value: int) -> list[port.Said]:
         return self._order(port.Steer(self._sequence + 1, verb, tids, value))
@@ -410,6 +422,8 @@ class Session:
                 raise PeerViolation(f"a second result of thread {result.tid}")
             index = result.tid - submission.first_tid
             submission.outcomes[index] = result if submission.is_held else _HAD
+            if result.status != "completed":
+                submission.failures.append(index)
             submission.left -= 1
             if not submission.is_held:
                 events.append(ThreadEnded(submission.ticket, index, result))

@@ -73,6 +73,8 @@ class Submission:
     timeout: float | None = None  # seconds
     cancel: bool = False  # half of its threads are given up as soon as their numbers are known
     retry: port.Retry | None = None
+    group: str = ""
+    cancels: bool = False  # a failure cancels the rest of the group
     keys: int = 0  # different ones that its threads have in turn; 0: none has any
 
 
@@ -118,6 +120,8 @@ class Main:
                 self.submission.timeout,
                 retry=self.submission.retry,
                 keys=named,
+                group=self.submission.group,
+                cancels=self.submission.cancels,
             )
             self.outbox.append(self.unanswered)
             self.outbox.append(port.Note("step", f"{count} {self.submission.entry}"))
@@ -132,7 +136,7 @@ class Main:
             case port.Accepted():
                 self._accepted(message)
             case port.Refused():
-                assert message.reason == "cannot run threads: the process is not running"  # it is being ended
+                assert message.reason == "cannot run threads: the process is not running" or "are being cancelled" in message.reason
                 self._answered(message.sequence)
             case port.Finished():
                 self._finished(message)

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from dadms_ipc import port
-from dadms_ipc.requests import Events, Request, ResumeThread, SetThreadPriority, Shutdown, SuspendThread, Wait
+from dadms_ipc.requests import Events, Request, ResumeThread, SetThreadPriority, Shutdown, SteerGroup, SuspendThread, Wait, WaitThreads
 from dadmsd.kernel.core import events
 from tests.property.kernel.looper import NAPS
 from tests.property.kernel.world import Kill, KillThread, Submission, World
@@ -30,6 +30,14 @@ def run(world: World, *, crash_rate: float, most: int = 6000) -> None:
     raise AssertionError(f"not over after {most} steps: {world.kernel.state.live_processes()}")
 
 
+def let(world: World, turns: int) -> None:
+    """Let things happen for so many turns, or until all is over: those who ended leave the table some day."""
+    for _ in range(turns):
+        if not world.is_over():
+            world.happen()
+            world.turn()
+
+
 def meddle(world: World, *, turns: int) -> None:
     """Suspend, resume, terminate and reprioritize threads at random while things happen, kernels dying; at last nothing stands still."""
     chance = world.random
@@ -49,17 +57,22 @@ def meddle(world: World, *, turns: int) -> None:
                 ResumeThread(tid),
                 SetThreadPriority(tid, chance.randint(-9, 9)),
             ]
-            world.ask(sequence, chance.choice([*words, KillThread(tid)]))
+            pid = chance.choice(sorted(world.plans))
+            group = chance.choice(["a", "b"])
+            words += [SteerGroup(pid, group, action, chance.randint(-9, 9)) for action in ("suspend", "resume", "priority")]
+            words += [KillThread(tid), WaitThreads(pid, [tid], timeout=5.0), WaitThreads(pid, group=group, timeout=5.0)]
+            world.ask(sequence, chance.choice(words if chance.random() < 0.9 else [SteerGroup(pid, group, "kill")]))
     for _ in range(200):
         if world.is_over():
             return
         for process in world.kernel.state.live_processes():
+            for name in ("a", "b"):
+                sequence += 1
+                world.ask(sequence, SteerGroup(process.pid, name, "resume"))
             for tid in process.suspended:
                 sequence += 1
                 world.ask(sequence, ResumeThread(tid))
-        for _ in range(20):
-            world.happen()
-            world.turn()
+        let(world, 20)
 
 
 def hold(world: World) -> None:
@@ -104,7 +117,18 @@ def plans(world: World) -> list[Submission]:
         timeout = chance.choice([0.5, 5.0]) if entry in ENDLESS else chance.choice([None, None, 0.05])
         attempts = chance.choice([2, 3, 5]) if chance.random() < 0.4 else 0
         retry = port.Retry(attempts, chance.choice(["fixed", "linear", "exponential"]), 0.01, 0.03, 0.5) if attempts else None
-        plan.append(Submission(entry, count, timeout, cancel=chance.random() < 0.25, retry=retry, keys=chance.choice([0, 0, 0, 1, 3])))
+        plan.append(
+            Submission(
+                entry,
+                count,
+                timeout,
+                cancel=chance.random() < 0.25,
+                retry=retry,
+                keys=chance.choice([0, 0, 0, 1, 3]),
+                group=chance.choice(["", "", "a", "b"]),
+                cancels=chance.random() < 0.2,
+            )
+        )
     return plan
 
 
@@ -181,9 +205,7 @@ def test_workers_and_zygotes_that_are_killed_cost_their_threads_alone(seed: int)
     """A thread that was begun ends in error, one that was not runs elsewhere; the process completes."""
     world = World(20_000 + seed)
     world.spawn(1, [Submission("work", 30), Submission("slow", 6)], workers=3, handlers=seed % 2 == 0)
-    for _ in range(60):
-        world.happen()
-        world.turn()
+    let(world, 60)
     world.kills_left = 3
     run(world, crash_rate=0.1)
     hold(world)
@@ -197,9 +219,7 @@ def test_a_kill_ends_the_process_whenever_it_comes(seed: int) -> None:
     """A kill at any time, with kernel crashes around it, ends in exactly one status and gives everything back."""
     world = World(30_000 + seed)
     world.spawn(1, plans(world), handlers=seed % 3 == 0)
-    for _ in range(seed % 40 * 3):
-        world.happen()
-        world.turn()
+    let(world, seed % 40 * 3)
     world.ask(2, Kill(1001, force=seed % 2 == 0))
     run(world, crash_rate=0.1)
     hold(world)
@@ -212,9 +232,7 @@ def test_a_killed_thread_costs_one_thread_at_most(seed: int) -> None:
     """Terminating one thread leaves every other to complete, when threads travel alone."""
     world = World(40_000 + seed)
     world.spawn(1, [Submission("slow", 6)])
-    for _ in range(10 + seed % 30):
-        world.happen()
-        world.turn()
+    let(world, 10 + seed % 30)
     victim = world.random.randrange(1, 7)
     world.ask(2, KillThread(victim))
     run(world, crash_rate=0.05)
@@ -229,9 +247,7 @@ def test_a_stop_of_the_daemon_leaves_nothing(seed: int) -> None:
     world = World(50_000 + seed)
     for sequence in range(1, 4):
         world.spawn(sequence, plans(world), handlers=sequence == 2)
-        for _ in range(seed % 30):
-            world.happen()
-            world.turn()
+        let(world, seed % 30)
     world.ask(9, Shutdown())
     world.stop()
     world.kills_left = 2
