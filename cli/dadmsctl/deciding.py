@@ -47,6 +47,9 @@ def run(door: Door, asked: Asked, checked: Checked, decision: Decision) -> Exit:
     ):
         _, process, log = running.pursue(place, asked, narrator, is_private=private is not None)
     if not isinstance(process.outcome, dict) or "decision" not in process.outcome:
+        if asked.as_json:
+            reason = process.reason or process.cause
+            write_json({**msgspec.to_builtins(Answer(decision.name, errors=[reason])), "missing": [], "warnings": asked.job.warnings})
         if process.status == "failed" and process.reason and not log:
             click.echo(_sentence(decision.name, process.reason), err=True)
         else:

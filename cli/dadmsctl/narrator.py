@@ -52,6 +52,7 @@ LOOKS = {
 }
 UNTOLD = {"process.ended", "worker.started", "worker.ready"}  # the ending is told by its outcome; workers are named by their tasks
 VERBOSE = {"process.importing", "zygote.ready"}  # which zygotes were made; how long the code took is said when it is there
+UNENFORCED = "not enforced: "  # how the kernel's warnings about limits begin
 OTHER = Look("·", "dim")
 
 
@@ -65,6 +66,7 @@ class Narrator:
         self._began = began  # wall clock, as events have it
         self._live: Live | None = None
         self._story: Story | None = None
+        self._held: dict[str, None] = {}  # warnings about limits that a quiet run tells in one line
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._is_quiet:
@@ -80,10 +82,13 @@ class Narrator:
         self.stop()
 
     def stop(self) -> None:
-        """Take away what is shown of this moment, before the outcome is shown."""
+        """Take away what is shown of this moment, before the outcome is shown; a quiet run tells its warnings about limits now."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+        held, self._held = self._held, {}
+        if held:
+            self.warn(f"{UNENFORCED}{', '.join(held)}; without -q it is said why")
 
     def say(self, text: str, style: str = "", sign: str = "·") -> None:
         """Write a line of our own, with the time since the beginning."""
@@ -105,8 +110,11 @@ class Narrator:
         elif self._is_verbose or event.kind not in VERBOSE:
             self._line(event.at, LOOKS.get(event.kind, OTHER), _words(event, data))
         if event.kind == "limits":
-            for warning in data.get("warnings") or []:
-                self.warn(str(warning))
+            for warning in map(str, data.get("warnings") or []):
+                if self._is_quiet and warning.startswith(UNENFORCED):
+                    self._held[warning.removeprefix(UNENFORCED).partition(": ")[0]] = None
+                else:
+                    self.warn(warning)
 
     def _line(self, at: float, look: Look, text: str) -> None:
         if self._is_quiet:

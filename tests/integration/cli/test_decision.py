@@ -242,7 +242,7 @@ def test_a_jdm_model_that_fails_says_so_in_one_sentence(ctl: Ctl, short_path: Pa
     assert (done.returncode, done.stdout, done.stderr) == (1, "", sentence)
 
 
-def test_a_limit_that_is_reached_fails_the_command_and_gives_no_value(ctl: Ctl, write: Write) -> None:
+def test_a_limit_that_is_reached_fails_the_command_and_gives_no_value(ctl: Ctl, write: Write, short_path: Path) -> None:
     text = 'if (some i in 1..2000000 satisfies i = 1999999) then "reject" else "approve"'
     done = ctl(
         "decision", "eval", write(f'<decision id="d" name="D"><literalExpression><text>{text}</text></literalExpression></decision>')
@@ -250,6 +250,10 @@ def test_a_limit_that_is_reached_fails_the_command_and_gives_no_value(ctl: Ctl, 
     place = f'(in "D" of model "Fees" at line 2, column 5 of `{text}`)'
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f'dadmsctl: cannot evaluate "D": a loop makes more than 1000000 rounds {place}\n'
+    done = ctl("decision", "eval", short_path / "fees.dmn", "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["decision"], document["value"]) == (1, "D", None)
+    assert "a loop makes more than 1000000 rounds" in document["errors"][0]
 
 
 @pytest.mark.parametrize("command", ["validate", "eval", "batch"])

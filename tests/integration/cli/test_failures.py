@@ -103,7 +103,6 @@ def test_a_quiet_run_says_first_what_failed_and_then_where_in_the_users_own_code
     assert lines[0].endswith("ZeroDivisionError: division by zero")
     assert lines[1:] == [
         "the end of its log:",
-        "  Traceback (most recent call last):",
         f'    File "{path}", line 7, in greet',
         '      return {"a": inner(0)}',
         f'    File "{path}", line 3, in inner',
@@ -126,3 +125,22 @@ def test_a_limit_beyond_the_machine_is_refused_with_the_numbers(ctl: Ctl, linear
     assert done.returncode in (1, 4)
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("dadmsctl: ")
+
+
+def test_a_business_rule_task_that_fails_shows_its_reason_and_no_traceback(ctl: Ctl, linear: Linear, short_path: Path) -> None:
+    decision = short_path / "fee.dmn"
+    decision.write_text(
+        '<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/" name="f" namespace="f" id="f">'
+        '<decision id="fee" name="Fee"><variable name="Fee" typeRef="number"/><literalExpression><text>"none"</text></literalExpression></decision></definitions>'
+    )
+    model = linear("rule")
+    task = '<bpmn:businessRuleTask id="rule" name="Do rule" camunda:decisionRef="fee" camunda:resultVariable="fee"/>'
+    old = '<bpmn:serviceTask id="rule" name="Do rule" camunda:type="external" camunda:topic="rule"/>'
+    text = model.read_text()
+    assert old in text
+    model.write_text(text.replace(old, task))
+    done = ctl("run", model, "--decisions", decision, "-q")
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.startswith('dadmsctl: "order" (1001) failed: "Do rule"'), done.stderr
+    assert "Traceback" not in done.stderr
+    assert 'File "' not in done.stderr

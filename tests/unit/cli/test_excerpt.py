@@ -21,13 +21,31 @@ ZeroDivisionError: division by zero
 def test_an_excerpt_has_what_the_user_wrote_and_where_it_failed() -> None:
     assert excerpt(HEAD + line for line in LOG.split("\n")) == [
         "about to work",
-        "Traceback (most recent call last):",
         '  File "/home/me/handlers.py", line 7, in work',
         '    return {"a": inner(0)}',
         '  File "/home/me/handlers.py", line 3, in inner',
         "    return 1 / x",
         "ZeroDivisionError: division by zero",
     ]
+
+
+def test_a_traceback_without_a_frame_of_the_user_says_nothing_to_them() -> None:
+    log = """before
+Traceback (most recent call last):
+  File "/usr/lib/dadms_orchestrators/bpmn/decisions.py", line 72, in run_decision
+    raise DecisionFailed("no")
+           ~~~^~~~
+dadms_orchestrators.bpmn.decisions.DecisionFailed: no
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/usr/lib/dadmsd/worker/loop.py", line 1, in _run
+ValueError: no
+
+after
+"""
+    assert excerpt(HEAD + line for line in log.split("\n")) == ["before", "after"]
 
 
 def test_of_many_lines_the_last_stay() -> None:
