@@ -14,7 +14,6 @@ from dadms_ipc.client import Client
 
 FOREVER = 3600.0  # seconds
 TOPIC = "bench/everybody"
-UNDER_WAY = 256  # messages that wait for their acknowledgements when each leaves in a frame of its own
 
 
 def respond(directory: str, _name: str) -> None:
@@ -53,8 +52,8 @@ def receive(directory: str, _name: str) -> None:
 
 
 def send(directory: str, name: str) -> None:
-    """Send, many at once or one by one with some under way; returns when all are acknowledged."""
-    with Client(directory, timeout=60.0) as client, asyncio.Runner() as runner:
+    """Send, in runs or each in a frame of its own with some under way; returns when all are acknowledged."""
+    with Client(directory, timeout=60.0) as client:
 
         def together(order: Order) -> list[float]:
             body, began = bytes(order["size"]), monotonic()
@@ -67,22 +66,16 @@ def send(directory: str, name: str) -> None:
                         client.send_many(to, "bench", [body] * order["batch"])
             return [began, monotonic()]
 
-        async def alone(order: Order) -> list[float]:
-            body = bytes(order["size"])
-            async with aio.Client(directory, timeout=60.0, coalesce=False) as single:
+        def alone(order: Order) -> list[float]:
+            bodies, names = [bytes(order["size"])] * (order["count"] // len(order["to"])), order["to"]
+            with Client(directory, timeout=60.0, coalesce=False) as single:
+                single.subscribe("bench/nobody")
                 began = monotonic()
-                names = order["to"]
-                left = dict.fromkeys(names, order["count"] // len(names))
-
-                async def some(to: str) -> None:
-                    while left[to] > 0:
-                        left[to] -= 1
-                        await single.send(to, "bench", body)
-
-                await asyncio.gather(*(some(names[number % len(names)]) for number in range(UNDER_WAY)))
+                for to in names:
+                    single.send_many(to, "bench", bodies)
                 return [began, monotonic()]
 
-        serve(name, {"send": lambda order: together(order) if order["batch"] > 1 else runner.run(alone(order))})
+        serve(name, {"send": lambda order: together(order) if order["batch"] > 1 else alone(order)})
 
 
 def subscribe(directory: str, name: str, count: str) -> None:

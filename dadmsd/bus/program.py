@@ -225,7 +225,8 @@ class Program:
         for _ in range(TURN[router.door]):
             if monotonic() > end or (message := router.receive()) is None:
                 break
-            effects += self._bus.handle(message, now)
+            effects += self._bus.handle(message, now, gathers=True)
+        effects += self._bus.release(now)
         if effects:
             self._perform(effects)
 

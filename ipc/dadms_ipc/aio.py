@@ -5,7 +5,6 @@ What is asked in one turn of the loop leaves together. A client belongs to the l
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +20,11 @@ from dadms_ipc.dialogue import (
     START_TIMEOUT,
     TAKEN,
     Dialogue,
+    UnderWay,
     check_size,
     chunks,
     decode_map,
     decoded,
-    is_enough,
     outcome,
     raise_refused,
 )
@@ -151,22 +150,21 @@ class Client(Dialogue):
     ) -> None:
         """Send messages to one receiver, in their order; returns when each is handled, or stored. See the synchronous client."""
         seconds, refused = self._seconds(timeout), dict[int, str]()
-        under_way: deque[tuple[int, int, int, int]] = deque()
-        pieces = chunks(bodies)
+        under_way, pieces = UnderWay(), chunks(bodies)
         try:
-            while (piece := next(pieces, None)) is not None or under_way:
-                if piece is not None:
-                    under_way.append(
-                        (self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), piece[0], len(piece[1]), sum(map(len, piece[1])))
-                    )
-                    self._pump()
-                if piece is None or is_enough(under_way):
-                    first, start, size, _ = under_way[0]
-                    bad = self._conclude_chunk(await self._answer(first), seconds, first, size)
-                    under_way.popleft()
+            while True:
+                while not under_way.is_enough() and (piece := next(pieces, None)) is not None:
+                    under_way.add(self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), *piece)
+                if not under_way:
+                    break
+                answer: Answer | None = await self._answer(under_way.first()[0])  # what was asked leaves together
+                while answer is not None:  # so do those whose room is taken next
+                    first, start, size = under_way.pop()
+                    bad = self._conclude_chunk(answer, seconds, first, size)
                     refused.update((start + place, reason) for place, reason in bad.items())
+                    answer = self._session.take(under_way.first()[0]) if under_way else None
         finally:
-            for first, *_ in under_way:
+            for first in under_way:
                 self._session.forget(first)
         raise_refused(refused, len(bodies))
 

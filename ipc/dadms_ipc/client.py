@@ -6,7 +6,6 @@ calls. A client belongs to one thread of one process: after a fork the child ope
 
 import os
 import select
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -23,11 +22,11 @@ from dadms_ipc.dialogue import (
     START_TIMEOUT,
     TAKEN,
     Dialogue,
+    UnderWay,
     check_size,
     chunks,
     decode_map,
     decoded,
-    is_enough,
     outcome,
     raise_refused,
 )
@@ -150,22 +149,21 @@ class Client(Dialogue):
         PartlyRefused, which tells the refused ones, when the others have been handled.
         """
         seconds, refused = self._seconds(timeout), dict[int, str]()
-        under_way: deque[tuple[int, int, int, int]] = deque()
-        pieces = chunks(bodies)
+        under_way, pieces = UnderWay(), chunks(bodies)
         try:
-            while (piece := next(pieces, None)) is not None or under_way:
-                if piece is not None:
-                    under_way.append(
-                        (self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), piece[0], len(piece[1]), sum(map(len, piece[1])))
-                    )
-                    self._flush()
-                if piece is None or is_enough(under_way):
-                    first, start, size, _ = under_way[0]
-                    bad = self._conclude_chunk(self._answer(first), seconds, first, size)
-                    under_way.popleft()
+            while True:
+                while not under_way.is_enough() and (piece := next(pieces, None)) is not None:
+                    under_way.add(self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), *piece)
+                if not under_way:
+                    break
+                answer: Answer | None = self._answer(under_way.first()[0])  # what was asked leaves together
+                while answer is not None:  # so do those whose room is taken next
+                    first, start, size = under_way.pop()
+                    bad = self._conclude_chunk(answer, seconds, first, size)
                     refused.update((start + place, reason) for place, reason in bad.items())
+                    answer = self._session.take(under_way.first()[0]) if under_way else None
         finally:
-            for first, *_ in under_way:
+            for first in under_way:
                 self._session.forget(first)
         raise_refused(refused, len(bodies))
 

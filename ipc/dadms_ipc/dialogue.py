@@ -5,8 +5,8 @@ which it was opened: ZeroMQ contexts do not survive a fork.
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,7 +271,7 @@ def chunks(bodies: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
     while start < len(bodies):
         chunk: list[bytes] = []
         size = 0
-        for body in islice(bodies, start, start + RUN_LIMIT):
+        for body in bodies[start : start + RUN_LIMIT]:
             check_size(body, BODY_LIMIT)
             size += len(body)
             if chunk and (len(body) > BATCHED_BODY or size > BATCH_BYTES):
@@ -283,9 +283,41 @@ def chunks(bodies: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
         start += len(chunk)
 
 
-def is_enough(under_way: Collection[tuple[int, int, int, int]]) -> bool:
-    """Tell whether so many pieces (sequence, first place, count, bytes) of `send_many` are under way that one should be answered before the next."""
-    return sum(piece[2] for piece in under_way) >= OPEN_MESSAGES or sum(piece[3] for piece in under_way) >= OPEN_BYTES
+class UnderWay:
+    """The pieces of `send_many` that have no answer: sequence, first place and count of each, in their order."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[int, int, int, int]] = deque()
+        self._messages = 0
+        self._size = 0  # bytes of bodies
+
+    def add(self, sequence: int, place: int, bodies: Sequence[bytes]) -> None:
+        """Note that a piece was asked."""
+        count, size = len(bodies), sum(map(len, bodies))
+        self._pieces.append((sequence, place, count, size))
+        self._messages += count
+        self._size += size
+
+    def first(self) -> tuple[int, int, int]:
+        """Give the oldest piece."""
+        return self._pieces[0][:3]
+
+    def pop(self) -> tuple[int, int, int]:
+        """Give the oldest piece, which is answered, and forget it."""
+        sequence, place, count, size = self._pieces.popleft()
+        self._messages -= count
+        self._size -= size
+        return sequence, place, count
+
+    def is_enough(self) -> bool:
+        """Tell whether one should be answered before the next is asked."""
+        return self._messages >= OPEN_MESSAGES or self._size >= OPEN_BYTES
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+    def __iter__(self) -> Iterator[int]:
+        return (piece[0] for piece in self._pieces)
 
 
 def raise_refused(refused: dict[int, str], total: int) -> None:

@@ -150,6 +150,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     secret: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
     runs: bool = False  # RUN may come, and is answered with ACKS
     service: Annotated[str, msgspec.Meta(max_length=64)] = ""  # name under which others reach this session as well
+    spans: bool = False  # ACKS may come for SENDs that were said one by one
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):

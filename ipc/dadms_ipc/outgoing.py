@@ -56,6 +56,7 @@ class Outgoing(msgspec.Struct, gc=False):
     sequence: int = 0  # of what is asked
     asked: Asked | None = None
     span: list[int] | None = None  # of ACKS: first place and count
+    is_fresh: bool = False  # said for the first time, though others of what was asked together have been said
 
 
 class Line:
@@ -123,7 +124,7 @@ class Line:
                 remaining = 0
         if asked is not None:
             flags = asked.flags
-            if asked.is_said:
+            if asked.is_said and not one.is_fresh:
                 flags |= _RETRY
             if asked.expires:
                 expiry = max(1, int((asked.expires - now) * 1000.0))

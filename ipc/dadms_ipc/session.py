@@ -317,10 +317,11 @@ class Session:
             self._finish(sequence, Answer(header.topic, body, header.sender))
             answered.append(sequence)
             return
-        for first, many in self._many.items():
-            if many.bodies is not None and first <= sequence < first + len(many.bodies):
-                self._settle_places(first, many, range(sequence - first, sequence - first + 1), header.topic, body, answered)
-                return
+        together = self._together(sequence)
+        if together is not None:
+            first, many, _ = together
+            self._settle_places(first, many, range(sequence - first, sequence - first + 1), header.topic, body, answered)
+            return
         if header.kind == Kind.REFUSE:  # a publication, which is not waited for
             self.complaint = Answer(header.topic, body, header.sender)
 
@@ -331,13 +332,29 @@ class Session:
         first = int.from_bytes(header.correlation[CLIENT_BYTES:], "big")
         word = trouble(span.reason) if header.topic != OK else b""
         many = self._many.get(first)
-        if many is not None and many.bodies is not None:
+        if many is not None and many.bodies is not None and self.coalesce:  # said as a run
             if place + count > len(many.bodies):
                 raise PeerViolation(f"an answer to places {place} to {place + count - 1} of a run of {len(many.bodies)}")
             self._settle_places(first, many, range(place, place + count), header.topic, word, answered)
             return
-        for sequence in range(first + place, first + place + count):
-            self._settle(sequence, header, word, answered)
+        sequence, end = first + place, first + place + count
+        while sequence < end:  # the bus may have made a run of what was said one by one
+            together = self._together(sequence)
+            if together is None:
+                self._settle(sequence, header, word, answered)
+                sequence += 1
+                continue
+            start, some, size = together
+            behind = min(end, start + size)
+            self._settle_places(start, some, range(sequence - start, behind - start), header.topic, word, answered)
+            sequence = behind
+
+    def _together(self, sequence: int) -> tuple[int, Asked, int] | None:
+        """Give the SENDs that were asked together with one: the first's sequence, what was asked, and how many they are."""
+        for first, many in self._many.items():
+            if many.bodies is not None and first <= sequence < first + len(many.bodies):
+                return first, many, len(many.bodies)
+        return None
 
     def _settle_places(self, first: int, many: Asked, places: range, status: str, body: bytes, answered: list[int]) -> None:
         if status not in (OK, STORED):
@@ -364,9 +381,8 @@ class Session:
         line.hello = message_id(self.client, self._sequence)
         credit = self.inbox.credit_at_hello() if door == Door.DATA else 0
         proof = self.identity or Identity(0, 0, b"")
-        hello = Hello(
-            self.client, [VERSION], self.software, credit, proof.pid, proof.incarnation, proof.secret, runs=True, service=self.service
-        )
+        proven = (proof.pid, proof.incarnation, proof.secret)
+        hello = Hello(self.client, [VERSION], self.software, credit, *proven, runs=True, service=self.service, spans=True)
         line.say(int(Kind.HELLO), encode_body(hello), identifier=line.hello)
         line.outbox.extend(kept)
 
@@ -389,14 +405,13 @@ class Session:
         outbox, bodies, identifier = self._lines[asked.door].outbox, asked.bodies, message_id(self.client, sequence)
         if bodies is None:
             outbox.append(Outgoing(asked.kind, identifier, asked.to, asked.topic, b"", asked.deadline, asked.body, 0, sequence, asked))
-        elif not asked.is_said and len(bodies) > 1:
+        elif not asked.is_said and self.coalesce and len(bodies) > 1:
             outbox.append(Outgoing(_RUN, identifier, asked.to, asked.topic, b"", asked.deadline, b"", 0, sequence, asked))
-        else:  # each on its own: some have their answers
+        else:  # each on its own: some have their answers, or that is wanted
+            client, to, topic, deadline, is_fresh = self.client, asked.to, asked.topic, asked.deadline, not asked.is_said
             for place in sorted(asked.waiting):
-                identifier = message_id(self.client, sequence + place)
-                outbox.append(
-                    Outgoing(_SEND, identifier, asked.to, asked.topic, b"", asked.deadline, bodies[place], 0, sequence + place, asked)
-                )
+                identifier, number = message_id(client, sequence + place), sequence + place
+                outbox.append(Outgoing(_SEND, identifier, to, topic, b"", deadline, bodies[place], 0, number, asked, None, is_fresh))
 
     def _finish(self, sequence: int, answer: Answer) -> None:
         asked = self._asked.pop(sequence)

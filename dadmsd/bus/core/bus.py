@@ -57,6 +57,7 @@ from dadmsd.bus.core.events import (
 )
 from dadmsd.bus.core.exchanges import Exchanges
 from dadmsd.bus.core.inquiries import Inquiries
+from dadmsd.bus.core.joints import Joints
 from dadmsd.bus.core.keeping import Keeping
 from dadmsd.bus.core.letters import Letters
 from dadmsd.bus.core.offers import Offerers
@@ -145,6 +146,8 @@ class Bus:
         self.inquiries = Inquiries(self.outbox, self.bounds, self.addresses, self.letters, self.keeping, self.status)
         self.runs = Runs(self.outbox, self.bounds, self.addresses, self.deliveries, self.exchanges, self.keeping)
         self.exchanges.split_held = self.runs.split_held
+        self.joints = Joints(self.runs, self._send)
+        self._gathers = False
         self.publications = Publications(self.outbox, self.bounds, self.deliveries)
         self.calls = Calls(self.outbox, self.bounds)
         self._swept = float("-inf")
@@ -153,8 +156,9 @@ class Bus:
         self._epoch = 0
         self._reunion_end: float | None = None
 
-    def handle(self, event: Event, now: float) -> list[Effect]:
-        """Take what happened; give what must be done, in order."""
+    def handle(self, event: Event, now: float, *, gathers: bool = False) -> list[Effect]:
+        """Take what happened; give what must be done, in order. ``gathers``: more follows at once, up to ``release``."""
+        self._gathers = gathers
         if type(event) is Received:
             self._received(event, now)
         elif type(event) is LinkReceived:
@@ -187,6 +191,13 @@ class Bus:
                 self._note(self._reunion_end)
         else:
             self._tick(now)
+        if self.joints.pending and not gathers:
+            self.joints.release_all(now)
+        return self.outbox.drain()
+
+    def release(self, now: float) -> list[Effect]:
+        """End what ``gathers`` began: give what is left to be done."""
+        self.joints.release_all(now)
         return self.outbox.drain()
 
     def next_deadline(self) -> float | None:
@@ -237,6 +248,8 @@ class Bus:
                 return
 
     def _violated(self, connection: Connection, header: Header | None, reason: str, now: float) -> None:
+        if connection.session is not None:
+            self.joints.release(connection.session, now)
         self.outbox.counters.violations += 1
         connection.violations += 1
         self.outbox.refuse(connection.peer, header.id if header is not None else b"", VIOLATION, reason)
@@ -250,6 +263,8 @@ class Bus:
     def _envelope(self, connection: Connection, header: Header, body: Body, now: float) -> None:
         counters, peer, kind, session = self.outbox.counters, connection.peer, header.kind, connection.session
         counters.received += 1
+        if kind != _SEND and session is not None and self.joints.pending:
+            self.joints.release(session, now)
         if (
             session is not None
             and not header.sender
@@ -316,6 +331,8 @@ class Bus:
             if header.flags & _RETRY and self._is_settled(session, header):
                 return
             sender = header.sender or session.address
+            if self._gathers and kind == _SEND and self.joints.take(session, peer, header, body, now):
+                return
             ahead = Header(VERSION, kind, header.id, sender, header.to, header.topic, b"", header.deadline, header.flags, header.expiry)
             reason = self.exchanges.begin(session, ahead, body, now)
         elif kind in (_ACK, _RESPONSE):
@@ -343,6 +360,13 @@ class Bus:
                 self.outbox.answer(peer, Kind.ACK, OK, header.id, to=session.address)
         if reason is not None:
             self._refused(session, kind, reason, now)
+            self.outbox.refuse(peer, header.id, REFUSED, reason)
+
+    def _send(self, session: Session, peer: Peer, header: Header, body: Body, now: float) -> None:
+        """Do what a SEND says that has waited for its neighbours."""
+        reason = self.exchanges.begin(session, header, body, now)
+        if reason is not None:
+            self._refused(session, header.kind, reason, now)
             self.outbox.refuse(peer, header.id, REFUSED, reason)
 
     def _run(self, session: Session, peer: Peer, header: Header, body: Body, now: float) -> None:
@@ -382,7 +406,7 @@ class Bus:
             self._note(now + self.bounds.enroll_patience)
         if session is not None and connection.peer.door == Door.DATA:
             self.runs.split_held(session)
-            session.takes_runs = hello.runs
+            session.takes_runs, session.takes_spans = hello.runs, hello.spans
             self.exchanges.attach(session, hello.credit, now)
             if session.service and session.service in self.exchanges.waiting:
                 self.exchanges.rename(session.service, now)

@@ -138,6 +138,7 @@ class Session:
     who: Who = NOBODY  # that opened it
     # runs (runs.py)
     takes_runs: bool = False  # as a receiver
+    takes_spans: bool = False  # as a sender, of what it did not say as a run
     held: "dict[bytes, Run]" = field(default_factory=dict)  # in its hands, some of it not answered
     runs: "dict[bytes, Run]" = field(default_factory=dict)  # that it sent
     settled: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=SETTLED))  # runs that it sent: first sequence and count

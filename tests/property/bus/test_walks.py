@@ -186,7 +186,15 @@ class World:
 
     def happen(self, event: Event) -> None:
         """Let the bus decide, and do it; the rules hold afterwards."""
-        effects = self.bus.handle(event, self.now)
+        self._perform(self.bus.handle(event, self.now, gathers=isinstance(event, Received)))
+
+    def release(self) -> bool:
+        """Let the bus end a turn, in which SENDs may have waited for each other."""
+        effects = self.bus.release(self.now)
+        self._perform(effects)
+        return bool(effects)
+
+    def _perform(self, effects: list[Effect]) -> None:
         self.bus.check()
         waiting: dict[Peer, list[tuple[Header, bytes]]] = {}
         for effect in effects:
@@ -214,7 +222,7 @@ class World:
         """Give everything that may go on by itself."""
         places = [(index, door) for index in range(len(self.sessions)) for door in Door]
         moves = [partial(step, *place) for place in places for step in (self.send, self.up, self.down)]
-        return [*moves, *(partial(self.work, index) for index in range(len(PROCESSES))), self.decide]
+        return [*moves, *(partial(self.work, index) for index in range(len(PROCESSES))), self.decide, self.release]
 
     def go(self, chance: Random, count: int) -> None:
         """Let so many things go on, in any order: walks that stop here leave something in flight."""

@@ -105,6 +105,7 @@ class Room:
         **bounds: object,
     ) -> None:
         self.disk = disk or Disk()
+        self.gathers = False  # whether what comes is the beginning of a turn
         self.is_slow = is_slow
         limits = Bounds(**bounds)  # type: ignore[arg-type]  # a test's own bounds
         self.bus = Bus(
@@ -183,7 +184,13 @@ class Room:
 
     def do(self, event: Event) -> list[Effect]:
         """Let something happen, and the rules hold afterwards."""
-        effects = self.bus.handle(event, self.now)
+        return self._happen(self.bus.handle(event, self.now, gathers=self.gathers))
+
+    def release(self) -> list[Effect]:
+        """End a turn in which messages were gathered."""
+        return self._happen(self.bus.release(self.now))
+
+    def _happen(self, effects: list[Effect]) -> list[Effect]:
         self.bus.check()
         for effect in effects:
             match effect:

@@ -172,3 +172,26 @@ def test_refusals_of_many_are_told_by_number() -> None:
     with pytest.raises(PartlyRefused, match="2 of 3 messages were not handled; the first, number 1: full") as raised:
         raise_refused({2: "gone", 1: "full"}, 3)
     assert raised.value.refused == {2: "gone", 1: "full"}
+
+
+def test_who_does_not_coalesce_says_each_alone_and_hears_them_answered_together() -> None:
+    """The bus makes its own runs of them, which begin and end where it likes."""
+    bench = Bench(DATA)
+    bench.session = Session(CLIENT, coalesce=False)
+    bench.session.open(DATA)
+    bench.enter()
+    session = bench.session
+    one = session.ask_many([b"a", b"b", b"c"], to="1001", topic="T", deadline=105.0)
+    two = session.ask_many([b"d", b"e"], to="1001", topic="T", deadline=105.0)
+    alone = session.ask(Kind.SEND, b"f", to="1001", topic="T", deadline=105.0)
+    said = bench.said()
+    assert [(header.kind, header.id, header.flags, body) for header, body in said] == [
+        (Kind.SEND, message_id(CLIENT, one + place), 0, body) for place, body in enumerate((b"a", b"b", b"c", b"d", b"e", b"f"))
+    ]
+    assert acks(bench, one + 1, 0, 3) == []
+    assert acks(bench, one, 0, 1) == [one]
+    assert acks(bench, two + 1, 0, 2, "no") == [two, alone]
+    assert session.take(one) == (OK, b"", "")
+    assert session.refused(two) == {1: "no"}
+    assert session.take(alone) == (REFUSED, trouble("no"), "")
+    assert session.violations == 0
