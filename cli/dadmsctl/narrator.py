@@ -50,7 +50,12 @@ LOOKS = {
     "server.restarted": Look("!", "yellow"),
     "note": Look("◆", "magenta"),
 }
-UNTOLD = {"process.ended", "worker.started", "worker.ready"}  # the ending is told by its outcome; workers are named by their tasks
+UNTOLD = {
+    "process.exited",
+    "process.ended",
+    "worker.started",
+    "worker.ready",
+}  # the ending is told by its outcome; workers are named by their tasks
 VERBOSE = {"process.importing", "zygote.ready"}  # which zygotes were made; how long the code took is said when it is there
 UNENFORCED = "not enforced: "  # how the kernel's warnings about limits begin
 OTHER = Look("·", "dim")

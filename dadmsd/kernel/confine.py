@@ -199,6 +199,7 @@ class Confinement:
             if not may_kill:
                 return False
             self.backend.kill(group)
+        self.backend.remove(f"{group}/main")  # first, so that nobody has to look what is below the group
         if not self.backend.remove(group):
             return False
         self._held.pop(pid, None)

@@ -441,6 +441,7 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     process = state.processes[child.pid]
     process.exit_how = child.exit_how
     process.exit_status = child.exit_status
+    _tell_exit(state, process, child)
     may_return = not state.is_stopping and (
         process.desired == "restart"
         or restarts.policy_of(process.spec) != "never"
@@ -475,6 +476,13 @@ def main_gone(state: State, child: Child, oom: str) -> None:
         words = _exit_words(child)
         how = ", not by us" if child.exit_how != CLD_EXITED else " after its outcome" if said else " without an outcome"
         begin_end(state, process, "failed", words, words + how)
+
+
+def _tell_exit(state: State, process: Process, child: Child) -> None:
+    """Say at once that a main is gone: the process has ended only when nothing is left of it, which may take its time."""
+    code = child.exit_status if child.exit_how == CLD_EXITED else None
+    data = {"incarnation": child.incarnation, "exit_code": code, "exit_signal": child.exit_status if child.exit_how > CLD_EXITED else None}
+    state.tell_event("process.exited", f"{process.spec.name}: {_exit_words(child)}", pid=process.pid, data=data)
 
 
 def _command_gone(state: State, process: Process, child: Child, oom: str) -> None:

@@ -370,3 +370,18 @@ def test_without_groups_what_its_children_used_is_what_a_process_used() -> None:
     driver.give(events.Exited(f"{pid}.1", 1, 0, cpu_seconds=0.5, memory_peak=4096))
     driver.give(events.GroupGone(pid))
     assert (driver.process(pid).cpu_seconds, driver.process(pid).memory_peak) == (0.5, 4096)
+
+
+def test_an_exit_is_told_at_once_and_the_end_when_nothing_is_left() -> None:
+    """What the process left behind may take its time to end; who watches it knows by then how it exited."""
+    driver = Driver()
+    pid = driver.run()
+    driver.give(events.Exited(f"{pid}.1", 1, 3))
+    (told,) = [info for info in driver.state.events if info.kind == "process.exited"]
+    assert (told.pid, told.text, told.data) == (pid, "p: exited 3", {"incarnation": 1, "exit_code": 3, "exit_signal": None})
+    assert "process.ended" not in driver.kinds()
+    driver.give(events.GroupGone(pid))
+    assert driver.kinds()[-1] == "process.ended"
+    killed = driver.run()
+    driver.give(events.Exited(f"{killed}.1", 2, 9))
+    assert driver.state.events[-1].data == {"incarnation": 1, "exit_code": None, "exit_signal": 9}
