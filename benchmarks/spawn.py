@@ -219,6 +219,7 @@ def measure_scale() -> tuple[dict[str, float], list[Row]]:
         end(client, spawn(client, 1, enforcement=enforcement))
         infos = spawn(client, COUNT, enforcement=enforcement)
         exits = spawn_scale.exits_seen(client, Path(daemon.door.runtime_dir), infos)
+        seen, published = [each.by_kernel for each in exits], [each.by_subscriber for each in exits]
         end(client, infos[spawn_scale.EXITS :])
         adopted = []
         infos = spawn(client, COUNT, enforcement=enforcement)
@@ -238,7 +239,7 @@ def measure_scale() -> tuple[dict[str, float], list[Row]]:
     figures["ready_1000_seconds"] = statistics.median(ready)
     figures["killed_1000_seconds"], figures["stop_1000_seconds"] = over[True], over[False]
     figures["idle_core_percent_1000"] = idle
-    figures["exit_seen_ms_p50"] = statistics.median(exits)
+    figures["exit_seen_ms_p50"] = statistics.median(published)
     figures["adopt_100_seconds"] = statistics.median(adopted)
     if memory:
         figures["pss_mb_per_process"] = memory
@@ -248,7 +249,8 @@ def measure_scale() -> tuple[dict[str, float], list[Row]]:
         Row(f"{SCALE} processes killed", [over[True]]),
         Row(f"{SCALE} processes stopped gracefully", [over[False]]),
         Row(f"keeper, kernel, bus and logger, {SCALE} processes idle", [idle], "%", "of a core"),
-        Row("an exit is told to a client", exits, "ms", "journaled and published, the bus flooded by two publishers"),
+        Row("a killed process's exit is in the kernel", seen, "ms", "its own death included, the bus flooded by two publishers"),
+        Row("  is journaled, and published to a client", published, "ms", "from the kill on"),
         Row(f"a killed kernel's {COUNT} processes are all known again", adopted, note="its start included"),
     ]
     return figures, rows
