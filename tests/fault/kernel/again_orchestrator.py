@@ -9,6 +9,7 @@ from typing import Any
 
 from dadms_orchestrators.contract import Orchestrator, Thread
 from dadms_orchestrators.entries import Retry, thread
+from dadms_orchestrators.sdk.groups import GroupFailed
 from dadms_orchestrators.sdk.process import Process
 
 PAUSE = 0.6  # seconds between two attempts
@@ -45,10 +46,36 @@ class NotYet(Exception):
     """What the policy names."""
 
 
+@thread
+def nap(seconds: float, *, fails: bool = False) -> float:
+    """Sleep, and raise where that is asked for."""
+    time.sleep(seconds)
+    if fails:
+        raise NotYet("it was to fail")
+    return seconds
+
+
+def _run_team(process: Process, naps: list[dict[str, Any]], *, cancels: bool) -> None:
+    """Run threads as a group."""
+    failures: list[str] = []
+    try:
+        with process.group("team", cancel_on_failure=cancels) as team:
+            for each in naps:
+                team.create("nap", each)
+    except GroupFailed as error:
+        failures = [str(failure) for failure in error.failures]
+    process.outcome(
+        "completed", {"failures": failures, "statuses": [handle.status for handle in team.handles], "progress": list(team.progress())}
+    )
+
+
 def run(process: Process) -> None:
     """Submit what the configuration says, all of it in each incarnation."""
     process.ready(ORCHESTRATOR.entries)
     config: dict[str, Any] = process.config
+    if "team" in config:
+        _run_team(process, config["team"], cancels=config.get("cancels", False))
+        return
     handles = [process.create("line", {"number": number}, key=f"line {number}") for number in range(config.get("lines", 0))]
     if config.get("flaky"):
         handles.append(process.create("flaky"))
@@ -65,4 +92,4 @@ def run(process: Process) -> None:
     )
 
 
-ORCHESTRATOR = Orchestrator(name="again", version="1", run=run, entries=[line, flaky])
+ORCHESTRATOR = Orchestrator(name="again", version="1", run=run, entries=[line, flaky, nap])

@@ -82,3 +82,14 @@ def test_a_pause_between_attempts_outlives_the_kernel(short_path: Path) -> None:
         times = [float(line[1]) for line in lines(ledger)]
         assert len(times) == 3
         assert all(later - earlier >= PAUSE - 0.01 for earlier, later in pairwise(times))
+
+
+def test_a_group_is_cancelled_when_one_of_it_fails(short_path: Path) -> None:
+    """The block ends with what failed; nothing of the rest runs on."""
+    naps = [{"seconds": 60.0}, {"seconds": 0.1, "fails": True}, *[{"seconds": 60.0}] * 50]
+    with daemon(short_path) as made, client(made) as door:
+        outcome: Any = ended(door, start(door, short_path / "ledger", team=naps, cancels=True), seconds=30.0).outcome
+        assert outcome["failures"] == ["thread 2 ended as error: NotYet: it was to fail"]
+        assert Counter(outcome["statuses"]) == {"terminated": 51, "error": 1}
+        assert outcome["progress"] == [52, 0, 52]
+        assert door.call(Status()).threads_running == 0
