@@ -157,19 +157,17 @@ def test_a_suspended_thread_is_not_stepped_and_goes_on_where_it_was(short_path: 
         assert count(ledger, f"step {info.tid}") == 400
 
 
-def test_time_stands_still_for_a_suspended_thread_and_for_a_suspended_process(short_path: Path) -> None:
+@pytest.mark.parametrize("what", ["thread", "process"])
+def test_time_stands_still_for_a_suspended_thread_and_for_a_suspended_process(short_path: Path, what: str) -> None:
     with daemon(short_path) as made, client(made) as door:
         ledger = short_path / "ledger"
         pid = start(door, ledger, ("nap", 1, {"seconds": 1.2}, 2.0))
         awaits(lambda: count(ledger, "begun") == 1)
         (info,) = shown(door, pid)
-        door.call(SuspendThread(info.tid))
-        time.sleep(1.5)  # what is measured: a time that passes
-        door.call(ResumeThread(info.tid))
-        door.call(Suspend(pid))
-        until(door, lambda event: event.kind == "process.suspended")
-        time.sleep(1.0)
-        door.call(Resume(pid))
+        door.call(SuspendThread(info.tid) if what == "thread" else Suspend(pid))
+        until(door, lambda event: event.kind == f"{what}.suspended")
+        time.sleep(2.5)  # what is measured: a time that passes
+        door.call(ResumeThread(info.tid) if what == "thread" else Resume(pid))
         assert outcome(door, pid)["ends"] == {"completed": 1}
 
 
