@@ -18,10 +18,10 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
 endif
 
-.PHONY: help run test test-systemd test-vm chaos storm lint bench conformance fuzz soak-bus clean environment environment-dev
+.PHONY: help run test test-systemd test-vm chaos storm lint bench conformance fuzz soak-bus soak-restarts clean environment environment-dev
 
 help: ## what there is to call
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: environment ## set up and run the worked example to its outcome
 	@$(BIN)/dadmsctl run $(EXAMPLE)/uas_selection.bpmn --handlers $(EXAMPLE)/handlers.py --input $(EXAMPLE)/inputs.json $(ARGS)
@@ -58,6 +58,9 @@ fuzz: environment-dev ## a million wrong messages against a real bus; ARGS='--se
 
 soak-bus: environment-dev ## a million messages while everything is killed and stopped at random (half an hour at most)
 	@$(BIN)/python -m tests.fault.bus.loss $(ARGS)
+
+soak-restarts: environment-dev ## a hundred thousand restarts: nothing may grow (half an hour at most); ARGS='--restarts N' for fewer
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 clean: ## remove the environment and every cache
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist

@@ -1,11 +1,14 @@
 """A kernel runs for months: what it keeps is bounded by what lives, not by what has been."""
 
+import gc
+
 import pytest
 
 from dadms_ipc import requests
 from dadmsd.kernel.core import events
 from dadmsd.kernel.core.deliveries import RESULTS_KEPT
 from tests.unit.kernel.driver import Driver
+from tests.unit.kernel.test_restarts import command, execute, leave
 
 
 def cycle(driver: Driver, pid: int) -> None:
@@ -126,3 +129,27 @@ def test_nothing_is_due_for_ever() -> None:
         if f"{pid}.1/w1" in driver.state.children and driver.child(f"{pid}.1/w1").phase == "killing":
             driver.give(events.Exited(f"{pid}.1/w1", 2, 9, begun=1))
     assert driver.state.next_deadline() is None
+
+
+def test_restarts_leave_nothing_in_memory_or_journal_once_what_is_kept_of_the_past_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of lives of one child later there are as many objects and rows as before."""
+    for name, most in (("LIVES_KEPT", 20), ("EVENTS_KEPT", 50), ("FLIGHT_KEPT", 50)):
+        monkeypatch.setattr(f"dadmsd.kernel.core.state.{name}", most)
+    driver = Driver()
+    pid = command(driver, start_limit=0, backoff=0.01, backoff_most=0.01)
+
+    def restart(count: int) -> tuple[int, int, int]:
+        for _ in range(count):
+            leave(driver, pid)
+            driver.give(after=1.0)
+            execute(driver, pid)
+        for address in [address for address in driver.rows if address[0] == "event"]:
+            del driver.rows[address]  # the journal drops the oldest by itself
+        gc.collect()
+        return len(gc.get_objects()), len(driver.rows), len(driver.state._timers)
+
+    before = restart(200)
+    after = restart(400)
+    assert driver.process(pid).incarnation == 601
+    assert after[0] - before[0] < 100, "objects"
+    assert after[1:] == before[1:], "rows, timers"
