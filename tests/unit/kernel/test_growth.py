@@ -152,4 +152,5 @@ def test_restarts_leave_nothing_in_memory_or_journal_once_what_is_kept_of_the_pa
     after = restart(400)
     assert driver.process(pid).incarnation == 601
     assert after[0] - before[0] < 100, "objects"
-    assert after[1:] == before[1:], "rows, timers"
+    assert after[1] <= before[1], "rows"
+    assert after[2] <= before[2], "timers"
