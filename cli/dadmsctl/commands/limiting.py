@@ -9,7 +9,7 @@ from dadms_ipc import requests
 from dadmsctl.attempts import Several
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
-from dadmsctl.quantities import cores, size
+from dadmsctl.quantities import cores, rates, size
 from dadmsctl.targets import resolve, target
 from dadmsctl.terminal import printable, write_json
 
@@ -24,6 +24,8 @@ def read_change(text: str) -> tuple[str, Any]:
     name = name.strip().replace("-", "_")
     if not sign or not name or not value.strip():
         raise click.UsageError(f'a limit is written NAME=VALUE, such as memory=2G, not "{text}"')
+    if name == "io":
+        return name, {} if value.strip().lower() in NONE else dict([rates(value.strip())])
     if value.strip().lower() in NONE:
         return name, None
     if name in SIZES:
@@ -44,10 +46,14 @@ def read_change(text: str) -> tuple[str, Any]:
 def limits(door: Door, words: tuple[str, ...], as_json: bool) -> None:
     """Show the limits of processes as they were read back, or change them while the processes live.
 
-    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME". NAME is memory, cpu, pids, files, core, worker-memory, workers, memory-high, swap, cpu-weight, nice, or memory-request
+    TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME". NAME is memory, cpu, pids, files, core, worker-memory, workers, memory-high, swap, cpu-weight, io=DEVICE:read_bytes=10M,…, nice, or memory-request
     and cpu-request for what is reserved; "none" lifts a limit. All changes of a process are put in force, or none.
     """
-    changes = dict(read_change(word) for word in words if "=" in word)
+    changes: dict[str, Any] = {}
+    for word in words:
+        if "=" in word:
+            name, value = read_change(word)
+            changes[name] = {**changes.get(name, {}), **value} if isinstance(value, dict) else value  # one rate after the other
     names = [target(word) for word in words if "=" not in word]
     if not names:
         raise click.UsageError("Missing argument 'TARGET...'.")

@@ -30,6 +30,11 @@ def _spawn(state: State, event: events.RequestArrived, request: requests.Spawn) 
     return {"pid": admit(state, request.spec, uid, parent=_parent(state, event, request.spec)).pid}
 
 
+def _whose(verb: str, event: events.RequestArrived, reason: str) -> str:
+    """Say who asked for an end, and why, where they said so."""
+    return f"{verb} from {event.origin}" + (f": {reason[:NAME_MOST]}" if reason else "")
+
+
 def _parent(state: State, event: events.RequestArrived, spec: requests.Spec) -> int:
     """Give the process that a new one belongs to: the one that is named, or the one that asks."""
     if spec.parent is not None:
@@ -64,7 +69,7 @@ def _stop(state: State, event: events.RequestArrived, request: requests.Stop) ->
     owned(state, event, process, "stop")
     was = process.status
     stop_dependents(state, process)
-    stop(state, process, request.reason[:NAME_MOST] or f"stop from {event.origin}", force=False, into="stopped")
+    stop(state, process, _whose("stop", event, request.reason), force=False, into="stopped")
     return {"pid": process.pid, "was": was}
 
 
@@ -75,7 +80,7 @@ def _restart(state: State, event: events.RequestArrived, request: requests.Resta
     owned(state, event, process, "restart")
     was = process.status
     stop_dependents(state, process)
-    stop(state, process, request.reason[:NAME_MOST] or f"restart from {event.origin}", force=False, into="stopped", again=True)
+    stop(state, process, _whose("restart", event, request.reason), force=False, into="stopped", again=True)
     return {"pid": process.pid, "was": was}
 
 
@@ -148,7 +153,7 @@ def _kill(state: State, event: events.RequestArrived, request: requests.Kill) ->
     was = process.status
     if not request.force:
         stop_dependents(state, process)
-    stop(state, process, request.reason[:NAME_MOST] or f"kill from {event.origin}", force=request.force)
+    stop(state, process, _whose("kill", event, request.reason), force=request.force)
     return {"pid": process.pid, "was": was}
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dadmsctl.commands.limiting import read_change
 from dadmsctl.limits import DEFAULTS, demand, held_by
 from dadmsd.kernel.host.rlimits import Rlimits
 from dadmsd.kernel.host.tree import Tree
@@ -57,3 +58,9 @@ def test_what_a_backend_holds_is_read_from_the_name_that_it_gives_itself(tmp_pat
             assert held_by(V1(dict.fromkeys(held, tree), {}, None).name) == held
     assert held_by(RLIMITS) == set()
     tree.close()
+
+
+def test_rates_of_a_device_are_changed_live_as_they_are_spawned_with() -> None:
+    assert read_change("io=/dev/sda:read_bytes=10M,write_ops=100") == ("io", {"/dev/sda": {"read_bytes": 10 << 20, "write_ops": 100}})
+    assert read_change("io=none") == ("io", {})
+    assert read_change("nice=-5") == ("nice", -5)

@@ -68,8 +68,8 @@ def test_one_that_ended_says_why_and_what_would_start_it() -> None:
     leave(driver, done, 1, 0)
     assert said(driver, limited)[1] == "1 starts within 300 s are its limit (start_limit)"
     assert said(driver, stopped) == [
-        "it was stopped: signal 15 (SIGTERM), by the night shift",
-        "it is not to run: the night shift",
+        "it was stopped: signal 15 (SIGTERM), by stop from uid 0: the night shift",
+        "it is not to run: stop from uid 0: the night shift",
         f"dadmsctl start {stopped} starts it",
     ]
     assert said(driver, done)[1] == 'it is not started again: its policy is "never"'

@@ -142,7 +142,7 @@ def test_a_process_that_has_left_the_table_is_waited_for_and_shown_from_the_hist
     driver.give(events.GroupGone(killed))
     assert driver.answer(requests.Wait(killed)).exit_signal == 9
     assert driver.refusal(requests.Kill(killed)) == (
-        f"process {killed} has left the table: it was killed (signal 9 (SIGKILL), by the night shift); its history is kept"
+        f"process {killed} has left the table: it was killed (signal 9 (SIGKILL), by kill from uid 0: the night shift); its history is kept"
     )
     assert driver.refusal(requests.Wait(4711)) == "no process 4711"
 

@@ -180,7 +180,7 @@ def test_a_stop_is_told_to_the_whole_tree_and_what_is_left_has_the_rest_of_the_g
     assert only(done, effects.ClearGroup) == [effects.ClearGroup(pid, 1, until)]
     driver.give(events.GroupGone(pid, incarnation=1))
     process = driver.process(pid)
-    assert (process.status, process.cause) == ("stopped", "signal 2 (SIGINT), by the shift ends")
+    assert (process.status, process.cause) == ("stopped", "signal 2 (SIGINT), by stop from uid 0: the shift ends")
 
 
 def test_one_that_ignores_the_signal_is_killed_with_its_group_at_the_deadline() -> None:
