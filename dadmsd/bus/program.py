@@ -1,10 +1,11 @@
 """The bus's loop: one epoll over both doors, the keeper, and the kernel; it moves frames and performs what the core decided.
 
 1. Control goes before data in each turn, and a turn takes a bounded number of messages from each.
-2. The first message of a turn is answered before anybody looks for a second (that is the latency); what more there is gathers its effects, and messages for
+2. Of a large batch a turn takes a slice: meanwhile that door waits, and nobody else.
+3. The first message of a turn is answered before anybody looks for a second (that is the latency); what more there is gathers its effects, and messages for
    the same connection leave in one batch (that is the throughput).
-3. A descriptor of the kernel's link is used only as long as it is the newest.
-4. What must be on disk goes to the store's thread, which answers when it is; the loop reads bodies back, and never waits for a write.
+4. A descriptor of the kernel's link is used only as long as it is the newest.
+5. What must be on disk goes to the store's thread, which answers when it is; the loop reads bodies back, and never waits for a write.
 """
 
 import contextlib
@@ -43,6 +44,8 @@ from dadmsd.bus.core.events import (
     LinkRecovered,
     Noted,
     Peer,
+    Received,
+    Resumed,
     Ticked,
     ToKernel,
     Transmit,
@@ -166,7 +169,7 @@ class Program:
         control, data = self._routers
         has_control, has_data = not control.is_quiet and control.has_more(), not data.is_quiet and data.has_more()
         deadline, upcoming = self._bus.next_deadline(), self._chores_at
-        if has_control or has_data or control.is_stirred or data.is_stirred:
+        if has_control or has_data or control.is_stirred or data.is_stirred or self._bus.rests:
             timeout = 0.0
         else:
             if upcoming is None or (deadline is not None and deadline < upcoming):
@@ -179,9 +182,9 @@ class Program:
                 has_control = True
             elif (hear := self._heard.get(fd)) is not None:
                 hear(happened)
-        if has_control:
+        if has_control or Door.CONTROL in self._bus.rests:
             self._serve(control)
-        if has_data:
+        if has_data or Door.DATA in self._bus.rests:
             self._serve(data)
         now = monotonic()
         if control.is_stirred or data.is_stirred or (self._chores_at is not None and self._chores_at <= now):
@@ -213,19 +216,23 @@ class Program:
 
     def _serve(self, router: Router) -> None:
         """Take messages from a door: the first is done with before the second is looked for."""
-        message = router.receive()
+        rests = self._bus.rests
+        message: Event | None = Resumed(router.door) if router.door in rests else router.receive()
         if message is None:
             return
         self._handle(message, monotonic())
-        if not router.has_more():
+        if router.door in rests or not router.has_more():
             return
         now = monotonic()
         end = now + TURN_SECONDS
         effects: list[Effect] = []
+        received: Received | None
         for _ in range(TURN[router.door]):
-            if monotonic() > end or (message := router.receive()) is None:
+            if monotonic() > end or (received := router.receive()) is None:
                 break
-            effects += self._bus.handle(message, now, gathers=True)
+            effects += self._bus.handle(received, now, gathers=True)
+            if rests and router.door in rests:
+                break
         effects += self._bus.release(now)
         if effects:
             self._perform(effects)

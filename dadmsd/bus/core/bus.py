@@ -5,6 +5,7 @@ the reason. Nothing that a client sends raises: garbage is counted, answered, an
 """
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -51,6 +52,7 @@ from dadmsd.bus.core.events import (
     Noted,
     Peer,
     Received,
+    Resumed,
     ToKernel,
     Vanished,
     content,
@@ -70,6 +72,7 @@ from dadmsd.bus.core.state import Bounds, Connection, Entry, Session
 from dadmsd.kernel import link
 
 BATCH_BODY_LIMIT = 1024 * 1024  # bytes: four times what our own senders put into a batch
+BATCH_SLICE = 128  # envelopes of a batch that are taken together: about a millisecond, in which nobody else is served
 PING_SLICE = 256  # connections that are looked at together
 
 ROLES = {
@@ -102,6 +105,14 @@ _SEND, _REQUEST, _ACK, _RESPONSE, _RUN, _ACKS = (
     int(kind) for kind in (Kind.SEND, Kind.REQUEST, Kind.ACK, Kind.RESPONSE, Kind.RUN, Kind.ACKS)
 )
 _RETRY = int(Flag.RETRY)
+
+
+class Rest(NamedTuple):
+    """What is left of a batch."""
+
+    connection: Connection
+    envelopes: list[tuple[Header, bytes]]
+    place: int  # of the first
 
 
 class Bus:
@@ -154,13 +165,20 @@ class Bus:
         self._next_ping: float | None = None
         self._ring: list[Peer] = []
         self._epoch = 0
+        self.rests: dict[
+            Door, Rest
+        ] = {}  # of batches; the shell serves others before it says ``Resumed``, and takes nothing else from that door meanwhile
         self._reunion_end: float | None = None
 
     def handle(self, event: Event, now: float, *, gathers: bool = False) -> list[Effect]:
         """Take what happened; give what must be done, in order. ``gathers``: more follows at once, up to ``release``."""
         self._gathers = gathers
         if type(event) is Received:
+            while event.peer.door in self.rests:  # what came before comes first
+                self._resume(event.peer.door, now)
             self._received(event, now)
+        elif type(event) is Resumed:
+            self._resume(event.door, now)
         elif type(event) is LinkReceived:
             self._linked(event, now)
         elif type(event) is LinkOpened:
@@ -236,16 +254,29 @@ class Bus:
             self._violated(connection, header, str(error), now)
 
     def _batch(self, connection: Connection, body: Body, now: float) -> None:
-        """Take the envelopes of a batch; a broken one is refused, the others are not its fault."""
+        """Take the envelopes of a batch, a slice at a time."""
         if len(body) > BATCH_BODY_LIMIT:
             raise PeerViolation(f"a batch of {len(body)} bytes, at most {BATCH_BODY_LIMIT}")
-        for header, inner in decode_batch(content(body)):
+        self._take(Rest(connection, decode_batch(content(body)), 0), now)
+
+    def _take(self, rest: Rest, now: float) -> None:
+        """Take a slice of a batch; a broken envelope is refused, the others are not its fault."""
+        connection, envelopes, place = rest
+        end = place + BATCH_SLICE
+        for header, inner in envelopes[place:end] if place or end < len(envelopes) else envelopes:
             try:
                 self._envelope(connection, header, inner, now)
             except PeerViolation as error:
                 self._violated(connection, header, str(error), now)
             if connection.is_over:
                 return
+        if end < len(envelopes):
+            self.rests[connection.peer.door] = Rest(connection, envelopes, end)
+
+    def _resume(self, door: Door, now: float) -> None:
+        rest = self.rests.pop(door, None)
+        if rest is not None and not rest.connection.is_over:
+            self._take(rest, now)
 
     def _violated(self, connection: Connection, header: Header | None, reason: str, now: float) -> None:
         if connection.session is not None:
@@ -445,6 +476,9 @@ class Bus:
 
     def _vanished(self, event: Vanished, now: float) -> None:
         self.outbox.counters.vanished += 1
+        door = event.peer.door
+        while event.is_gone and (rest := self.rests.get(door)) is not None and rest.connection.peer == event.peer:
+            self._resume(door, now)  # it said this before it went
         if event.peer not in self.admission.connections:
             return
         session = self.admission.connections[event.peer].session

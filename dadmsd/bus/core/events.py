@@ -116,8 +116,26 @@ class Ticked(NamedTuple):
     """``next_deadline()`` has passed."""
 
 
+class Resumed(NamedTuple):
+    """Others have been served: a batch of which something is left (``Bus.rests``) goes on."""
+
+    door: Door
+
+
 Event = (
-    Received | Vanished | LinkOpened | LinkRecovered | LinkReceived | LinkLost | KeysChanged | Noted | Restored | Kept | NotKept | Ticked
+    Received
+    | Resumed
+    | Vanished
+    | LinkOpened
+    | LinkRecovered
+    | LinkReceived
+    | LinkLost
+    | KeysChanged
+    | Noted
+    | Restored
+    | Kept
+    | NotKept
+    | Ticked
 )
 
 # effects

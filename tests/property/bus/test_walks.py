@@ -27,6 +27,7 @@ from dadmsd.bus.core.events import (
     LinkReceived,
     Peer,
     Received,
+    Resumed,
     Ticked,
     ToKernel,
     Transmit,
@@ -186,7 +187,10 @@ class World:
 
     def happen(self, event: Event) -> None:
         """Let the bus decide, and do it; the rules hold afterwards."""
-        self._perform(self.bus.handle(event, self.now, gathers=isinstance(event, Received)))
+        effects = self.bus.handle(event, self.now, gathers=isinstance(event, Received))
+        while self.bus.rests:
+            effects += self.bus.handle(Resumed(next(iter(self.bus.rests))), self.now)
+        self._perform(effects)
 
     def release(self) -> bool:
         """Let the bus end a turn, in which SENDs may have waited for each other."""

@@ -19,6 +19,7 @@ from dadmsd.bus.core.events import (
     LinkReceived,
     Peer,
     Received,
+    Resumed,
     Ticked,
     ToKernel,
     Transmit,
@@ -107,6 +108,7 @@ class Room:
         self.disk = disk or Disk()
         self.gathers = False  # whether what comes is the beginning of a turn
         self.is_slow = is_slow
+        self.resumes = True  # batches go on at once
         limits = Bounds(**bounds)  # type: ignore[arg-type]  # a test's own bounds
         self.bus = Bus(
             BUS, roles=ROLES, groups=groups, keys=keys, doors=doors, bounds=limits, incarnation=3, os_pid=77, wall=WALL, services=services
@@ -211,6 +213,8 @@ class Room:
         self.disk.waiting += [effect for effect in effects if isinstance(effect, Durable)]
         if not self.is_slow:
             self.commit()
+        for door in tuple(self.bus.rests) if self.resumes else ():
+            effects += self.do(Resumed(door))
         return effects
 
     def read(self, body: Body) -> bytes:
