@@ -4,6 +4,7 @@ The bus answers or ignores; it is the same process at the end, has not grown, an
 """
 
 import argparse
+import os
 import random
 import statistics
 import sys
@@ -31,6 +32,8 @@ def main() -> int:
     )
     for name, times in (("quiet", outcome.quiet), ("meanwhile", outcome.meanwhile)):
         say(f"another client's requests, {name}: {len(times)}, p50 {_at(times, 50):.2f} ms, p99 {_at(times, 99):.2f} ms")
+    if quiet := _at(outcome.quiet, 99):
+        say(f"p99 meanwhile is {_at(outcome.meanwhile, 99) / quiet:.1f} x quiet; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     say(
         f"memory {outcome.before / MEGABYTE:.0f} MiB before, {outcome.after / MEGABYTE:.0f} MiB after; audit file {outcome.audit / MEGABYTE:.1f} MiB"
     )

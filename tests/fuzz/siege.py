@@ -15,7 +15,7 @@ from dadms_ipc.keys import write_key
 from tests.fault.bus.network import Network
 from tests.integration.bus.daemon import INFO
 
-QUIET = 300  # requests before the attack
+QUIET = 2000  # requests before the attack: twenty are beyond the p99
 GROWTH = 96 * 1024 * 1024  # bytes: what is open and waits for the attackers' own sake, far below the cap of 512 MiB
 ANSWER = 20.0  # seconds that a request may take: one that takes longer is one that hangs
 ATTACKERS = 5  # that are sent one after the other when they abort
@@ -56,6 +56,7 @@ class Siege:
             with Client(network.daemon.directory, timeout=ANSWER) as client:
                 for _ in range(QUIET):
                     outcome.quiet.append(_ask(client, outcome))
+                    time.sleep(PAUSE)
                 outcome.before = _resident(bus.pid)
                 self._attack(network, client, outcome, messages, seconds)
                 outcome.meanwhile.append(_ask(client, outcome))

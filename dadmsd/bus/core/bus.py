@@ -5,6 +5,7 @@ the reason. Nothing that a client sends raises: garbage is counted, answered, an
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -72,7 +73,7 @@ from dadmsd.bus.core.state import Bounds, Connection, Entry, Session
 from dadmsd.kernel import link
 
 BATCH_BODY_LIMIT = 1024 * 1024  # bytes: four times what our own senders put into a batch
-BATCH_SLICE = 128  # envelopes of a batch that are taken together: about a millisecond, in which nobody else is served
+BATCH_SLICE = 128  # messages of a batch that are taken together: about a millisecond, in which nobody else is served
 PING_SLICE = 256  # connections that are looked at together
 
 ROLES = {
@@ -168,6 +169,7 @@ class Bus:
         self.rests: dict[
             Door, Rest
         ] = {}  # of batches; the shell serves others before it says ``Resumed``, and takes nothing else from that door meanwhile
+        self._spent = 0  # messages of the slice that is being taken; a run that passes whole is one
         self._reunion_end: float | None = None
 
     def handle(self, event: Event, now: float, *, gathers: bool = False) -> list[Effect]:
@@ -262,16 +264,19 @@ class Bus:
     def _take(self, rest: Rest, now: float) -> None:
         """Take a slice of a batch; a broken envelope is refused, the others are not its fault."""
         connection, envelopes, place = rest
-        end = place + BATCH_SLICE
-        for header, inner in envelopes[place:end] if place or end < len(envelopes) else envelopes:
+        self._spent = 0
+        for header, inner in islice(envelopes, place, None):
+            place += 1
+            self._spent += 1
             try:
                 self._envelope(connection, header, inner, now)
             except PeerViolation as error:
                 self._violated(connection, header, str(error), now)
             if connection.is_over:
                 return
-        if end < len(envelopes):
-            self.rests[connection.peer.door] = Rest(connection, envelopes, end)
+            if self._spent >= BATCH_SLICE and place < len(envelopes):
+                self.rests[connection.peer.door] = Rest(connection, envelopes, place)
+                return
 
     def _resume(self, door: Door, now: float) -> None:
         rest = self.rests.pop(door, None)
@@ -407,6 +412,7 @@ class Bus:
         bodies = decode_run(content(body))
         ahead = msgspec.structs.replace(header, sender=header.sender or session.address)
         if not self.runs.begin(session, ahead, bodies, body, now):
+            self._spent += len(bodies)
             for one, inner in members(header, bodies):
                 self._act(session, peer, one, inner, now)
 

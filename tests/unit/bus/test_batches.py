@@ -1,6 +1,6 @@
 """Large batches: taken in slices, between which others are served, and in the order in which things were said."""
 
-from dadms_ipc.codec import encode_batch, encode_header
+from dadms_ipc.codec import encode_batch, encode_body, encode_header
 from dadms_ipc.envelope import VERSION, Door, Flag, Header, Kind, message_id
 from dadmsd.bus.core.bus import BATCH_SLICE
 from dadmsd.bus.core.events import Resumed, Vanished
@@ -90,3 +90,16 @@ def test_who_does_not_read_is_not_heard_to_the_end() -> None:
     room.do(Vanished(speaker.peer, False))
     room.do(Resumed(Door.DATA))
     assert (listener.heard, room.bus.rests) == ([], {})
+
+
+def test_a_run_that_is_taken_apart_counts_as_many() -> None:
+    """A batch may hold runs, and each of those a hundred messages."""
+    room, _listener, speaker = _room()
+    bodies = encode_body([b"x"] * (BATCH_SLICE // 2))
+    runs = [Header(VERSION, Kind.RUN, message_id(speaker.client, 10_000 + 1000 * place), to="client/none", topic="t") for place in range(5)]
+    speaker.frames(encode_header(Header(VERSION, Kind.BATCH)), encode_batch([(one, bodies) for one in runs]))
+    counts = [len(speaker.take())]
+    while room.bus.rests:
+        room.do(Resumed(Door.DATA))
+        counts.append(len(speaker.take()))
+    assert counts == [BATCH_SLICE, BATCH_SLICE, BATCH_SLICE // 2]
