@@ -40,6 +40,7 @@ class Groups:
         self._report = report
         self._close_log = close_log
         self._looks: dict[Work, tuple[float, float]] = {}  # -> (monotonic time of the next look, pause after it)
+        self._soonest: float | None = None  # of these times, or earlier: what was dropped since may have been it
         self._patience: dict[int, float] = {}  # process -> monotonic seconds: until then what is left of it is not killed
         self._leaves: list[str] = []  # of ended children, that could not be removed yet
 
@@ -47,18 +48,24 @@ class Groups:
 
     def next_look(self) -> float | None:
         """Give the monotonic time at which a group is to be looked at again."""
-        return min((when for when, _ in self._looks.values()), default=None)
+        return self._soonest
 
     def look(self, now: float) -> None:
         """Look again at groups that were not empty, and at those and workers that did not stand still."""
+        if self._soonest is None or self._soonest > now:
+            return  # a thousand that end are not gone through each time one of them does
+        self._soonest = None
         for work, (when, pause) in list(self._looks.items()):
             if when <= now:
                 del self._looks[work]
                 act, arguments = work
                 act(*arguments, pause)
+        self._soonest = min((when for when, _ in self._looks.values()), default=None)
 
     def _look_later(self, pause: float, act: Callable[..., None], *arguments: int | str) -> None:
-        self._looks[(act, arguments)] = (time.monotonic() + pause, min(PAUSE_MOST, pause * 2))
+        when = time.monotonic() + pause
+        self._looks[(act, arguments)] = (when, min(PAUSE_MOST, pause * 2))
+        self._soonest = when if self._soonest is None else min(when, self._soonest)
 
     # signals
 

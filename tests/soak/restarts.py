@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dadms_ipc.client import Client
-from dadms_ipc.requests import Kill, List, Spawn, Spec, Status, Wait
+from dadms_ipc.requests import Kill, Spawn, Spec, Start, Status, Stop, Wait
 
 SERVICES = 8  # that restart side by side
 BACKOFF = 0.01  # seconds
@@ -65,36 +65,30 @@ def descriptors(os_pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{os_pid}/fd").iterdir())
 
 
-def restarts_of(client: Client) -> int:
-    """Count the incarnations that came after the first ones."""
-    return sum(process.incarnation - 1 for process in client.call(List()))
-
-
 def restart(
     client: Client, runtime_dir: Path, *, restarts: int, every: int, seed: int, seconds: float, say: Callable[[Held], None]
 ) -> list[Held]:
-    """Have services end and begin again until so many restarts are counted, or the time is over; gives what was held after each ``every``, all of them ended."""
+    """Have services end and begin again until so many restarts are counted, or the time is over; gives what was held after each ``every``, all of them stopped."""
     chance = random.Random(seed)
     began = time.monotonic()
+    services = [_spawn(client, number, chance) for number in range(SERVICES)]
     found: list[Held] = []
-    while restarts_done(found) < restarts and time.monotonic() - began < seconds:
-        wanted = min(restarts, restarts_done(found) + every) - restarts_done(found)
-        services = [_spawn(client, number, chance) for number in range(SERVICES)]
-        done = 0
+    done = 0
+    while done < restarts and time.monotonic() - began < seconds:
+        wanted = min(restarts, done + every)
         while done < wanted and time.monotonic() - began < seconds:
             time.sleep(LOOK)
             done = sum(client.call(Status(pid)).incarnation - 1 for pid in services)
         for pid in services:
-            client.call(Kill(pid, force=True))
+            client.call(Stop(pid))
         done = sum(client.call(Wait(pid, timeout=60.0)).incarnation - 1 for pid in services)
-        found.append(held(client, runtime_dir, restarts_done(found) + done, time.monotonic() - began))
+        found.append(held(client, runtime_dir, done, time.monotonic() - began))
         say(found[-1])
+        for pid in services:
+            client.call(Start(pid))
+    for pid in services:
+        client.call(Kill(pid, force=True))
     return found
-
-
-def restarts_done(found: list[Held]) -> int:
-    """Count the restarts so far."""
-    return found[-1].restarts if found else 0
 
 
 def _spawn(client: Client, number: int, chance: random.Random) -> int:
