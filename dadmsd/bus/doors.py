@@ -33,7 +33,6 @@ REOPEN_SHARE = 0.9  # of the ceiling: below it a door that was shut opens again
 # pyzmq's Python layer looks at the types of each call, and turns enumerations into numbers at each: these are called a million times with the same.
 _NOW = int(zmq.NOBLOCK)
 _MORE_NOW = int(zmq.NOBLOCK | zmq.SNDMORE)
-_RCVMORE = int(zmq.RCVMORE)
 _EVENTS = int(zmq.EVENTS)
 _READABLE = int(zmq.POLLIN)
 _recv, _send, _get = Basic.recv, Basic.send, Basic.get
@@ -145,15 +144,11 @@ class Router:
         self.is_quiet = False
         if self.heard is not None:
             self.heard.add(route)
-        known = self._known.get(route)
-        if known is None:
-            first = _recv(sock, _NOW, copy=False)
-            known = self._meet(route, origin_of(first))
-            frames: list[Body] = [first.bytes]
-        else:
-            frames = [_recv(sock, _NOW)]
+        first = _recv(sock, _NOW, copy=False)  # a frame knows whether there is more, which is dear to ask the socket
+        known = self._known.get(route) or self._meet(route, origin_of(first))
+        frames: list[Body] = [first.bytes]
         is_cut_short = False
-        if _get(sock, _RCVMORE):
+        if first.more:
             body = _recv(sock, _NOW, copy=False)
             frames.append(body.bytes if len(body) <= COPIED else body)
             while body.more:  # libzmq has them all already: it hands out whole messages only

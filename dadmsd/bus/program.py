@@ -246,13 +246,13 @@ class Program:
 
     def _transmit(self, effect: Transmit) -> None:
         """Send what stands alone, which is what most turns have."""
-        peer, header, body = effect
+        peer, body = effect.peer, effect.body
         if type(body) is OnDisk:
             read = self._read(body)
             if read is None:
                 return
             body = read
-        taken = self._routers[peer.door].send(peer.route, encode_header(header), body)
+        taken = self._routers[peer.door].send(peer.route, encode_header(effect.header), body)
         if not taken:
             self._perform(self._bus.handle(Vanished(peer, taken is False), monotonic()))
 

@@ -56,7 +56,6 @@ def connect(context: zmq.Context[zmq.Socket[bytes]], target: Target, door: Door,
 # pyzmq's Python layer looks at the types of each call, and turns enumerations into numbers at each.
 _NOW = int(zmq.NOBLOCK)
 _MORE_NOW = int(zmq.NOBLOCK | zmq.SNDMORE)
-_RCVMORE = int(zmq.RCVMORE)
 _EVENTS = int(zmq.EVENTS)
 _READABLE = int(zmq.POLLIN)
 _recv, _send, _get = Basic.recv, Basic.send, Basic.get
@@ -98,8 +97,14 @@ class Wire:
             self.is_quiet = True
             return None
         self.is_quiet = False
-        while _get(socket, _RCVMORE):
-            frames.append(_recv(socket, _NOW))
+        try:
+            body = _recv(socket, _NOW, copy=False)
+        except zmq.Again:  # the bus does not say so little; whoever does is not believed
+            return frames
+        frames.append(body.bytes)
+        while body.more:  # a frame knows it, and the socket is dear to ask
+            body = _recv(socket, _NOW, copy=False)
+            frames.append(body.bytes)
         return frames
 
     def send(self, frames: list[bytes]) -> bool:

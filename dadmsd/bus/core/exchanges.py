@@ -54,8 +54,9 @@ class Exchanges:
     def begin(self, sender: Session, header: Header, body: Body, now: float) -> str | None:
         """Take a SEND or REQUEST; gives the reason when it is refused."""
         counters, bounds, size = self._outbox.counters, self._bounds, len(body)
-        known = self.open.get(header.id)
-        if known is not None or self._keeping.is_known(header.id):
+        identifier, stored = header.id, self._keeping
+        known = self.open.get(identifier)
+        if known is not None or identifier in stored.rows or identifier in stored.settled:
             counters.repeated += 1
             if (known is None or known.place is Place.DISK) and (status := self._keeping.known(header.id)):
                 self._reply(sender, _ACK, status, header.id, b"", "bus")

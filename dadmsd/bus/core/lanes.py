@@ -61,7 +61,8 @@ class Lanes:
         return sum(map(len, self._lanes))
 
     def __bool__(self) -> bool:
-        return any(self._lanes)
+        urgent, usual, late = self._lanes
+        return bool(usual or urgent or late)
 
     def __iter__(self) -> "Iterator[Delivery]":
         return chain.from_iterable(self._lanes)
