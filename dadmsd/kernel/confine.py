@@ -49,6 +49,13 @@ def _of_kind(asked: Limits, child: Child) -> Limits:
     return msgspec.structs.replace(asked, worker_memory=min(child.kind.memory, asked.worker_memory or child.kind.memory))
 
 
+def _whose(child: Child, process: Process | None) -> str:
+    """Say for which entries a worker is that has a limit of its own: " of ask, score"; "" for the others."""
+    if process is None or child.kind.memory is None:
+        return ""
+    return " of " + ", ".join(sorted(entry for entry, kind in process.kinds.items() if kind == child.kind))
+
+
 class Confinement:
     """The groups of this daemon on this host."""
 
@@ -84,7 +91,8 @@ class Confinement:
         applied = limits.apply(plan, child.os_pid)
         if process is not None and process.spec.nice and not child.is_command:  # a command sets it on itself, as the one who may
             set_niceness(lambda: [child.os_pid], process.spec.nice)
-        own = {f"worker_{name}" if role == "worker" else name: text for name, text in limits.held_caps(caps, self.backend).items()}
+        name_of = f"worker_{{}}{_whose(child, process)}" if role == "worker" else "{}"
+        own = {name_of.format(name): text for name, text in limits.held_caps(caps, self.backend).items()}
         return Confined({**held, **own, **applied.enforced.limits}, [*warnings, *applied.enforced.warnings], applied.left)
 
     def _shared(self, child: Child) -> Limits:
@@ -137,7 +145,7 @@ class Confinement:
             own = limits.plan(_of_kind(asked, child), self.backend, role, enforcement=enforcement)
             if child.role == "worker":
                 caps = limits.held_caps(self.backend.change(group_of(child), own.caps), self.backend)
-                texts |= {f"worker_{name}": text for name, text in caps.items()}
+                texts |= {f"worker_{name}{_whose(child, process)}": text for name, text in caps.items()}
             applied = limits.apply(own, child.os_pid)
             texts |= applied.enforced.limits
             warnings += applied.enforced.warnings

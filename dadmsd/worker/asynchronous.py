@@ -92,7 +92,6 @@ class AsyncWorker:
     def run(self) -> None:
         """Run threads until ``Finish``, or until the port closes."""
         loop = self._loop
-        asyncio.set_event_loop(loop)
         loop.add_reader(self._port.fileno(), self._read)
         self._send(Ready())
         while not self._is_over:
@@ -101,6 +100,19 @@ class AsyncWorker:
             except BaseException:  # rule 6: a task that an entry left behind ended in SystemExit or KeyboardInterrupt
                 self._leave_if_forked()
                 traceback.print_exc()
+
+    def close(self) -> None:
+        """Give back what it holds, once it has run; a worker that exits need not."""
+        self._loop.remove_reader(self._port.fileno())
+        while left := asyncio.all_tasks(self._loop):
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(left))
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+        self._results.close()
+        self._port.close()
+        os.close(self._home)
 
     def _stop(self) -> None:
         self._is_over = True

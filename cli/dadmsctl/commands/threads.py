@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dadms_ipc.client import Client
 
 NEWEST = 1 << 62  # above every event's number: nothing but where to go on
-OPEN = ("ready", "sent", "running")
+OPEN = ("ready", "sent", "running", "waiting")
 LS_COLUMNS = (">TID", ">PID", "LABEL", "ENTRY", "STATE", "WORKER", ">RAN", "CAUSE", "MESSAGE")
 LS_IMPORTANCE = ("TID", "LABEL", "STATE", "PID", "RAN", "CAUSE", "WORKER", "ENTRY", "MESSAGE")
 
@@ -129,7 +129,7 @@ def _attempts(found: requests.ThreadInfo) -> "Iterator[str]":
 def suspend(door: Door, tids: tuple[int, ...], group: str) -> None:
     """Have threads stand still, in the middle of whatever they compute; their slots go to others, and their time stands still.
 
-    Returns when they do. Of several, all are tried; exits with 4 when one of them has ended, never was, or ends before it stands still.
+    Returns when they do; those of an async entry stand still from their next wait on, which is said. Of several, all are tried; exits with 4 when one of them has ended, never was, or ends before it stands still.
     """
     if group:
         _steer(door, tids, group, "suspend")
@@ -146,7 +146,9 @@ def _suspend(client: "Client", tid: int, seconds: float) -> None:
     """Ask, then wait for the event that tells that it stands still, or for its end."""
     deadline = time.monotonic() + seconds
     after = client.call(requests.Events(NEWEST)).last
-    client.call(requests.SuspendThread(tid))
+    answer = client.call(requests.SuspendThread(tid))
+    if isinstance(answer, dict) and answer.get("cooperative"):
+        click.echo(f"thread {tid} is async: its suspension is cooperative, it is not stepped from its next wait on", err=True)
     while (info := client.call(requests.ShowThread(tid))).state in OPEN:
         left = deadline - time.monotonic()
         if left <= 0:
