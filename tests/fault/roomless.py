@@ -26,19 +26,22 @@ def demand() -> None:
 
 
 class Roomless(Daemon):
-    """A daemon as ``Daemon``, but for its state directory."""
+    """A daemon as ``Daemon``, but for its state directory; ``is_whole``: its runtime directory is on that file system, too."""
 
-    def __init__(self, directory: Path) -> None:
-        self.runtime_dir = directory / "r"
-        self.state_dir = directory / "s"
-        self.state_dir.mkdir(mode=0o700)
+    def __init__(self, directory: Path, *, is_whole: bool = False) -> None:
+        self.mounted = directory / "m"
+        self.mounted.mkdir(mode=0o700)
+        self.state_dir = self.mounted / "s"
+        self.runtime_dir = self.mounted / "r" if is_whole else directory / "r"
         self._errors = directory / "stderr"
         command = [sys.executable, "-m", "dadmsd", "--runtime-dir", str(self.runtime_dir), "--state-dir", str(self.state_dir)]
-        mount = f'mount -t tmpfs -o size={SIZE},mode=700 tmpfs "$0" && exec "$@"'
+        mount = f'mount -t tmpfs -o size={SIZE},mode=700 tmpfs "$0" && mkdir -m 700 "$0/s" && exec "$@"'
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, str(self.state_dir), *command], stderr=errors
+                ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, str(self.mounted), *command], stderr=errors
             )
+        if is_whole:  # nobody outside sees it under its own name
+            self.runtime_dir = Path(f"/proc/{self.process.pid}/root{self.runtime_dir}")
 
     @property
     def inside(self) -> Path:
@@ -65,10 +68,10 @@ class Roomless(Daemon):
 
 
 @contextlib.contextmanager
-def roomless(directory: Path) -> Iterator[Roomless]:
+def roomless(directory: Path, *, is_whole: bool = False) -> Iterator[Roomless]:
     """Run one."""
     demand()
-    made = Roomless(directory)
+    made = Roomless(directory, is_whole=is_whole)
     try:
         yield made
     finally:

@@ -37,6 +37,7 @@ ENTRY_OF_KIND = {
     "script": "script",
     "decision": "decision",
 }
+KEEPING = 0.05  # part of the time that goes into checkpoints before which nothing is submitted: those of a thousand parallel branches would cost more than their tasks
 NEEDS_HANDLER = frozenset({"external", "class", "service"})
 
 
@@ -89,7 +90,8 @@ class Drive:
         self.warnings: list[str] = []  # of its start
         self._tasks: list[TaskRecord] = []
         self._keeps = True  # checkpoints; they are given up when one cannot be made
-        self._kept: frozenset[str] = frozenset()  # what was open when the last was made
+        self._keep_at = 0.0  # monotonic: when one may be made that nothing waits for
+        self._kept: object = None  # how far the run was when the last was made
         kept = self._restored()
         if kept is None:
             self._run = Run(definition, config.variables, now=time.time(), instance=str(process.pid))
@@ -97,7 +99,7 @@ class Drive:
         else:
             self._run = Run.restore(definition, kept.run)
             self._tasks = kept.tasks
-            self._kept = frozenset(self._run.open)
+            self._kept = self._progress()
             done = f"{len(kept.tasks)} {'task' if len(kept.tasks) == 1 else 'tasks'} had ended"
             self._process.note("bpmn.resumed", f"goes on from a checkpoint: {done}, {len(self._run.open)} open", {"done": len(kept.tasks)})
         self._open: dict[tuple[int, int], Work] = {}  # ticket and index -> work
@@ -110,14 +112,21 @@ class Drive:
             self._advance()
             if self._run.is_finished or self._refusal:
                 return True
-            deadline = self._run.next_deadline()
-            event = self._process.next_event(None if deadline is None else max(0.0, deadline - time.time()))
+            event = self._process.next_event(self._patience())
             while event is not None:
                 if isinstance(event, StopRequested):
                     return False
                 self._take(event)
                 event = self._process.next_event(0.0)
             self._run.tick(time.time())
+
+    def _patience(self) -> float | None:
+        """Give the seconds until the next timer, or until a checkpoint that was put off; None without either."""
+        deadline = self._run.next_deadline()
+        left = [] if deadline is None else [max(0.0, deadline - time.time())]
+        if self._keeps and self._kept != self._progress():
+            left.append(max(0.0, self._keep_at - time.monotonic()))
+        return min(left, default=None)
 
     def _restored(self) -> Kept | None:
         value = self._process.restored
@@ -126,13 +135,19 @@ class Drive:
         except msgspec.ValidationError as error:
             raise RunRefused(f"its checkpoint cannot be read: {error}") from None
 
-    def _keep(self) -> None:
-        """Give a checkpoint of the run as it is (rule 6); where none can be made, say so once."""
-        if not self._keeps:
+    def _progress(self) -> object:
+        return len(self._tasks), self._run.open, self._run.next_deadline()
+
+    def _keep(self, *, may_wait: bool = False) -> None:
+        """Give a checkpoint of the run as it is (rule 6), unless it is where it was; where none can be made, say so once."""
+        began = time.monotonic()
+        if not self._keeps or self._run.is_finished or self._kept == self._progress() or (may_wait and began < self._keep_at):
             return
         try:
             self._process.checkpoint(Kept(self._run.snapshot(), self._tasks))
-            self._kept = frozenset(self._run.open)
+            self._kept = self._progress()
+            now = time.monotonic()
+            self._keep_at = now + (now - began) / KEEPING
         except (TypeError, ValueError, RecursionError, DadmsError) as error:
             self._keeps = False
             text = f"no checkpoints are kept from now on, and what is lost begins anew: {error}"
@@ -152,12 +167,12 @@ class Drive:
                     self._cancel(step)
                 else:
                     self._tell(f"bpmn.{step.what}", step.text, {"element": step.element, "detail": step.detail})
-            if ready and self._kept != frozenset(self._run.open):  # else it has just gone on from there
-                self._keep()
+            self._keep()
             for entry, works in ready.items():
                 self._submit(entry, works)
             if self._refusal:
                 return
+        self._keep(may_wait=True)  # what ended may have made nothing ready: a join or a timer waits
 
     def _entry(self, work: Work) -> str:
         if work.kind == "http" and handler_for(work.topic, self._topics):

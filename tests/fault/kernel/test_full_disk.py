@@ -161,3 +161,21 @@ def test_a_thread_that_writes_gets_the_error_and_its_process_goes_on(daemon: Roo
     ballast.unlink()
     assert [result[0] for result in results(info)] == ["completed", "error", "completed"], info
     assert "No space left on device" in str(results(info)[1][2])
+
+
+def test_every_server_that_dies_meanwhile_is_replaced_also_where_not_even_an_epoch_can_be_written(short_path: Path) -> None:
+    """Everything of the daemon is on the disk that is full, its sockets and the keeper's own files included."""
+    with roomless(short_path, is_whole=True) as daemon, client(daemon, timeout=30.0) as door:
+        pid = working(door, short_path / "ledger")
+        with daemon.full():
+            for name in ("kernel", "bus", "logger", "zygote", "kernel"):
+                old = kill_server(door, name)
+                while True:
+                    info = door.call(Status())
+                    now = info.os_pid if name == "kernel" else info.servers[name]["os_pid"]
+                    if now not in (0, old):
+                        break
+                daemon.fill()
+            assert daemon.process.poll() is None
+        completes(door, pid, short_path / "ledger")
+        assert sleeper(door, "after").status == "running"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,38 @@ def test_after_the_end_of_everything_a_run_goes_on_under_the_next_daemon_and_its
     assert running.returncode == 0, out
     assert "OUTCOME" in out
     assert ran(ledger) == {"one": 1, "two": 1, "wait": 2, "four": 1}
+
+
+def test_a_timer_that_waits_goes_on_and_fires_when_it_would_have(
+    ctl: Ctl,
+    keeper_daemon: Daemon,
+    wait_for: Callable[[Daemon], None],
+    linear: Callable[..., Path],
+    handlers: Callable[[str], Path],
+    short_path: Path,
+) -> None:
+    """And a task beside it, which was done, stays done: tokens of both branches are in the checkpoint."""
+    wait_for(keeper_daemon)
+    at = ("--runtime-dir", str(keeper_daemon.runtime_dir))
+    ledger = short_path / "ledger"
+    model = linear("one", "wait", "four")
+    text = model.read_text()
+    old = '<bpmn:serviceTask id="wait" name="Do wait" camunda:type="external" camunda:topic="wait"/>'
+    timer = '<bpmn:intermediateCatchEvent id="wait"><bpmn:timerEventDefinition><bpmn:timeDuration>PT4S</bpmn:timeDuration></bpmn:timerEventDefinition></bpmn:intermediateCatchEvent>'
+    assert old in text
+    model.write_text(text.replace(old, timer))
+    source = SOURCE.replace('task.variables["third"] + ', "")
+    pid = int(ctl(*at, "run", model, "--handlers", handlers(source), "--set", f"ledger={ledger}", "--detach").stdout)
+    with Client(keeper_daemon.runtime_dir, timeout=20.0) as client:
+        while (info := client.call(requests.Status(pid))).threads_done != 1:
+            client.call(requests.Wait(pid, timeout=0.05))
+        begun = time.time()
+        time.sleep(2.0)  # half of what the timer has to wait
+        os.kill(info.os_pid, signal.SIGKILL)
+        ended = client.call(requests.Wait(pid, timeout=30.0), timeout=40.0)
+    assert (ended.status, ended.incarnation) == ("completed", 2), ended
+    assert ran(ledger) == {"one": 1, "four": 1}
+    assert 3.5 < ended.ended_at - begun < 5.8, "it did not begin to wait anew"
 
 
 def test_one_that_is_lost_again_and_again_fails_and_says_so(
