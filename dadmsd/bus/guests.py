@@ -60,6 +60,7 @@ class Guests:
         self._guests: dict[int, Guest] = {}
         self._silent: dict[int, Guest] = {}  # in the order in which they came
         self._counts: dict[object, int] = {}  # by whatever has a share
+        self.watch: Callable[[int], None] = lambda _fd: None  # whoever wants to see each connection's bytes
         self.departed: list[Origin] = []  # that had spoken, since somebody last looked
         self._failure: int | None = None  # why a handshake failed, until its connection is named
 
@@ -98,6 +99,8 @@ class Guests:
             excess = f"{self.remote} connections over the network, at most {self.remote_most} may be"
         if excess:
             yield self.cut(guest, excess)
+        else:
+            self.watch(fd)
 
     def _shares(self, who: Who) -> list[tuple[object, int, str]]:
         """Give what a connection counts against."""

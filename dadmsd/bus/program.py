@@ -55,6 +55,7 @@ from dadmsd.bus.core.state import Bounds
 from dadmsd.bus.doors import Router
 from dadmsd.bus.network import IO_THREADS, Network
 from dadmsd.bus.store import open_store
+from dadmsd.bus.traffic import Traffic
 from dadmsd.bus.weight import Weight
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
@@ -114,12 +115,15 @@ class Program:
             Router(self._context, Door.CONTROL, directory / CONTROL_SOCKET, body_limit=CONTROL_BODY_LIMIT, ceiling=ceiling, mode=mode),
             Router(self._context, Door.DATA, directory / DATA_SOCKET, body_limit=BODY_LIMIT, ceiling=ceiling, mode=mode),
         )
-        self._weight = Weight(self._routers)
         self._wake, wake = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         signal.set_wakeup_fd(wake.detach(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keeper's terminal, the keeper's business
         self._epoll = select.epoll()
+        self._traffic = Traffic(self._epoll)
+        self._weight = Weight(self._routers, self._traffic)
+        for router in self._routers:
+            router.guests.watch = self._traffic.watch
         self._heard: dict[int, Callable[[int], None]] = {
             self._keeper.fileno(): self._hear_keeper,
             self._wake.fileno(): self._hear_signal,
@@ -160,6 +164,7 @@ class Program:
         finally:
             if self._network is not None:
                 self._network.close()
+            self._traffic.close()
             self._store.close()
             for router in self._routers:
                 router.close()
@@ -175,7 +180,10 @@ class Program:
             if upcoming is None or (deadline is not None and deadline < upcoming):
                 upcoming = deadline
             timeout = -1.0 if upcoming is None else max(0.0, upcoming - monotonic())
-        for fd, happened in self._epoll.poll(timeout):
+        happenings = self._epoll.poll(timeout)
+        if self._weight.at is None and (happenings or has_control or has_data):
+            self._stir()
+        for fd, happened in happenings:
             if fd == data.fd:
                 has_data = True
             elif fd == control.fd:
@@ -192,6 +200,12 @@ class Program:
         if deadline is not None and deadline <= now:
             self._handle(Ticked(), now)
 
+    def _stir(self) -> None:
+        """Have a look at the memory follow what happened."""
+        self._weight.stir(monotonic())
+        if self._chores_at is None or (self._weight.at is not None and self._weight.at < self._chores_at):
+            self._chores_at = self._weight.at
+
     def _do_chores(self, now: float) -> None:
         """Do at the doors what is not about a message that came, and note when there is more of it."""
         for router in self._routers:
@@ -200,10 +214,9 @@ class Program:
                 self._handle(event, now)
             if router.is_due(now):
                 self._note(router.execute(now))
-        look = self._weight.next_look(now)
-        if look is not None and look <= now:
+        if self._weight.at is not None and self._weight.at <= now:
             self._note(self._weight.look(now, self._bus.accounts.pool.used))
-        moments = (self._weight.next_look(now), *[moment for router in self._routers for moment in router.next_moments()])
+        moments = (self._weight.at, *[moment for router in self._routers for moment in router.next_moments()])
         self._chores_at = min([moment for moment in moments if moment is not None], default=None)
 
     def _hear_signal(self, _happened: int) -> None:

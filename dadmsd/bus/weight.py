@@ -1,12 +1,13 @@
 """What libzmq holds out of the core's sight, and whose fault it is when that is too much.
 
 libzmq keeps a message of many frames until its last one comes, and answers until they are written: neither has a bound in bytes. Nothing tells a process that it
-grows, so this is the one thing here that is looked at from time to time, while anybody is connected.
+grows, but it does so only by what comes and goes: shortly after something did it is looked at, and not again before something does.
 
-1. When the bus has grown by more than EXCESS beyond what the core accounts for, the connections are looked at several times, shortly after each other.
-2. Whoever has bytes on the way to us at several looks and completed no message in between is sending something endless; whoever has much on the way from us at all
+1. A turn of the loop in which anything happened has a look follow it, LOOK later, and so have bytes that are no whole message yet (traffic.py).
+2. When the bus has grown by more than EXCESS beyond what the core accounts for, the connections are looked at several times, shortly after each other.
+3. Whoever has bytes on the way to us at several looks and completed no message in between is sending something endless; whoever has much on the way from us at all
    of them is not reading. They are cut. A client that is none the worse for it comes back and repeats: that costs less than the bus.
-3. What was freed is given back to the system, and what still is not becomes the measure for the next time.
+4. What was freed is given back to the system, and what still is not becomes the measure for the next time.
 """
 
 import ctypes
@@ -20,8 +21,9 @@ from pathlib import Path
 
 from dadmsd.bus.core.events import Audit
 from dadmsd.bus.doors import Router
+from dadmsd.bus.traffic import Traffic
 
-LOOK = 0.1  # seconds between two looks: a client of this machine sends some hundred megabytes in it
+LOOK = 0.1  # seconds from what happens to the look, and between two looks while more does: a client of this machine sends some hundred megabytes in it
 NEAR_LOOK = 0.002  # seconds between two looks at connections
 LOOKS = 10  # at connections, before somebody is cut
 SEEN = 2  # looks at which bytes were on the way: libzmq may be quicker than the sender at any one of them
@@ -37,31 +39,32 @@ _statm = Path("/proc/self/statm")
 class Weight:
     """Looks at the memory, and at connections when there is too much of it."""
 
-    def __init__(self, routers: Iterable[Router]) -> None:
+    def __init__(self, routers: Iterable[Router], traffic: Traffic) -> None:
         self._routers = tuple(routers)
+        self._traffic = traffic
         self._least = _resident()
-        self._next = 0.0
+        self.at: float | None = None  # when to look; None: nothing has happened since the last look
         self._looks = 0  # at connections, since there was too much
         self._incoming: Counter[int] = Counter()  # descriptor -> looks at which bytes were on the way to us
         self._outgoing: Counter[int] = Counter()  # the same, from us
 
-    def next_look(self, now: float) -> float | None:
-        """Give when to look again; None while nobody is connected."""
-        if not any(len(router.guests) for router in self._routers):
-            return None
-        if self._next < now - LOOK:
-            self._next = now + LOOK  # somebody has just come
-        return self._next
+    def stir(self, now: float) -> None:
+        """Note that something happened."""
+        if self.at is None:
+            self.at = now + LOOK
 
     def look(self, now: float, accounted: int) -> Iterator[Audit]:
         """Look; gives a line for each connection that was cut. ``accounted``: bytes that the core knows of."""
         resident = _resident()
         self._least = min(self._least, resident)
         excess = resident - self._least - accounted
-        self._next = now + (LOOK if excess < EXCESS else NEAR_LOOK)
         if excess < EXCESS:
+            self.at = now + LOOK if self._traffic.has_passed() else None
+            if self.at is None:
+                self._traffic.rearm()
             self._forget()
             return
+        self.at = now + NEAR_LOOK
         if not self._looks:
             for router in self._routers:
                 router.heard = set()

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ def resident(daemon: Daemon) -> int:
     """Give the bytes of the bus in memory."""
     assert daemon.bus is not None
     return int(Path(f"/proc/{daemon.bus.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def _pour(wire: Wire, piece: bytes, most: int) -> None:
+    """Send a piece again and again."""
+    for _ in range(most // len(piece)):
+        wire.socket.sendall(piece)
 
 
 @pytest.mark.parametrize("greets", [True, False])
@@ -57,6 +64,16 @@ def test_a_message_without_end_costs_its_connection(daemon: Daemon, door: str, g
         await_true(lambda: resident(daemon) < 200 * 1024 * 1024, "the bus has given the memory back")
     assert daemon.bus is not None
     assert daemon.bus.poll() is None
+
+
+def test_a_message_without_end_is_seen_when_nobody_else_says_a_word(daemon: Daemon) -> None:
+    """Nothing tells the bus of it, as it is no whole message; that bytes come is enough to look. It is cut before it has sent the cap twice."""
+    with Wire(daemon.directory, "data") as wire:
+        wire.hello()
+        piece = frame(PIECE, flags=MORE)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            _pour(wire, piece, 2 * CAP)
+    await_true(lambda: "this connection sends a message without end" in daemon.text(), "it is written down")
 
 
 def test_one_that_never_reads_large_answers_is_cut(daemon: Daemon) -> None:
@@ -96,3 +113,34 @@ def test_large_bodies_of_those_who_behave_are_no_reason_to_cut(daemon: Daemon) -
             assert len(reader.receive().body) == len(PIECE) * 16
         assert speaker.bus_status()["counters"]["hellos"] == 4
         assert "cut a connection" not in daemon.text()
+
+
+def _switches(pid: int) -> int:
+    """Count how often the main thread of a process has waited for something, and got it."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("voluntary_ctxt_switches"):
+            return int(line.split()[1])
+    raise AssertionError("no such line")
+
+
+def test_a_bus_to_which_nobody_speaks_does_nothing(daemon: Daemon) -> None:
+    """However many are connected: it wakes up for what happens, and once more to look at its memory."""
+    clients = [Client(daemon.directory) for _ in range(20)]
+    try:
+        for client in clients:
+            client.subscribe("a")
+        assert daemon.bus is not None
+        pid = daemon.bus.pid
+
+        def is_quiet() -> bool:  # the last look has been
+            before = _switches(pid)
+            time.sleep(0.5)  # what is measured is an interval
+            return _switches(pid) == before
+
+        await_true(is_quiet, "it is quiet after the last word")
+        before = _switches(pid)
+        time.sleep(3.0)  # the same: thirty looks would fall in it
+        assert _switches(pid) - before <= 3  # a PING
+    finally:
+        for client in clients:
+            client.close()
