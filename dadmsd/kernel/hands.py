@@ -88,6 +88,8 @@ class Hands:
             effects.FreezeWorker: self.groups.freeze_worker,
             effects.ThawWorker: self.groups.thaw_worker,
             effects.Revoke: self._revoke,
+            effects.AskYield: self._ask_yield,
+            effects.GoOn: self._go_on,
             effects.SteerWorker: lambda effect: self._say(effect.name, worker.Steer(effect.verb, effect.tids)),
             effects.LookAt: self._look_at,
             effects.Retire: self._retire,
@@ -331,6 +333,17 @@ class Hands:
         held = self.ports.get(effect.name)
         if held is not None and held.page is not None:
             held.page.revoke(effect.first, effect.last)
+
+    def _ask_yield(self, effect: effects.AskYield) -> None:
+        held = self.ports.get(effect.name)
+        if held is not None and held.page is not None:
+            held.page.ask_yield(is_wanted=True)
+
+    def _go_on(self, effect: effects.GoOn) -> None:
+        held = self.ports.get(effect.name)
+        if held is not None and held.page is not None:
+            held.page.ask_yield(is_wanted=False)
+        self._say(effect.name, worker.GoOn(effect.number))
 
     def _look_at(self, effect: effects.LookAt) -> None:
         held = self.ports.get(effect.name)

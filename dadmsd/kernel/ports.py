@@ -134,6 +134,9 @@ class Port:
                 found.append(events.WorkerReady(name))
             case worker.Spoiled():
                 found.append(events.PortViolated(name, f"thread {body.tid} wrote over the results that it keeps"))
+            case worker.Yield():
+                found.extend(self.read_page())  # of what it ended before
+                found.append(events.Yielded(name, body.number, body.sequence))
             case worker.Progress():
                 found.append(events.ProgressMade(name, body.tid, body.text[:500], body.fraction))
             case port.Ready():

@@ -19,7 +19,7 @@ from dadms_ipc.calls import Calls
 from dadms_ipc.channel import Channel
 from dadms_ipc.errors import ChannelClosed, DeadlinePassed, PeerViolation
 from dadms_ipc.port import Asked, ContextAnswer
-from dadmsd.worker.messages import Hello
+from dadmsd.worker.messages import GoOn, Hello, Yield
 
 
 class Inlet:
@@ -32,6 +32,8 @@ class Inlet:
         self._orders: deque[Any] = deque()
         self._calls = Calls()
         self._turn = Condition()
+        self._waiting: Yield | None = None  # to be told to go on
+        self._gone_on = 0  # number of the newest word of that
         self._is_read = False  # by somebody, now
         self._end: ChannelClosed | None = None
 
@@ -57,6 +59,17 @@ class Inlet:
                 self._calls.abandon(call.sequence)  # if it has no answer: an exception came instead
             return answer
 
+    def give_way(self, word: Yield) -> None:
+        """Say that the running thread gives way, and wait until it may go on. Raises ChannelClosed."""
+        with self._turn:
+            self._waiting = word
+            try:
+                self._send(word)
+                while self._gone_on < word.number:
+                    self._step(None)
+            finally:
+                self._waiting = None
+
     def _step(self, deadline: float | None) -> None:
         """Read one message, or wait while somebody else does; the turn is held."""
         if self._end is not None:
@@ -81,6 +94,10 @@ class Inlet:
             self._greeted()
             for call in self._calls.repeat():
                 self._send(call)
+            if self._waiting is not None:
+                self._send(self._waiting)
+        elif isinstance(body, GoOn):
+            self._gone_on = max(self._gone_on, body.number)
         elif isinstance(body, ContextAnswer):
             for call in self._calls.receive(body):
                 self._send(call)

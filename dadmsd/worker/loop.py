@@ -29,7 +29,7 @@ from dadms_ipc.port import Asked, ContextAnswer
 from dadmsd.worker import failure
 from dadmsd.worker.failure import Record, Timing
 from dadmsd.worker.inlet import Inlet
-from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Progress, Ready, Span, Spoiled
+from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Progress, Ready, Span, Spoiled, Yield
 from dadmsd.worker.moves import moves as _moves
 from dadmsd.worker.page import RESULT_LIMIT
 from dadmsd.worker.results import Results
@@ -41,6 +41,8 @@ NEWEST_WEIGHT = 0.2  # of a run time in what is expected of its entry: one that 
 PROGRESS_INTERVAL = 0.02  # seconds between two reports of progress; those between are dropped
 TEXT_LIMIT = 500  # characters of a report
 SPOILED = 115  # exit code; those of children that never got to their work end at 114
+
+TURN = 0.005  # seconds that a thread which was asked to give way runs on at least: giving way costs two messages
 
 LARGE = 4096  # bytes of a record above which encoding it is not to be charged to the next thread
 
@@ -68,7 +70,7 @@ class Worker:
         self._port = port
         self._results = results
         self._entries = entries
-        self._place = Place(gate.pid, gate.worker, gate.directory, gate.config, self._report, self._call, gate.workplace)
+        self._place = Place(gate.pid, gate.worker, gate.directory, gate.config, self._report, self._call, gate.workplace, self._give_way)
         self._inlet = Inlet(port, self._send, self._ring)
         self._home = os.open(".", os.O_PATH | os.O_CLOEXEC)
         self._expected: dict[str, float] = {}  # seconds, by entry
@@ -82,6 +84,10 @@ class Worker:
         self._oldest = 0.0  # monotonic: when the first result that is not announced was there; 0: all are
         _moves.watch()
         self._os_pid = os.getpid()
+        self._main = threading.get_ident()
+        self._yields = 0
+        self._turn = (0, 0.0)  # sequence of a thread that was asked to give way, and since when it runs since then, monotonic
+        self._stood = 0.0  # seconds that the thread which runs waited after it gave way
 
     def run(self) -> None:
         """Run batches until ``Finish``, or until the port closes."""
@@ -197,7 +203,7 @@ class Worker:
     def _failed(self, sequence: int, tid: int, error: BaseException, started: float) -> tuple[bytes, float]:
         """Give the record of a thread whose entry raised, and when it ended."""
         now, cpu = self._settle()
-        record = failure.record_of_error(sequence, tid, error, Timing(self._epoch + started, now - started, cpu))
+        record = failure.record_of_error(sequence, tid, error, Timing(self._epoch + started, now - started - self._take_stood(), cpu))
         error.__traceback__ = None  # its frames hold whatever the entry held
         self._measure()  # putting it into words takes longer than many a thread, and is not the next one's
         return record, now
@@ -205,7 +211,7 @@ class Worker:
     def _record(self, sequence: int, tid: int, value: object, started: float) -> tuple[bytes, float]:
         """Give the record of a thread whose entry returned, and when it ended."""
         now, cpu = self._settle()
-        wall, run = self._epoch + started, now - started
+        wall, run = self._epoch + started, now - started - self._take_stood()
         try:
             record = failure.encode(Record(sequence, tid, "completed", value, "", "", "", "", wall, run, cpu))
             if len(record) > RESULT_LIMIT:
@@ -265,6 +271,27 @@ class Worker:
     def _call(self, tid: int, operation: Asked, pid: int, seconds: float) -> ContextAnswer:
         """Ask the kernel something about shared context, for a thread."""
         return self._inlet.call(tid, operation, pid, seconds)
+
+    def _give_way(self) -> None:
+        """Let others have the slot of the thread that runs, if they wait for one and it ran for a while; it goes on from here."""
+        if not self._results.is_wanted or threading.get_ident() != self._main or os.getpid() != self._os_pid:
+            return
+        now, sequence = time.monotonic(), self._results.begun
+        if self._turn[0] != sequence:
+            self._turn = (sequence, now)
+        if now - self._turn[1] < TURN:
+            return
+        self._results.close_stretch()
+        self._ring()
+        self._yields += 1
+        self._inlet.give_way(Yield(self._yields, sequence))
+        after = time.monotonic()
+        self._stood += after - now
+        self._turn = (sequence, after)
+
+    def _take_stood(self) -> float:
+        stood, self._stood = self._stood, 0.0
+        return stood
 
     def _report(self, tid: int, text: str, fraction: float | None) -> None:
         """Report how far a thread is, unless one was just reported, or the kernel does not read."""

@@ -59,6 +59,12 @@ class Consumed(Message, tag="consumed", frozen=True):
     """The kernel has taken results out of the page: one that waits for room may look again."""
 
 
+class GoOn(Message, tag="go-on", frozen=True):
+    """A thread that gave way may go on."""
+
+    number: int  # of the worker's word that it gave way
+
+
 class Finish(Message, tag="finish", frozen=True):
     """Exit with code 0 once what has been sent is done."""
 
@@ -80,6 +86,13 @@ class Spoiled(Message, tag="spoiled", frozen=True):
     """A thread has written into the page; what it holds is not to be believed, and the worker exits."""
 
     tid: int
+
+
+class Yield(Message, tag="yield", frozen=True):
+    """The running thread gives way to others; the worker waits for ``GoOn``, and says this again to each new kernel until then."""
+
+    number: int  # from 1
+    sequence: int
 
 
 class Progress(Message, tag="progress", frozen=True):
@@ -147,5 +160,5 @@ class Stretch(NamedTuple):
             at += seconds
 
 
-ToWorker = Hello | Batch | Consumed | Finish | ContextAnswer | Steer
-FromWorker = Ready | Doorbell | Progress | Spoiled | GateFailed | ContextCall
+ToWorker = Hello | Batch | Consumed | Finish | ContextAnswer | Steer | GoOn
+FromWorker = Ready | Doorbell | Progress | Spoiled | GateFailed | ContextCall | Yield

@@ -52,6 +52,7 @@ REVOKED_LAST: Final = 6
 HEAD: Final = 7  # worker: bytes ever written to the ring
 TAIL: Final = 8  # kernel: bytes ever consumed
 WAITS: Final = 9  # worker: 1 while it waits for room, and for ``Consumed``
+WANTED: Final = 10  # kernel: 1 while others wait for the slot of the thread that runs
 
 RING_WORD: Final = HEADER_SIZE // 8
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -160,6 +161,10 @@ class Page:
         """Tell whether the worker waits for room: if so after a ``consume``, ``Consumed`` is due."""
         fence()
         return self._words[WAITS] != 0
+
+    def ask_yield(self, *, is_wanted: bool) -> None:
+        """Say whether others wait for the worker's slot."""
+        self._words[WANTED] = is_wanted
 
     def revoke(self, first: int, last: int) -> tuple[int, int] | None:
         """Keep what has not begun of this inclusive range from beginning; give the part that is now revoked, or None when all of it has begun.

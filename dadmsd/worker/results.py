@@ -27,6 +27,7 @@ from dadmsd.worker.page import (
     STRETCH_MOST,
     TAIL,
     WAITS,
+    WANTED,
     WRAP,
 )
 
@@ -58,6 +59,16 @@ class Results:
     def done(self) -> int:
         """Give the sequence that ended or was skipped last."""
         return self._words[DONE]
+
+    @property
+    def begun(self) -> int:
+        """Give the sequence that was begun last."""
+        return self._words[BEGUN]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Tell whether others wait for the slot of the thread that runs."""
+        return self._words[WANTED] != 0
 
     def mark_seen(self, sequence: int) -> None:
         """Note that everything up to this sequence has arrived: what comes again is dropped."""

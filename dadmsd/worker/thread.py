@@ -58,6 +58,10 @@ class Thread:
         """Give what a reference stands for, mapped into memory and read-only."""
         return self.artifacts.open(value)
 
+    def yield_(self) -> None:
+        """Give way where others wait for a slot: they are served, and this goes on from here when its turn has come again. Otherwise it costs next to nothing."""
+        self._place.give_way()
+
     def progress(self, text: str, fraction: float | None = None) -> None:
         """Say how far the work is; ``fraction`` is 0..1. Costs one small message at most, lost without harm."""
         self._place.report(self.tid, text, fraction)
@@ -73,3 +77,4 @@ class Place(msgspec.Struct, frozen=True):
     report: Callable[[int, str, float | None], None]
     call: Callable[[int, Asked, int, float], ContextAnswer]  # (tid, operation, whose context, seconds)
     workplace: str = ""  # that its user named
+    give_way: Callable[[], None] = lambda: None

@@ -48,6 +48,7 @@ class Thread(Protocol):
     def artifact(self, value: object) -> Artifact: ...  # keeps what is too large for a message
     def open(self, value: object) -> Any: ...  # what a reference stands for, mapped and read-only
     def progress(self, text: str, fraction: float | None = None) -> None: ...
+    def yield_(self) -> None: ...  # gives way where others wait for a slot
 
 
 class AsyncThread(Protocol):

@@ -132,10 +132,10 @@ def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
             run_seconds=max(0.0, (flight.held_since or state.now) - flight.since),
             message="suspended cooperatively: it is not stepped from its next wait on" if is_held else "",
         )
-    until = worker.suspended_at if worker.is_suspended else state.now
+    until = worker.suspended_at if worker.is_suspended else worker.yielded_at if worker.is_yielded else state.now
     return msgspec.structs.replace(
         info,
-        state="suspended" if worker.is_suspended else "running",
+        state="suspended" if worker.is_suspended else "ready" if worker.is_yielded else "running",
         attempts=len(tried) + 1,
         worker=worker.number,
         os_pid=state.children[worker.name].os_pid,

@@ -355,7 +355,7 @@ def on_results_seen(state: State, event: events.ResultsSeen) -> None:
         if len(results.payload) > REWRITTEN_LEAST:
             state.changed(results)
         results.payload = None
-    if pool.ready:
+    if pool.ready or pool.yielded:
         state.ready_pools.setdefault(process.pid)
 
 

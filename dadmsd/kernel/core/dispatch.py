@@ -8,7 +8,9 @@
 5. Kinds of worker that hold slots share the workers of a process: where it may have no more, an idle one of a kind goes for one of the kind whose thread is next.
 """
 
-from dadmsd.kernel.core import effects
+from functools import partial
+
+from dadmsd.kernel.core import effects, yielding
 from dadmsd.kernel.core.deliveries import TOLD_ONE_BY_ONE, UNSEEN_MOST, label_of
 from dadmsd.kernel.core.kinds import PLAIN, Kind, Lane
 from dadmsd.kernel.core.loops import worker_of
@@ -43,6 +45,8 @@ def dispatch(state: State) -> None:
             del state.ready_pools[pid]  # its next acknowledgement puts it back
             continue
         held = state.slots_held
+        if pool.yielded:
+            yielding.go_on(state, pool, partial(_can_serve, state, pool))
         _serve(state, pool)
         if pool.wants_slots:
             _grow(state, pool)
@@ -82,6 +86,7 @@ def on_look_deadline(state: State, _key: str) -> None:
 def _serve(state: State, pool: Pool) -> None:
     """Give each worker what it takes: first one batch to each, then what travels while that one runs."""
     several = len(pool.slotted) > 1
+    are_too_many = len(pool.workers) > pool.most  # one may be idle beside those that stood still and went on
     for worker in sorted(pool.workers.values(), key=lambda each: len(each.batches)) * IN_FLIGHT:
         lane = pool.plain if not several else pool.lanes[worker.kind]
         child = state.children[worker.name]
@@ -93,6 +98,8 @@ def _serve(state: State, pool: Pool) -> None:
         if not entry and not several:
             return
         is_quick = pool.is_short(entry)
+        if are_too_many and not worker.is_busy and pool.running >= pool.most:
+            continue
         if not entry or not worker.takes(is_quick=is_quick) or child.phase != "ready" or child.freeze:
             continue
         left = left_of(state, pool, worker)
@@ -106,12 +113,21 @@ def _serve(state: State, pool: Pool) -> None:
         _send(state, pool, worker, pool.take(min(left, pool.batch_size(entry)), lane), is_quick=is_quick)
 
 
+def _can_serve(state: State, pool: Pool) -> bool:
+    """Tell whether what is first in the queue has a worker, or may have one."""
+    lane = pool.first_lane()
+    if lane is None:
+        return False
+    mine = [worker for worker in pool.workers.values() if worker.kind == lane.kind and not worker.stands and not worker.is_leaving]
+    return any(not worker.is_ready or not worker.is_busy for worker in mine) or may_grow(state.processes[pool.pid], pool, lane.kind)
+
+
 def _gives_way(pool: Pool, worker: Worker, lane: Lane) -> bool:
     """Tell whether a worker must run dry and go, for one of the kind whose thread is next: the process may have no more, and no other goes or is free."""
     first = pool.first_lane()
     if first is None or first is lane or worker.kind.is_async:
         return False
-    crew = [each for each in pool.workers.values() if each.takes_slots and not each.is_suspended]
+    crew = [each for each in pool.workers.values() if each.takes_slots and not each.stands]
     return len(crew) >= pool.most and not any(
         each.is_leaving or (each.kind == first.kind and (not each.is_ready or not each.is_busy)) for each in crew
     )
@@ -228,7 +244,7 @@ def _grow(state: State, pool: Pool) -> None:
     process = state.processes[pool.pid]
     waiting = [lane for lane in pool.slotted if pool.next_entry(lane)]
     for lane in sorted(waiting, key=lambda each: each.queue[0]) if len(waiting) > 1 else waiting:
-        crew = [worker.kind for worker in pool.workers.values() if worker.takes_slots and not worker.is_suspended]
+        crew = [worker.kind for worker in pool.workers.values() if worker.takes_slots and not worker.stands]
         mine = crew.count(lane.kind)
         wanted = min(min(pool.wanted_workers(lane), pool.most - (len(crew) - mine)) - mine, _free(state))
         if wanted > 0 and may_grow(process, pool, lane.kind):

@@ -140,6 +140,19 @@ class ThawWorker(Effect, frozen=True):
     name: str
 
 
+class AskYield(Effect, frozen=True):
+    """Write into the page of a worker that others wait for its slot."""
+
+    name: str
+
+
+class GoOn(Effect, frozen=True):
+    """Let a worker go on whose thread gave way, by the number of its word; and take the other word out of its page."""
+
+    name: str
+    number: int
+
+
 class Revoke(Effect, frozen=True):
     """Keep a frozen worker from ever beginning these sequences."""
 
@@ -283,6 +296,8 @@ AnyEffect = (
     | FreezeWorker
     | ThawWorker
     | Revoke
+    | AskYield
+    | GoOn
     | SteerWorker
     | LookAt
     | Retire

@@ -251,6 +251,14 @@ class FreezeFailed(Event, frozen=True):
     reason: str
 
 
+class Yielded(Event, frozen=True):
+    """A thread gives way, and its worker waits to be told to go on."""
+
+    name: str
+    number: int  # of this worker's words about it
+    sequence: int  # of the thread
+
+
 class ProgressMade(Event, frozen=True):
     """A running thread says how far it is."""
 

@@ -18,8 +18,9 @@ from dadmsd.kernel.core.moves import ASKED, FROZEN, end, freeze, thaw
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.scheduler import READY, SENT, SUSPENDED, WAITING, Pool, Worker
 from dadmsd.kernel.core.state import State
+from dadmsd.kernel.core.yielding import STANDING_MOST
 
-FROZEN_MOST = 16  # workers of a process that stand still with a suspended thread: each keeps its memory
+FROZEN_MOST = STANDING_MOST  # workers of a process that stand still with a suspended thread, or one that gave way
 
 
 def on_frozen(state: State, event: events.WorkerFrozen) -> None:
@@ -33,19 +34,20 @@ def on_frozen(state: State, event: events.WorkerFrozen) -> None:
     child.freeze = FROZEN
     process.suspended = [tid for tid in process.suspended if pool.state(tid) <= SENT]
     state.changed(process)
-    was_busy = worker.is_busy
+    was_held = worker.holds_slot
     _take_back(state, pool, worker, child, event.begun)
     running = worker.head[1]
     if running in pool.condemned:
         end(state, child, pool.condemned.pop(running)[1], tid=running)
     elif running in process.suspended:
+        state.slots_held -= worker.holds_slot
+        worker.suspended_at = worker.yielded_at if worker.is_yielded else state.now
+        worker.is_yielded = False
         worker.is_suspended = True
-        worker.suspended_at = state.now
-        state.slots_held -= 1
         _tell(state, pool, running, "suspended", f"is suspended in w{child.number}")
     else:
         thaw(state, child)
-        if not running and was_busy:
+        if not running and was_held:
             state.slots_held -= 1
             new_head(state, pool, worker)
     state.changed(child)
@@ -109,7 +111,7 @@ def suspend(state: State, pool: Pool, tids: Iterable[int]) -> str:
             continue
         worker = places.get(tid)
         if worker is not None and not isinstance(worker, Loop):
-            frozen = sum(1 for each in pool.workers.values() if each.is_suspended or state.children[each.name].freeze)
+            frozen = sum(1 for each in pool.workers.values() if each.stands or state.children[each.name].freeze)
             if frozen >= FROZEN_MOST:
                 return f"cannot suspend thread {tid}: {frozen} workers of process {pool.pid} are frozen, at most {FROZEN_MOST} may be"
         process.suspended.append(tid)
@@ -174,6 +176,10 @@ def go_on(state: State) -> None:
         worker.head_since += stood
         state.arm(worker.head_since + pool.chunk_of(worker.head[1]).timeout, "head", name)
         thaw(state, child)
+        if child.is_yielded:  # it was suspended while it waited
+            child.is_yielded = False
+            worker.is_asked = False
+            state.do(effects.GoOn(child.name, child.yields))
         _tell(state, pool, worker.head[1], "resumed", f"goes on in w{child.number} after {stood:.3f} s")
 
 

@@ -41,6 +41,7 @@ from dadmsd.kernel.core import (
     threads,
     unkept,
     workers,
+    yielding,
 )
 from dadmsd.kernel.core.history import infos_of
 from dadmsd.kernel.core.ledger import Grant
@@ -147,6 +148,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.WorkerFrozen: freezing.on_frozen,
     events.FreezeFailed: freezing.on_freeze_failed,
     events.ProgressMade: threads.on_progress,
+    events.Yielded: yielding.on_yielded,
     events.OutcomeGiven: processes.on_outcome,
     events.NoteGiven: processes.on_note,
     events.CheckpointGiven: checkpoints.on_given,
@@ -176,6 +178,7 @@ _DEADLINES: dict[str, Callable[[State, str], None]] = {
     "told": deliveries.on_told_deadline,
     "answer": deliveries.on_answer_deadline,
     "retry": retrying.on_due,
+    "yield": yielding.on_deadline,
     "answered": requests.forget_answered,
     "context": sharing.on_deadline,
     "cleanup": ending.on_cleanup,
@@ -199,6 +202,7 @@ class Kernel:
         """Take in what has happened; give what is to be done once ``take_rows`` is committed."""
         state = self.state
         state.begin(now, wall)
+        state.is_stirred = len(batch) > 1 or (bool(batch) and not isinstance(batch[0], events.TimePassed))
         for event in batch:
             _HANDLERS[type(event)](state, event)
         due = self._look_at_deadlines()
@@ -210,6 +214,7 @@ class Kernel:
         order.look(state)
         freezing.go_on(state)
         dispatch.dispatch(state)
+        yielding.look_soon(state)
         looping.dispatch(state)
         requests.answer_waiters(state, due)
         ending.forget_oldest(state)
@@ -228,6 +233,7 @@ class Kernel:
         """Handle what is due, but for requests that wait: they are answered last, and so given."""
         waiters: list[Address] = []
         for kind, key in self.state.take_due():
+            self.state.is_stirred = self.state.is_stirred or kind != "yield"
             if isinstance(key, tuple):
                 waiters.append(key)
             else:
@@ -385,6 +391,7 @@ class Kernel:
                 if tid in pool:
                     pool.set_priority(tid, priority)
             for worker in pool.workers.values():
+                yielding.adopt(state, pool, worker)
                 state.slots_held += worker.holds_slot
                 if worker.takes_slots or not worker.is_busy:
                     dispatch.new_head(state, pool, worker)
@@ -441,7 +448,12 @@ class Kernel:
         assert set(state.ledger.grants) == live, f"grants of {set(state.ledger.grants)}, living {live}"
         for pool in state.pools.values():
             pool.check()
+            places = {(order, name) for _, order, name in pool.yielded}
             for worker in pool.workers.values():
+                is_queued = (worker.yield_order, worker.name) in places
+                assert not worker.is_yielded or is_queued or state.children[worker.name].phase != "ready", (
+                    f"{worker.name} waits for nothing"
+                )
                 assert worker.name in state.children, f"{worker.name} is in a pool and not among the children"
         for child in state.children.values():
             assert child.phase != "exited", f"{child.name} exited and was not dropped"

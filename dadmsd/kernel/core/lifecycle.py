@@ -152,7 +152,7 @@ PROCESS_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
 
 THREAD_STATES: Final = {
     "created": "its process made it; its submission is on its way to the kernel, and in no journal",
-    "ready": "in the queue",
+    "ready": "in the queue; also of one that gave way in the middle of its work, and waits for its turn",
     "running": "in a worker, begun or about to be; it holds a slot. `sent` is shown of one that was sent behind another, and holds none",
     "waiting": "failed, and waits for its next attempt; or for the thread with its key; or async, and in its worker. It holds no slot",
     "suspended": "stands still, in the queue or in a frozen worker, or, if it is async, from its next wait on; it holds no slot, and its time stands still",
@@ -166,6 +166,7 @@ THREAD_STIMULI: Final = {
     "accepted": "its submission is in the journal",
     "begin": "a worker gets it",
     "back": "it was not begun, and was taken back",
+    "yield": "it gives way while others wait for a slot; its worker waits in the middle of it",
     "wait": "it waits for something that is no work",
     "wake": "what it waited for has come",
     "suspend": "it is to stand still",
@@ -181,10 +182,10 @@ THREAD_STIMULI: Final = {
 RESUMES: Final = "as before"  # in the table below: ready, running or waiting, as it was when it was suspended
 
 THREAD_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
-    "created": {"accepted": "ready", "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": _, "result": _, "failure": _, "retry": _, "due": _, "terminate": "terminated", "time": _},
-    "ready": {"accepted": _, "begin": "running", "back": _, "wait": _, "wake": _, "suspend": "suspended", "resume": _, "result": _, "failure": "error", "retry": "waiting", "due": _, "terminate": "terminated", "time": _},
-    "running": {"accepted": _, "begin": _, "back": "ready", "wait": "waiting", "wake": _, "suspend": "suspended", "resume": _, "result": "completed", "failure": "error", "retry": "waiting", "due": _, "terminate": "terminated", "time": "timed_out"},
-    "waiting": {"accepted": _, "begin": _, "back": "ready", "wait": _, "wake": "running", "suspend": "suspended", "resume": _, "result": "completed", "failure": "error", "retry": "waiting", "due": "ready", "terminate": "terminated", "time": "timed_out"},
-    "suspended": {"accepted": _, "begin": _, "back": _, "wait": _, "wake": _, "suspend": _, "resume": RESUMES, "result": "completed", "failure": "error", "retry": "suspended", "due": _, "terminate": "terminated", "time": _},
+    "created": {"accepted": "ready", "begin": _, "back": _, "yield": _, "wait": _, "wake": _, "suspend": _, "resume": _, "result": _, "failure": _, "retry": _, "due": _, "terminate": "terminated", "time": _},
+    "ready": {"accepted": _, "begin": "running", "back": _, "yield": _, "wait": _, "wake": _, "suspend": "suspended", "resume": _, "result": _, "failure": "error", "retry": "waiting", "due": _, "terminate": "terminated", "time": _},
+    "running": {"accepted": _, "begin": _, "back": "ready", "yield": "ready", "wait": "waiting", "wake": _, "suspend": "suspended", "resume": _, "result": "completed", "failure": "error", "retry": "waiting", "due": _, "terminate": "terminated", "time": "timed_out"},
+    "waiting": {"accepted": _, "begin": _, "back": "ready", "yield": _, "wait": _, "wake": "running", "suspend": "suspended", "resume": _, "result": "completed", "failure": "error", "retry": "waiting", "due": "ready", "terminate": "terminated", "time": "timed_out"},
+    "suspended": {"accepted": _, "begin": _, "back": _, "yield": _, "wait": _, "wake": _, "suspend": _, "resume": RESUMES, "result": "completed", "failure": "error", "retry": "suspended", "due": _, "terminate": "terminated", "time": _},
     **{end: dict.fromkeys(THREAD_STIMULI, _) for end in ("completed", "error", "terminated", "timed_out")},
 }  # fmt: skip

@@ -122,6 +122,8 @@ class Child(Record):
     left: float | None = None  # of a child of a suspended process: the seconds until its deadline
     has_stood: bool = False  # it was frozen once: a kernel that died may have had it thawed, or not
     kind: Kind = PLAIN  # of a worker
+    yields: int = 0  # the newest word of a worker that its thread gives way
+    is_yielded: bool = False  # it waits to be told to go on
 
     @property
     def wire_role(self) -> str:

@@ -66,6 +66,10 @@ class Worker:
         self.ready_since = 0.0  # monotonic
         self.is_suspended = False  # it stands still with the thread that it runs, and holds no slot
         self.suspended_at = 0.0  # monotonic
+        self.is_yielded = False  # its thread gave way, and waits for a slot to go on
+        self.yielded_at = 0.0  # monotonic
+        self.yield_order = 0  # of its newest place in the queue
+        self.is_asked = False  # its page says that others wait for its slot
 
     @property
     def is_busy(self) -> bool:
@@ -75,7 +79,12 @@ class Worker:
     @property
     def holds_slot(self) -> bool:
         """Tell whether it holds a slot."""
-        return bool(self.batches) and not self.is_suspended
+        return bool(self.batches) and not self.is_suspended and not self.is_yielded
+
+    @property
+    def stands(self) -> bool:
+        """Tell whether it stands still in the middle of a thread, and takes no place among the workers of its process."""
+        return self.is_suspended or self.is_yielded
 
     @property
     def takes_slots(self) -> bool:
@@ -84,7 +93,7 @@ class Worker:
 
     def stood(self, seconds: float) -> None:
         """Note that time stood still for it."""
-        if not self.is_suspended:  # its own time stands still until it is resumed
+        if not self.stands:  # its own time stands still until it goes on
             self.head_since += seconds
 
     def runs(self, tid: int) -> bool:
@@ -135,7 +144,7 @@ class Worker:
 
     def takes(self, *, is_quick: bool) -> bool:
         """Tell whether it may be sent a batch: one that is idle always, one that is busy when neither batch waits long for the other."""
-        if not self.is_ready or self.is_leaving or self.is_suspended or self.kind.is_async:
+        if not self.is_ready or self.is_leaving or self.stands or self.kind.is_async:
             return False
         return not self.batches or (is_quick and self.is_quick and len(self.batches) < IN_FLIGHT)
 
@@ -197,6 +206,7 @@ class Pool:
         self.ready = 0
         self.suspended = 0  # those that are in no worker
         self.pausing = 0  # those that wait for their next attempt, or for the thread with their key
+        self.yielded: list[tuple[float, int, str]] = []  # a heap: rank, order and name of workers whose threads gave way
         self.tries: dict[int, Tries] = {}  # of open threads that failed and are tried again
         self._due: list[tuple[float, int]] = []  # a heap: when a thread is to be tried again, monotonic
         self.sent = 0
@@ -381,8 +391,15 @@ class Pool:
 
     @property
     def wants_slots(self) -> bool:
-        """Tell whether threads are ready that run in workers with a slot."""
+        """Tell whether threads wait that run in workers with a slot."""
+        if self.yielded:
+            return True
         return self.ready > 0 if not self.loops else any(lane.ready for lane in self.slotted)
+
+    @property
+    def running(self) -> int:
+        """Count the workers that hold a slot."""
+        return sum(1 for worker in self.workers.values() if worker.holds_slot)
 
     def first_lane(self) -> Lane | None:
         """Give the queue of the next thread that wants a slot."""
@@ -492,6 +509,15 @@ class Pool:
         self._set(tries.tid, WAITING)
         self.tries[tries.tid] = tries
         heappush(self._due, (tries.due, tries.tid))
+
+    def queue_yielded(self, worker: Worker, wall: float) -> None:
+        """Queue a thread that gave way as one that comes now: behind its equals."""
+        tid = worker.head[1]
+        block = self._find(tid)
+        assert block is not None, f"thread {tid} is not of process {self.pid}"
+        self._order += 1
+        worker.yield_order = self._order
+        heappush(self.yielded, (self._policy.rank(self._priority(block, tid), wall, block.chunk.deadline), self._order, worker.name))
 
     def park(self, tid: int) -> None:
         """Keep a thread that ends with another, the one with its key."""

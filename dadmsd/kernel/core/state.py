@@ -180,6 +180,7 @@ class State:
         self.orphaned: list[str] = []  # children that were to be forked by a zygote that is gone
         self.ready_pools: dict[int, None] = {}  # processes that may have something to dispatch, in the order of their turns
         self.looping: dict[int, None] = {}  # processes that have declared async entries
+        self.is_stirred = False  # this turn may have changed who waits for a slot
         self.resuming: dict[str, None] = {}  # frozen workers whose thread is to go on when a slot is free
         self.policy = POLICIES[settings.policy]()
         self.served = 0.0  # what the process that was served last has used

@@ -52,7 +52,7 @@ def resume(state: State, process: Process, who: str) -> None:
             worker.stood(state.now - process.suspended_since)
             if worker.is_busy:
                 state.arm(state.now, "loop" if worker.kind.is_async else "head", worker.name)
-        if pool.ready:
+        if pool.ready or pool.yielded:
             state.ready_pools.setdefault(process.pid)
     state.do(effects.Thaw(process.pid, process.incarnation))
     for child in state.owned(process.pid):

@@ -165,6 +165,9 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
     if isinstance(worker, Loop):
         looping.on_results(state, child, pool, worker, fresh)
         return
+    if worker.is_yielded:
+        violate(state, child, "ends a thread that waits for a slot")
+        return
     was_busy = worker.is_busy
     ended: list[Ended] = []
     runs: list[EndedRun] = []

@@ -55,6 +55,29 @@ def nap(seconds: float, *, fails: bool = False) -> float:
     return seconds
 
 
+@thread
+def polite(until: str, *, me: Thread) -> int:
+    """Compute, giving way after each step, until the ledger has this word."""
+    ledger = me.config["ledger"]
+    _note(ledger, "polite")
+    steps, end = 0, time.monotonic() + 30.0
+    while until not in Path(ledger).read_text() and time.monotonic() < end:
+        sum(range(10_000))
+        steps += 1
+        me.yield_()
+    _note(ledger, "polite-done")
+    return steps
+
+
+@thread
+def slow(seconds: float, *, me: Thread) -> float:
+    """Leave a word at the end."""
+    _note(me.config["ledger"], "begun-slow")
+    time.sleep(seconds)
+    _note(me.config["ledger"], "slow-done")
+    return seconds
+
+
 def _run_team(process: Process, naps: list[dict[str, Any]], *, cancels: bool) -> None:
     """Run threads as a group."""
     failures: list[str] = []
@@ -76,6 +99,11 @@ def run(process: Process) -> None:
     if "team" in config:
         _run_team(process, config["team"], cancels=config.get("cancels", False))
         return
+    if config.get("polite"):
+        pair = [process.create("polite", {"until": "slow-done"}), process.create("slow", {"seconds": config["polite"]})]
+        if process.wait(pair):
+            process.outcome("completed", {"values": [handle.value() for handle in pair]})
+        return
     handles = [process.create("line", {"number": number}, key=f"line {number}") for number in range(config.get("lines", 0))]
     if config.get("flaky"):
         handles.append(process.create("flaky"))
@@ -92,4 +120,4 @@ def run(process: Process) -> None:
     )
 
 
-ORCHESTRATOR = Orchestrator(name="again", version="1", run=run, entries=[line, flaky, nap])
+ORCHESTRATOR = Orchestrator(name="again", version="1", run=run, entries=[line, flaky, nap, polite, slow])

@@ -21,11 +21,11 @@ COUNT = 1000
 WORKERS = 2
 
 
-def start(door: Client, ledger: Path, **config: Any) -> int:
+def start(door: Client, ledger: Path, *, workers: int = WORKERS, **config: Any) -> int:
     """Start the orchestrator; gives its pid."""
     encoded = msgspec.Raw(msgspec.msgpack.encode({"ledger": str(ledger), **config}))
     spec = Spec(
-        "again", AGAIN, config=encoded, limits=Limits(workers=WORKERS), enforcement="best-effort", restart="on-failure", backoff=0.05
+        "again", AGAIN, config=encoded, limits=Limits(workers=workers), enforcement="best-effort", restart="on-failure", backoff=0.05
     )
     return int(door.call(Spawn(spec))["pid"])
 
@@ -92,4 +92,34 @@ def test_a_group_is_cancelled_when_one_of_it_fails(short_path: Path) -> None:
         assert outcome["failures"] == ["thread 2 ended as error: NotYet: it was to fail"]
         assert Counter(outcome["statuses"]) == {"terminated": 51, "error": 1}
         assert outcome["progress"] == [52, 0, 52]
+        assert door.call(Status()).threads_running == 0
+
+
+@pytest.mark.parametrize("victim", ["", "kernel", "worker"])
+def test_a_thread_that_gives_way_lets_another_run_and_goes_on(short_path: Path, victim: str) -> None:
+    """One worker at a time: the second thread runs in the middle of the first, which ends after it, whoever dies meanwhile."""
+    ledger = short_path / "ledger"
+    with daemon(short_path) as made, client(made) as door:
+        pid = start(door, ledger, workers=1, polite=1.0)
+        deadline = time.monotonic() + 30
+        while "begun-slow" not in (ledger.read_text() if ledger.exists() else ""):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        first, second = sorted(door.call(Threads(pid)), key=lambda info: info.tid)
+        assert (first.state, second.state) == ("ready", "running")
+        assert first.worker != second.worker
+        assert first.run_seconds < 0.9
+        if victim == "kernel":
+            kill_server(door, "kernel")
+        elif victim == "worker":
+            os.kill(first.os_pid, signal.SIGKILL)
+        info = ended(door, pid)
+        words = [line[0] for line in lines(ledger)]
+        if victim == "worker":
+            assert door.call(ShowThread(first.tid)).cause == "worker_lost"
+            return
+        assert info.status == "completed", info
+        assert words == ["polite", "begun-slow", "slow-done", "polite-done"]
+        done = door.call(ShowThread(first.tid))
+        assert done.run_seconds < 0.9, "the time in which it waited is not its own"
         assert door.call(Status()).threads_running == 0

@@ -17,7 +17,7 @@ NIL = msgspec.Raw(b"\xc0")
 SECONDS = {"work": 0.0001, "slow": 0.02, "capped": 0.001}  # that an entry takes
 FLAKY = 3  # attempts after which a flaky thread completes
 DEADLY = {"crash": (1, 1, ""), "oom": (2, 9, "worker limit of 64 MiB")}  # entries that end their worker: how, status, whose memory
-ENTRIES = [*looper.ENTRIES, "work", "slow", "stuck", "crash", "oom", "flaky"]  # "stuck" never ends
+ENTRIES = [*looper.ENTRIES, "work", "slow", "stuck", "crash", "oom", "flaky", "polite"]  # "stuck" never ends
 
 
 def settings(**changes: Any) -> Settings:
@@ -203,6 +203,10 @@ class Worker:
         self.page: list[Outcome] = []
         self.is_finishing = False
         self.wants_to_ring = False
+        self.yields = 0
+        self.says_so = False  # that it gives way, soon
+        self.gave_way: dict[int, int] = {}  # sequence -> how often
+        self.waits = False  # for its turn
         self.is_frozen = False
         self.revoked: set[int] = set()
 
@@ -222,7 +226,7 @@ class Worker:
     def can_act(self) -> bool:
         """Tell whether anything can happen here."""
         is_stuck = self.begun > self.done and self.queue[0][1].entry == "stuck"
-        return self.wants_to_ring or (not is_stuck and (bool(self.queue) or self.is_finishing))
+        return self.wants_to_ring or self.says_so or (not is_stuck and not self.waits and (bool(self.queue) or self.is_finishing))
 
     @property
     def is_idle(self) -> bool:
@@ -231,7 +235,7 @@ class Worker:
 
     def step(self) -> tuple[int, int, str] | None:
         """Begin the next thread, or end the one that was begun; gives (how, status, whose memory) when the worker ends over it."""
-        if self.is_frozen:
+        if self.is_frozen or self.waits:
             return None
         while self.queue and self.begun == self.done and self.queue[0][0] in self.revoked:
             self.begun = self.done = self.queue.popleft()[0]
@@ -244,7 +248,11 @@ class Worker:
                 self.page.append(Outcome(sequence, item.tid, "error", NIL, "ValueError", "not yet", run_seconds=0.001))
                 self.done = sequence
                 self.wants_to_ring = True
-            elif item.entry in SECONDS or item.entry == "flaky":
+            elif item.entry == "polite" and self.gave_way.get(sequence, 0) < 2:
+                self.gave_way[sequence] = self.gave_way.get(sequence, 0) + 1
+                self.yields += 1
+                self.waits = self.says_so = True
+            elif item.entry in SECONDS or item.entry in ("flaky", "polite"):
                 self.queue.popleft()
                 self.page.append(Outcome(sequence, item.tid, "completed", NIL, run_seconds=SECONDS.get(item.entry, 0.001)))
                 self.done = sequence

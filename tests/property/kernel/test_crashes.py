@@ -15,7 +15,25 @@ from tests.property.kernel.world import Kill, KillThread, Submission, World
 
 CHAOS = int(os.environ.get("DADMS_CHAOS", "1"))
 ENDED = {"completed", "failed", "killed"}
-ENTRIES = ["work", "work", "slow", "slow", "stuck", "crash", "oom", "flaky", "nap", "nap", "sour", "wait", "deaf", "break", "capped"]
+ENTRIES = [
+    "work",
+    "work",
+    "polite",
+    "polite",
+    "slow",
+    "slow",
+    "stuck",
+    "crash",
+    "oom",
+    "flaky",
+    "nap",
+    "nap",
+    "sour",
+    "wait",
+    "deaf",
+    "break",
+    "capped",
+]
 ENDLESS = ("stuck", "wait", "deaf")  # by themselves
 
 

@@ -111,6 +111,9 @@ class World:
         if isinstance(event, events.WorkerReady):  # a doorbell: the page is read
             found.append(event)
             self._read_page(event.name, found)
+        elif isinstance(event, events.Yielded):  # what was ended before it is read before it
+            self._read_page(event.name, found)
+            found.append(event)
         elif isinstance(event, Orphaned):
             self._take_orphan(event.os_pid, found)
         elif isinstance(event, events.Exited):  # everything that it had sent comes before
@@ -188,8 +191,10 @@ class World:
             main.hello()
             if isinstance(main, Program):
                 self._say(name, events.Executed(name))  # the closed port is found closed again
-        for name in self.workers:
+        for name, worker in self.workers.items():
             self._say(name, events.WorkerReady(name))
+            if isinstance(worker, Worker) and worker.waits and not worker.says_so:
+                self._say(name, events.Yielded(name, worker.yields, worker.begun))
         for os_pid in self.keeper.dead:
             self._say("keeper", Orphaned(os_pid))
         if self.is_stop_asked:
@@ -290,6 +295,10 @@ class World:
                 worker = self.workers.get(effect.name)
                 if isinstance(worker, Worker):
                     worker.revoke(effect.first, effect.last)
+            case effects.GoOn():
+                waiting = self.workers.get(effect.name)
+                if isinstance(waiting, Worker) and effect.number == waiting.yields:
+                    waiting.waits = False
             case effects.Retire():
                 if effect.name in self.workers:
                     self.workers[effect.name].is_finishing = True
@@ -428,6 +437,10 @@ class World:
                 self.end(name, *main.end)
             return True
         worker = self.workers[name]
+        if isinstance(worker, Worker) and worker.says_so:
+            worker.says_so = False
+            self._say(name, events.Yielded(name, worker.yields, worker.begun))
+            return True
         ended = worker.step()
         if ended is not None:
             self.end(name, *ended)

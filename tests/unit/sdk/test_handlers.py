@@ -35,6 +35,9 @@ class ThreadStub:
     def open(self, value: object) -> Any:
         raise NotImplementedError
 
+    def yield_(self) -> None:
+        return None
+
     def progress(self, text: str, fraction: float | None = None) -> None:
         self.said.append((text, fraction))
 

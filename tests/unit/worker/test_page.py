@@ -243,7 +243,7 @@ def test_a_later_range_does_not_skip_the_thread_that_looks(both: Both, access: i
 
 def test_the_reference_shows_the_layout_literally(both: Both) -> None:
     text = REFERENCE.read_text()
-    names = ["MAGIC_WORD", "SIZE_WORD", "BEGUN", "DONE", "SEEN", "REVOKED_FIRST", "REVOKED_LAST", "HEAD", "TAIL", "WAITS"]
+    names = ["MAGIC_WORD", "SIZE_WORD", "BEGUN", "DONE", "SEEN", "REVOKED_FIRST", "REVOKED_LAST", "HEAD", "TAIL", "WAITS", "WANTED"]
     documented = dict(re.findall(r"^\| (\d+) \| \*?`?([a-z_]+)", text, re.MULTILINE))
     assert documented == {str(8 * getattr(layout, name)): name.removesuffix("_WORD").lower() for name in names}
     for number in (layout.SIZE, layout.HEADER_SIZE, layout.CAPACITY, layout.RESULT_LIMIT, layout.RECORD_LIMIT):
