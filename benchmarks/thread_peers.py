@@ -53,6 +53,18 @@ def multiprocessing_pool(work: Any, count: int) -> float:
         return timed(lambda index: pool.apply_async(work, (index,)), lambda future: future.get(), count)
 
 
+def bare_asyncio(_work: Any, count: int) -> float:
+    """No pool and no process: so many coroutines in one loop, that sleep for a second."""
+    import asyncio
+
+    async def naps() -> None:
+        await asyncio.gather(*(asyncio.sleep(1.0) for _ in range(count)))
+
+    began = time.perf_counter()
+    asyncio.run(naps())
+    return time.perf_counter() - began
+
+
 def chunked_map(work: Any, count: int) -> float:
     """The same pool given all at once: not individually submitted."""
     with multiprocessing.Pool(WORKERS) as pool:
@@ -111,7 +123,7 @@ def bare(work: Any, count: int) -> float:
     return seconds
 
 
-PEERS = {each.__name__: each for each in (processpoolexecutor, multiprocessing_pool, chunked_map, loky, pebble, dask, bare)}
+PEERS = {each.__name__: each for each in (processpoolexecutor, multiprocessing_pool, chunked_map, loky, pebble, dask, bare, bare_asyncio)}
 
 if __name__ == "__main__":
     print(PEERS[sys.argv[1]](WORK[sys.argv[2]], int(sys.argv[3])))

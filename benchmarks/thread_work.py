@@ -4,10 +4,11 @@
 value read, as the peers' scripts time it from the first ``submit`` to the last result.
 """
 
+import asyncio
 import time
 from typing import Any
 
-from dadms_orchestrators.contract import Orchestrator, Thread
+from dadms_orchestrators.contract import AsyncThread, Entry, Orchestrator, Thread
 from dadms_orchestrators.sdk.handles import Handle
 from dadms_orchestrators.sdk.process import Process
 
@@ -37,6 +38,12 @@ def turn(_arguments: Any, _thread: Thread) -> None:
     """Compute for ever."""
     while True:
         pass
+
+
+async def nap(seconds: float, _thread: AsyncThread) -> float:
+    """Sleep, as one of many."""
+    await asyncio.sleep(seconds)
+    return seconds
 
 
 def many(process: Process, entry: str, count: int) -> float:
@@ -100,6 +107,20 @@ def with_waiting(process: Process, count: int, operations: int) -> dict[str, lis
     return {"create": creating, "terminate": ending, "all": [time.perf_counter() - began]}
 
 
+def naps(process: Process, count: int) -> float:
+    """Create so many async threads that sleep for a second; give the seconds until the last value was read. Their worker is up."""
+    _values(process, [process.create("nap", 0.0)])
+    began = time.perf_counter()
+    _values(process, [process.create("nap", 1.0) for _ in range(count)])
+    return time.perf_counter() - began
+
+
+def _values(process: Process, handles: list[Handle]) -> None:
+    process.wait(handles)
+    for handle in handles:
+        handle.value()
+
+
 def _end(process: Process, handles: list[Handle]) -> None:
     for handle in handles:
         process.terminate(handle)
@@ -119,6 +140,8 @@ def run(process: Process) -> None:
             found = one_by_one(process, config["count"])
         case "terminate":
             found = terminations(process, config["count"])
+        case "naps":
+            found = naps(process, config["count"])
         case "hold":
             process.wait([process.create("turn", label="turn for ever", timeout=600.0)])
             return
@@ -127,4 +150,5 @@ def run(process: Process) -> None:
     process.outcome("completed", {"found": found})
 
 
-ORCHESTRATOR = Orchestrator(name="thread work", version="1.0.0", run=run, entries={"noop": noop, "spin": spin, "hold": hold, "turn": turn})
+ENTRIES: dict[str, Entry] = {"noop": noop, "spin": spin, "hold": hold, "turn": turn, "nap": nap}
+ORCHESTRATOR = Orchestrator(name="thread work", version="1.0.0", run=run, entries=ENTRIES)

@@ -51,6 +51,7 @@ TERMINATIONS = 15
 CURVE = (0, 10_000, 30_000, 100_000)  # waiting threads
 OPERATIONS = 50
 SUSPENSIONS = 30
+NAPS = 1000
 NEWEST = 1 << 62  # above every event's number
 ORCHESTRATOR = "benchmarks.thread_work:ORCHESTRATOR"
 
@@ -198,7 +199,26 @@ def curve(client: Client, _repeats: int) -> tuple[dict[str, float], list[Row]]:
     return {}, rows
 
 
-SECTIONS = {"latency": latency, "efficiency": efficiency, "termination": termination, "suspension": suspension, "curve": curve}
+def asynchronous(client: Client, repeats: int) -> tuple[dict[str, float], list[Row]]:
+    """A thousand async threads that sleep for a second, beside a bare loop that does."""
+    values, bare = [], []
+    for _ in range(repeats):
+        values.append(ours(client, "naps", NAPS))
+        bare.append(theirs(sys.executable, "bare_asyncio", "noop", NAPS))
+    return {f"async_{NAPS}_seconds": statistics.median(values)}, [
+        Row(f"{NAPS} async threads that sleep 1 s", values, "s", "one worker, journaled"),
+        Row("  asyncio alone", bare, "s", "no threads, nothing to kill"),
+    ]
+
+
+SECTIONS = {
+    "async": asynchronous,
+    "latency": latency,
+    "efficiency": efficiency,
+    "termination": termination,
+    "suspension": suspension,
+    "curve": curve,
+}
 
 
 def measure(repeats: int, only: list[str]) -> tuple[dict[str, float], list[Row], str]:
