@@ -6,9 +6,9 @@
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from dadms_ipc.errors import HostFailure
 from dadmsd.kernel.confine import Confinement, group_of
@@ -166,7 +166,7 @@ class Groups:
         self._looks.pop((self._clear, (pid,)), None)
         self._patience.pop(pid, None)
         with contextlib.suppress(OSError):  # what it left in its working directory stays; an empty one goes
-            Path(self._state.settings.state_dir, "work", str(pid)).rmdir()
+            os.rmdir(f"{self._state.settings.state_dir}/work/{pid}")  # noqa: PTH106 -- a path object costs ten times as much as the call
         self._close_log(f"{pid}.{process.incarnation}")
         peak, cpu = (usage.memory_peak, usage.cpu_seconds) if usage is not None else (0, 0.0)
         self._report(events.GroupGone(pid, peak, cpu, process.incarnation))

@@ -283,7 +283,7 @@ class Hands:
             self.unwatch_notify(spoken)
             spoken.close()
             self.tell_keeper(keeper.Drop(f"v1/notify/{name}"))
-        if "/" not in name:  # a main
+        if "/" not in name and (held is None or held.role == "command"):  # a main, who has it in a file; others are told
             proofs.take_back(self._settings.runtime_dir, name)
         parent = self.zygote_port(self.reported_by.pop(name, held.parent if held is not None else ""))
         if parent is not None and not parent.is_closed:

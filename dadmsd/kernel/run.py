@@ -66,6 +66,7 @@ class Loop:
         self._selector.register(self.hands.surveyor, selectors.EVENT_READ, "disk")
         self.reports = Reports(self._kernel.state, self.hands)
         self._request_decoder = msgspec.msgpack.Decoder(requests.Request)
+        self._written_later: set[str] = set()  # servers whose sockets are watched for writing, too
         self._look_for_lost_at: float | None = None
         self.early: list[Frame[Any]] = []  # of the keeper, that came before its store was sent
 
@@ -80,8 +81,9 @@ class Loop:
 
     def _attend(self, channel: Channel[Any], who: str) -> None:
         """Wake up for what the socket of a server did not take, too: one that only reads would never have the rest."""
-        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.waits_to_write else 0)
-        if self._selector.get_key(channel).events != mask:
+        if channel.waits_to_write != (who in self._written_later):
+            self._written_later ^= {who}
+            mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.waits_to_write else 0)
             self._selector.modify(channel, mask, who)
 
     def _unwatch(self, port: Port) -> None:
@@ -249,6 +251,7 @@ class Loop:
         self.hands.events_wanted = False
         self.hands.link = Channel(adopt(fds[0]), link.FromBus, epoch=self._settings.epoch)
         self._selector.register(self.hands.link, selectors.EVENT_READ, "bus")
+        self._written_later.discard("bus")
         self.hands.tell_bus(link.KernelHello(self._settings.boot_id, self._settings.version))
         return [events.BusLinked()]
 
