@@ -66,14 +66,27 @@ class Rlimits:
             found |= members
         return found
 
+    def _seen_before(self, group: str) -> dict[int, Seen]:
+        """Find those of the known members of a group that still live."""
+        found: dict[int, Seen] = {}
+        for name in self._within(group):
+            for pid, start in (self._groups[name] | self._known[name]).items():
+                seen = look(pid)
+                if seen is not None and seen.start == start:
+                    found[pid] = seen
+        return found
+
     def _within(self, group: str) -> list[str]:
         return [name for name in self._groups if not group or name == group or name.startswith(f"{group}/")]
 
-    def usage(self, group: str, *, is_brief: bool = False) -> Usage | None:  # noqa: ARG002 -- the protocol of all backends
-        """Add up what the living use; a page that several share is counted for each, and CPU time of the dead only if they were waited for."""
+    def usage(self, group: str, *, is_brief: bool = False) -> Usage | None:
+        """Add up what the living use; a page that several share is counted for each, and CPU time of the dead only if they were waited for.
+
+        Briefly, of those that were seen before: nobody looks through all of /proc for each process of a list.
+        """
         if group not in self._groups:
             return None
-        members = self._members(group).values()
+        members = (self._seen_before(group) if is_brief else self._members(group)).values()
         memory = sum(seen.resident for seen in members)
         peak, seconds = self._most.get(group, (0, 0.0))
         most = (max(peak, memory), max(seconds, sum(seen.cpu_seconds for seen in members)))

@@ -75,9 +75,15 @@ def test_without_cgroups_an_escape_that_was_seen_before_is_ended(rlimits: Place)
         "    sys.stdin.readline()\nos._exit(0)",
     )
     first = int(child.line())
+    brief = rlimits.backend.usage("1001", is_brief=True)
+    assert brief is not None
+    assert (brief.pids, brief.memory > 0) == (1, True), "the one that was attached; nobody has looked for others"
     usage = rlimits.backend.usage("1001")  # a look, which finds the first one as a child of its parent
     assert usage is not None
     assert usage.pids == 2
+    brief = rlimits.backend.usage("1001", is_brief=True)
+    assert brief is not None
+    assert brief.pids == 2
     assert child.process.stdin is not None
     child.process.stdin.write("\n")
     child.process.stdin.flush()
