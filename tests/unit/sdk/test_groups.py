@@ -67,6 +67,13 @@ def made() -> Iterator[tuple[Process, SmallKernel]]:
     kernel.channel.close()
 
 
+def heard(process: Process, kernel: SmallKernel) -> SmallKernel:
+    """Give the kernel once it has read everything."""
+    process.outcome("completed", {})
+    kernel.join(10.0)
+    return kernel
+
+
 def test_a_group_waits_at_its_end_and_counts(made: tuple[Process, SmallKernel]) -> None:
     process, kernel = made
     with process.group("g") as group:
@@ -75,7 +82,7 @@ def test_a_group_waits_at_its_end_and_counts(made: tuple[Process, SmallKernel]) 
     assert [handle.status for handle in handles] == ["completed", "error", "completed"]
     assert group.progress() == Progress(3, 2, 1)
     assert group.progress().open == 0
-    assert {request.group for request in kernel.submitted} == {"g"}
+    assert {request.group for request in heard(process, kernel).submitted} == {"g"}
     assert kernel.steered == [("priority", "g", 5)]
 
 
@@ -87,7 +94,7 @@ def test_an_exception_in_the_block_cancels_what_is_open(made: tuple[Process, Sma
         group.resume()
         raise ZeroDivisionError
     assert handle.status == "terminated"
-    assert kernel.steered == [("suspend", "g", 0), ("resume", "g", 0), ("kill", "g", 0)]
+    assert heard(process, kernel).steered == [("suspend", "g", 0), ("resume", "g", 0), ("kill", "g", 0)]
 
 
 def test_a_group_that_a_failure_cancels_says_what_failed(made: tuple[Process, SmallKernel]) -> None:
@@ -101,7 +108,7 @@ def test_a_group_that_a_failure_cancels_says_what_failed(made: tuple[Process, Sm
         with pytest.raises(RequestRefused, match='cannot create a thread in group "g": thread 1 of it failed'):
             group.create("work", "completed")
     assert [failure.tid for failure in raised.value.failures] == [1]
-    assert kernel.submitted[0].cancels
+    assert heard(process, kernel).submitted[0].cancels
 
 
 def test_threads_of_different_groups_do_not_travel_together(made: tuple[Process, SmallKernel]) -> None:
@@ -112,7 +119,7 @@ def test_threads_of_different_groups_do_not_travel_together(made: tuple[Process,
     assert process.wait(handles, timeout=10.0)
     assert [len(group.handles) for group in groups] == [10, 10]
     counts: dict[str, int] = {}
-    for request in kernel.submitted:
+    for request in heard(process, kernel).submitted:
         counts[request.group] = counts.get(request.group, 0) + len(request.arguments)
     assert counts == {"a": 10, "b": 10, "": 1}
 
