@@ -22,7 +22,9 @@ Send = Callable[[bytes, bytes, Body], bool | None]  # route, header, body: taken
 
 
 @dataclass(slots=True)
-class _Line:
+class Line:
+    """What waits for one connection."""
+
     since: float  # when it took something last, or began to wait
     waiting: deque[tuple[bytes, Body]] = field(default_factory=deque)
     size: int = 0  # bytes of bodies
@@ -33,23 +35,20 @@ class Backlog:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._lines: dict[bytes, _Line] = {}  # by route
+        self.lines: dict[bytes, Line] = {}  # by route; looked into before each message is sent
         self._interval = LOOK
         self._next = 0.0
-
-    def __contains__(self, route: bytes) -> bool:
-        return route in self._lines
 
     @property
     def next_look(self) -> float | None:
         """When ``send`` has something to do; None while nothing waits."""
-        return self._next if self._lines else None
+        return self._next if self.lines else None
 
     def add(self, route: bytes, header: bytes, body: Body, now: float) -> bool:
         """Let a message wait; False when too much waits already."""
-        line = self._lines.get(route)
+        line = self.lines.get(route)
         if line is None:
-            line = self._lines[route] = _Line(now)
+            line = self.lines[route] = Line(now)
             self._look_in(LOOK, now)
         if line.waiting and (len(line.waiting) >= LATE or line.size + len(body) > LATE_BYTES):
             return False
@@ -60,14 +59,14 @@ class Backlog:
     def send(self, now: float) -> Iterator[tuple[bytes, bool]]:
         """Send what there is room for; gives the connections that are gone (True) and those that have taken nothing for too long (False)."""
         has_taken = False
-        for route, line in list(self._lines.items()):
+        for route, line in list(self.lines.items()):
             taken: bool | None = True
             while line.waiting and (taken := self._send(route, *line.waiting[0])):
                 line.size -= len(line.waiting.popleft()[1])
                 line.since = now
                 has_taken = True
             if not line.waiting or taken is False:
-                del self._lines[route]
+                del self.lines[route]
             if taken is False:
                 yield route, True
             elif line.waiting and line.since + PATIENCE <= now:
@@ -81,4 +80,4 @@ class Backlog:
 
     def forget(self, route: bytes) -> None:
         """Drop what waits for a connection that is over."""
-        self._lines.pop(route, None)
+        self.lines.pop(route, None)

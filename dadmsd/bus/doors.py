@@ -168,7 +168,7 @@ class Router:
 
     def send(self, route: bytes, header: bytes, body: Body) -> bool | None:
         """Send; True when it was taken, False when the connection is gone, None when too much waits for it."""
-        if route not in self.backlog and (taken := self._send(route, header, body)) is not None:
+        if route not in self.backlog.lines and (taken := self._send(route, header, body)) is not None:
             return taken
         self.is_stirred = True
         return True if self.backlog.add(route, header, body, monotonic()) else None

@@ -35,7 +35,7 @@ from dadms_ipc.errors import DeadlinePassed
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer
-from dadms_ipc.sockets import Wire
+from dadms_ipc.sockets import WAIT, Wire
 from dadms_ipc.statuses import raise_for
 
 if TYPE_CHECKING:
@@ -186,7 +186,8 @@ class Client(Dialogue):
         self, to: str, body: bytes = b"", *, topic: str = "TASK_REQUEST", timeout: float | None = None, priority: str = "normal"
     ) -> bytes:
         """Send a request and give the body of its answer."""
-        answer = self._answer_to(Kind.REQUEST, body, to, topic, timeout, priority)
+        seconds = self.timeout if timeout is None else timeout
+        answer = self._conclude(self._answer(self._ask(Kind.REQUEST, body, to, topic, seconds, priority)), seconds)
         if answer.status != OK:
             raise_for(answer.status, answer.body)
         return answer.body
@@ -328,7 +329,7 @@ class Client(Dialogue):
             return self._step(deadline)
         wire = self._wires[door]
         try:
-            frames = wire.wait()
+            frames = wire.receive(WAIT)
         except BaseException:
             self._reconnect(wire)
             raise

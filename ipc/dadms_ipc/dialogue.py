@@ -40,6 +40,9 @@ GONE_SECONDS = (
 )
 TAKEN = 256  # messages that `receive_many` gives at once, at most
 
+# Names of this module's own: a member of an enumeration is looked up in its class at each use.
+_CALL, _CONTROL, _DATA = Kind.CALL, Door.CONTROL, Door.DATA
+
 _Context = zmq.Context[zmq.Socket[bytes]]
 
 
@@ -136,10 +139,15 @@ class Dialogue:
     def _ask(
         self, kind: Kind, body: bytes, to: str, topic: str, seconds: float, priority: str = "normal", expiry: float | None = None
     ) -> int:
-        check_size(body, CONTROL_BODY_LIMIT if kind == Kind.CALL else BODY_LIMIT)
-        self._open(Door.CONTROL if kind == Kind.CALL else Door.DATA)
+        door, limit = (_CONTROL, CONTROL_BODY_LIMIT) if kind == _CALL else (_DATA, BODY_LIMIT)
+        if len(body) > limit:
+            check_size(body, limit)
+        if door not in self._wires or self._pid != os.getpid():
+            self._open(door)
         now = self._clock()
-        flags, expires = priority_flags(priority), 0.0 if expiry is None else now + expiry
+        flags, expires = PRIORITIES.get(priority), 0.0 if expiry is None else now + expiry
+        if flags is None:
+            flags = priority_flags(priority)
         return self._session.ask(kind, body, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
 
     def _ask_service(self, request: "Request", timeout: float | None) -> tuple[int, float]:
@@ -241,8 +249,8 @@ class Dialogue:
         """Send all that the sockets take; tell whether that was anything."""
         session, has_sent = self._session, False
         for door in session.doors_with_outgoing():
-            wire = self._wires.get(door)
-            while wire is not None and (frames := session.frames_to_send(door, self._clock())) is not None and wire.send(frames):
+            wire, now = self._wires.get(door), self._clock()
+            while wire is not None and (frames := session.frames_to_send(door, now)) is not None and wire.send(frames):
                 session.sent(door)
                 has_sent = True
         return has_sent

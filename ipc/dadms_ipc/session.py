@@ -133,8 +133,7 @@ class Session:
         if len(self._deadlines) > 2 * len(self._asked) + 64:  # answered ones wait in the heap for their deadlines
             self._deadlines = [(one.deadline, number) for number, one in self._asked.items()]
             heapq.heapify(self._deadlines)
-        failed = self._end()
-        if failed is not None:
+        if (self.ended is not None or self.refusal is not None) and (failed := self._end()) is not None:
             self._finish(sequence, failed)
         elif self._lines[asked.door].is_welcomed:
             self._say(sequence, asked)
@@ -239,7 +238,7 @@ class Session:
     def frames_to_send(self, door: Door, now: float) -> list[bytes] | None:
         """Give the next multipart message for a door's socket: the same one until ``sent`` is called; None when nothing waits."""
         line = self._lines[door]
-        if line.staged is None:
+        if line.staged is None and line.outbox:
             line.staged = line.stage(now)
         return line.staged
 

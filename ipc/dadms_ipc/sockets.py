@@ -61,11 +61,12 @@ _READABLE = int(zmq.POLLIN)
 _recv, _send, _get = Basic.recv, Basic.send, Basic.get
 
 
-PATIENCE = 1.0  # seconds of `Wire.wait`
+PATIENCE = 1.0  # seconds that `Wire.receive` waits, if it is to
+WAIT = 0  # flags of `Wire.receive`
 
 
 class Wire:
-    """A socket that connects, and reconnects, to a door of a daemon; nothing in it waits but `wait`.
+    """A socket that connects, and reconnects, to a door of a daemon; nothing in it waits unless it is told to.
 
     Its descriptor tells of changes only, and sending may take the news: ``has_more`` is asked before anybody waits for it, unless it ``is_quiet``.
     """
@@ -84,12 +85,11 @@ class Wire:
         self.is_quiet = not cast("int", _get(self.socket, _EVENTS)) & _READABLE
         return not self.is_quiet
 
-    def wait(self) -> list[bytes] | None:
-        """Give the frames of the next message, once there is one; None after PATIENCE. Cheaper than to be woken by the descriptor and to look then."""
-        return self.receive(0)
-
     def receive(self, flags: int = _NOW) -> list[bytes] | None:
-        """Give the frames of the next message, if there is one; an interrupt may leave the socket in the middle of it."""
+        """Give the frames of the next message, if there is one; an interrupt may leave the socket in the middle of it.
+
+        With the flags ``WAIT`` once there is one, or None after PATIENCE: cheaper than to be woken by the descriptor and to look then.
+        """
         socket = self.socket
         try:
             frames = [_recv(socket, flags)]

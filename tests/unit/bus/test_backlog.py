@@ -31,7 +31,7 @@ def test_what_waits_goes_out_in_its_order_when_there_is_room() -> None:
     assert waiting.next_look is None
     for header in (b"1", b"2", b"3"):
         assert waiting.add(ONE, header, b"", 0.0)
-    assert ONE in waiting
+    assert ONE in waiting.lines
     assert waiting.next_look == LOOK
     pipes.room[ONE] = 2
     assert list(waiting.send(1.0)) == []
@@ -40,7 +40,7 @@ def test_what_waits_goes_out_in_its_order_when_there_is_room() -> None:
     pipes.room[ONE] = 2
     assert list(waiting.send(2.0)) == []
     assert [header for _, header, _ in pipes.taken] == [b"1", b"2", b"3"]
-    assert ONE not in waiting
+    assert ONE not in waiting.lines
     assert waiting.next_look is None
 
 
