@@ -62,13 +62,22 @@ def ls(door: Door, pid: int | None, limit: int, group: str, as_json: bool) -> No
         show(LS_COLUMNS, LS_IMPORTANCE, map(_row, found))
 
 
+def _state(thread: requests.ThreadInfo) -> str:
+    """Say how a thread stands, and what it waits for."""
+    if thread.due_at:
+        return f"waiting: attempt {len(thread.tried) + 1} in {seconds_text(max(0.0, thread.due_at - time.time()))}"
+    if thread.repeats and thread.state == "waiting":
+        return f"waiting: for {thread.repeats}"
+    return thread.state
+
+
 def _row(thread: requests.ThreadInfo) -> tuple[str, ...]:
     return (
         str(thread.tid),
         str(thread.pid),
         thread.label or "-",
         thread.entry,
-        thread.state,
+        _state(thread),
         f"w{thread.worker} ({thread.os_pid})" if thread.worker else "-",
         seconds_text(thread.run_seconds) if thread.run_seconds else "-",
         thread.cause or "-",

@@ -31,7 +31,10 @@ SCENARIOS: dict[str, tuple[list[Submission], bool]] = {  # plan, has handlers
     "an async thread that does not end": ([Submission("deaf", 1, 0.5), Submission("nap", 1)], False),
     "an async thread that is tried again": ([Submission("sour", 2, retry=Retry(2, "fixed", 0.01))], False),
     "threads with one key": ([Submission("slow", 2, keys=1), Submission("slow", 2, keys=1)], False),
-    "a group that a failure cancels": ([Submission("crash", 1, group="g", cancels=True), Submission("slow", 2, group="g", cancels=True)], False),
+    "a group that a failure cancels": (
+        [Submission("crash", 1, group="g", cancels=True), Submission("slow", 2, group="g", cancels=True)],
+        False,
+    ),
     "threads that give way": ([Submission("polite", 2), Submission("slow", 1)], False),
     "a thread that is given up": ([Submission("stuck", 2, cancel=True, timeout=0.5)], False),
 }
