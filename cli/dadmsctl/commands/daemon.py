@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dadms_ipc import requests
-from dadms_ipc.errors import DadmsError, DeadlinePassed
+from dadms_ipc.errors import DadmsError, DeadlinePassed, Unreachable
 from dadmsctl.door import Door
 from dadmsctl.options import pass_door
 from dadmsctl.quantities import seconds
@@ -29,7 +29,12 @@ def shutdown(door: Door, no_wait: bool, timeout: float) -> None:
     with door.connect() as client:
         keeper = door.keeper_pid()  # before it is told: afterwards the lock may be gone already
         watch = os.pidfd_open(keeper) if keeper else None
-        client.call(requests.Shutdown())
+        try:
+            client.call(requests.Shutdown())
+        except Unreachable:
+            if watch is None or not select.select([watch], [], [], 0)[0]:
+                raise
+            return  # it has ended, quicker than its answer came
         if watch is None or no_wait:
             return
         is_gone = _await_end(client, watch, timeout)
