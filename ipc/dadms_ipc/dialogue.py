@@ -68,7 +68,7 @@ class Dialogue:
         self._denials: Denials | None = None
         self._context: _Context | None = None
         self._gone_since: float | None = None  # that nobody keeps the daemon
-        self._gone_seen = 0.0  # when that was last looked at
+        self._gone_seen = (0.0, 0)  # when that was last looked at, and how often a bus had welcomed us by then
 
     @property
     def address(self) -> str:
@@ -166,12 +166,13 @@ class Dialogue:
 
     def _demand_a_keeper(self, now: float) -> None:
         """Raise Unreachable when nobody has kept the daemon for a while: what was asked will not be answered."""
-        was_seen, self._gone_seen = self._gone_seen, now
+        seen, self._gone_seen = self._gone_seen, (now, self._session.welcomes)
+        is_news = (
+            now - seen[0] > GONE_SECONDS or seen[1] != self._session.welcomes
+        )  # it was looked at for another call, or was there meanwhile
         if not self.target.is_gone():
             self._gone_since = None
-        elif (
-            self._gone_since is None or now - was_seen > GONE_SECONDS
-        ):  # what was seen while something else was asked long ago tells nothing
+        elif self._gone_since is None or is_news:
             self._gone_since = now
         elif now - self._gone_since >= GONE_SECONDS:
             raise self.target.gone()
