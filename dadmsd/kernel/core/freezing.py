@@ -142,7 +142,7 @@ def resume(state: State, pool: Pool, tids: Iterable[int]) -> None:
         worker = heads.get(tid)
         loop = next((each for each in loops if each.runs(tid)), None)
         if loop is not None:
-            stood = looping.release(state, pool, loop, tid)
+            stood = looping.release(state, loop, tid)
             _tell(state, pool, tid, "resumed", f"goes on in w{loop.number} after {stood:.3f} s")
         elif worker is not None:
             state.resuming[worker.name] = None

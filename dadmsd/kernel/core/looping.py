@@ -19,6 +19,7 @@ import msgspec
 from dadmsd.kernel.core import effects, retrying, sharing
 from dadmsd.kernel.core.deliveries import (
     TOLD_ONE_BY_ONE,
+    TOLD_SECONDS,
     UNSEEN_MOST,
     Ended,
     Failure,
@@ -80,8 +81,6 @@ def _serve(state: State, pool: Pool, lane: Lane) -> None:
             retire(state, child, loop)
         while lane.ready and (most := min(loop.room, left, BATCH_MOST)) > 0:
             tids = pool.take(most, lane)
-            if not tids:
-                break  # what is ready here stands in no queue
             _send(state, pool, loop, tids)
             left -= len(tids)
 
@@ -96,15 +95,26 @@ def _send(state: State, pool: Pool, loop: Loop, tids: list[int]) -> None:
     loop.add(batch, {tid: pool.chunk_of(tid).timeout for tid in tids}, now=state.now, wall=state.wall)
     state.arm(min(loop.flights[tid].due for tid in tids), "loop", loop.name)
     state.do_first(effects.SendBatch(loop.name, batch.first_sequence, spans(pool, tids)))
-    where = {"worker": loop.number, "os_pid": child.os_pid}
+    _tell_started(state, pool, child, tids)
+
+
+def _tell_started(state: State, pool: Pool, child: Child, tids: list[int]) -> None:
+    """Tell of each while they are few, of many at once by their number, and else not at all: their ends are counted."""
+    if state.now >= pool.told_until:
+        pool.told_until = state.now + TOLD_SECONDS
+        pool.told = 0
+    where = {"worker": child.number, "os_pid": child.os_pid}
+    if len(tids) > TOLD_ONE_BY_ONE:
+        words = f"{len(tids)} threads run in w{child.number} (pid {child.os_pid})"
+        state.tell_event("threads.started", words, pid=pool.pid, data={"count": len(tids), "entry": pool.chunk_of(tids[0]).entry, **where})
+    elif pool.told + len(tids) > TOLD_ONE_BY_ONE:
+        return
+    pool.told += len(tids)
     for tid in tids if len(tids) <= TOLD_ONE_BY_ONE else ():
         chunk = pool.chunk_of(tid)
         label = label_of(chunk, tid)
         data = {"tid": tid, "entry": chunk.entry, "label": label, **where}
-        state.tell_event("thread.started", f"{label} runs in w{loop.number} (pid {child.os_pid})", pid=pool.pid, data=data)
-    if len(tids) > TOLD_ONE_BY_ONE:
-        words = f"{len(tids)} threads run in w{loop.number} (pid {child.os_pid})"
-        state.tell_event("threads.started", words, pid=pool.pid, data={"count": len(tids), "entry": pool.chunk_of(tids[0]).entry, **where})
+        state.tell_event("thread.started", f"{label} runs in w{child.number} (pid {child.os_pid})", pid=pool.pid, data=data)
 
 
 def _grow(state: State, pool: Pool, lane: Lane) -> None:
@@ -198,7 +208,7 @@ def condemn(state: State, pool: Pool, loop: Loop, tid: int, sentence: tuple[str,
     if tid in process.suspended:
         process.suspended.remove(tid)
         state.changed(process)
-        release(state, pool, loop, tid)
+        release(state, loop, tid)
     _cancel(state, loop, [tid])
 
 
@@ -272,13 +282,11 @@ def hold(state: State, loop: Loop, tid: int) -> None:
     _say_held(state, loop)
 
 
-def release(state: State, pool: Pool, loop: Loop, tid: int) -> float:
+def release(state: State, loop: Loop, tid: int) -> float:
     """Let a thread go on that is not to stand still any more; gives the seconds that it stood."""
     stood = loop.release(tid, state.now)
     _say_held(state, loop)
     state.arm(loop.flights[tid].due, "loop", loop.name)
-    if pool.ready:
-        state.ready_pools.setdefault(pool.pid)
     return stood
 
 
@@ -295,9 +303,6 @@ def adopt(state: State, process: Process, pool: Pool, loop: Loop, batches: list[
     """Take up what a worker has of the batches that were in the journal."""
     for batch in batches:
         timeouts = {tid: pool.chunk_of(tid).timeout for tid in batch.tids if tid in pool and pool.state(tid) == SENT}
-        if not timeouts:
-            state.deleted(batch)
-            continue
         loop.add(batch, timeouts, now=state.now, wall=state.wall)
         for tid in timeouts:
             if tid in batch.condemned:

@@ -52,11 +52,6 @@ class Loop(Worker):
         return False
 
     @property
-    def has_followers(self) -> bool:
-        """Tell that nothing waits in it behind another."""
-        return False
-
-    @property
     def head(self) -> tuple[int, int]:
         """Tell that none of its threads is before the others."""
         return 0, 0
@@ -86,16 +81,13 @@ class Loop(Worker):
 
     def hold(self, tid: int, now: float) -> None:
         """Note that a thread is to stand still."""
-        flight = self.flights[tid]
-        if flight.held_since is None:
-            flight.held_since = now
-            self._held += 1
+        self.flights[tid].held_since = now
+        self._held += 1
 
     def release(self, tid: int, now: float) -> float:
-        """Note that a thread is to go on; gives the seconds that it stood."""
+        """Note that a thread that stands still is to go on; gives the seconds that it stood."""
         flight = self.flights[tid]
-        if flight.held_since is None:
-            return 0.0
+        assert flight.held_since is not None, f"thread {tid} does not stand still"
         stood = now - flight.held_since
         flight.since += stood
         flight.held_since = None

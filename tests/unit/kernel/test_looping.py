@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from dadms_ipc.port import Declaration
-from dadms_ipc.requests import KillThread, ResumeThread, ShowThread, SuspendThread
+from dadms_ipc.port import Declaration, Retry
+from dadms_ipc.requests import Kill, KillThread, Resume, ResumeThread, ShowThread, Suspend, SuspendThread
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.looping import CANCEL_GRACE, LOOPS_MOST
 from dadmsd.worker.messages import Outcome, Stretch
@@ -225,3 +225,116 @@ def test_an_old_one_gets_nothing_more_and_goes_when_it_is_empty() -> None:
     assert names(driver.submit(pid, 1, entry="ask"), effects.Fork) == ["1001.1/w2"]
     land(driver, W1, 1)
     assert only(land(driver, W1, 2), effects.Retire) == [effects.Retire(W1)]
+
+
+def test_one_that_failed_is_tried_again_and_takes_no_place_in_its_batch() -> None:
+    driver, pid = looping()
+    driver.submit(pid, 2, entry="ask", retry=Retry(2, "fixed", 1.0, on=("exception", "timed_out")))
+    driver.worker(W1)
+    assert not results(land(driver, W1, 1, status="error", kind="ValueError", message="busy"))
+    assert state(driver, 1) == "waiting"
+    driver.next_kernel()
+    assert sent(driver.give(after=1.5)) == {W1: [1]}
+    land(driver, W1, 1)
+    assert [(info.state, info.attempts) for info in driver.state.threads if info.tid == 1] == [("completed", 2)]
+
+
+@pytest.mark.parametrize("retry", [Retry(2, "fixed", 1.0, on=("timed_out",)), None])
+def test_one_that_timed_out_is_tried_again_as_its_policy_says(retry: Retry | None) -> None:
+    driver, pid = looping()
+    driver.submit(pid, 1, entry="ask", timeout=5.0, retry=retry)
+    driver.worker(W1)
+    driver.give(after=5.1)
+    ended = results(land(driver, W1, 1, status="cancelled", kind="CancelledError"))
+    assert [result.status for result in ended] == ([] if retry else ["timed_out"])
+    assert sent(driver.give(after=1.5)) == ({W1: [1]} if retry else {})
+
+
+def test_lost_ones_are_tried_again_as_their_policy_says() -> None:
+    driver, pid = looping()
+    driver.submit(pid, 2, entry="ask", retry=Retry(2, "fixed", 1.0, on=("worker_lost",)))
+    driver.worker(W1)
+    assert not results(driver.give(events.Exited(W1, 2, 11, begun=2)))
+    assert names(driver.give(after=1.5), effects.Fork) == ["1001.1/w2"]
+    assert sent(driver.worker("1001.1/w2", 202)) == {"1001.1/w2": [1, 2]}
+
+
+def test_time_stands_still_while_the_process_does() -> None:
+    driver, pid = looping(2)
+    driver.give(after=20.0)
+    driver.answer(SuspendThread(2))
+    driver.cancel(pid, 1)
+    driver.answer(Suspend(pid))
+    driver.give(events.Frozen(pid, 1))
+    assert driver.give(after=100.0) == []
+    assert not sent(driver.submit(pid, 1, entry="ask"))
+    done = driver.give(events.RequestArrived(b"r", 1, 0, "admin", "uid 0", Resume(pid)))
+    assert sent(done) == {W1: [3]}
+    assert not only(driver.give(after=CANCEL_GRACE - 0.1), effects.Signal)
+    assert only(driver.give(after=0.2), effects.Signal) == [effects.Signal(W1, 9)]
+
+
+def test_one_that_was_held_when_its_process_stood_still_has_its_time_left() -> None:
+    driver, pid = looping(1)
+    driver.give(after=20.0)
+    driver.answer(SuspendThread(1))
+    driver.answer(Suspend(pid))
+    driver.give(events.Frozen(pid, 1))
+    driver.give(after=100.0)
+    driver.answer(Resume(pid))
+    driver.answer(ResumeThread(1))
+    assert not only(driver.give(after=9.0), effects.SteerWorker)
+    assert only(driver.give(after=1.5), effects.SteerWorker) == [effects.SteerWorker(W1, "cancel", [1])]
+
+
+def test_an_end_of_the_process_ends_what_runs() -> None:
+    driver, pid = looping(2)
+    driver.answer(Kill(pid, force=True))
+    driver.give(events.Exited(f"{pid}.1", 2, 9))
+    ended = results(driver.give(events.Exited(W1, 2, 9, begun=2)))
+    assert not ended or {result.status for result in ended} == {"terminated"}
+    driver.give(events.GroupGone(pid))
+    assert {info.message for info in driver.state.threads} == {"its process was ended while it ran"}
+    driver.give()
+    assert not driver.state.looping
+
+
+def test_two_kinds_each_have_their_own() -> None:
+    driver = Driver()
+    pid = driver.run(workers=1, declarations=[Declaration("ask", is_async=True, at_once=2), Declaration("tell", is_async=True)])
+    assert names(driver.submit(pid, 1, entry="tell"), effects.Fork) == [W1]
+    assert names(driver.submit(pid, 3, entry="ask"), effects.Fork) == ["1001.1/w2", "1001.1/w3"]
+    assert sent(driver.worker("1001.1/w2", 202)) == {"1001.1/w2": [2, 3]}
+    assert sent(driver.worker(W1)) == {W1: [1]}
+
+
+def test_an_old_idle_one_goes_when_something_comes() -> None:
+    driver = Driver()
+    pid = driver.run(workers=1, declarations=[Declaration("ask", is_async=True, at_once=4)], recycle_seconds=10.0)
+    driver.submit(pid, 1, entry="ask")
+    driver.worker(W1)
+    land(driver, W1, 1)
+    driver.give(after=11.0)
+    done = driver.submit(pid, 1, entry="ask")
+    assert only(done, effects.Retire) == [effects.Retire(W1)]
+    assert names(done, effects.Fork) == ["1001.1/w2"]
+    assert not sent(driver.submit(pid, 1, entry="ask")), "nobody is sent to one that leaves"
+
+
+def test_an_idle_one_is_taken_over_and_nothing_is_at_its_head() -> None:
+    driver, _ = looping(1)
+    land(driver, W1, 1)
+    assert not only(driver.next_kernel(), effects.SteerWorker, effects.SendBatch)
+    assert driver.state.pools[1001].workers[W1].head == (0, 0)
+
+
+def test_starts_are_told_one_by_one_while_they_are_few() -> None:
+    driver, pid = looping(at_once=1000)
+    driver.submit(pid, 20, entry="ask")
+    driver.worker(W1)
+    assert driver.kinds("thread") == ["threads.started"]
+    driver.submit(pid, 3, entry="ask")
+    assert driver.kinds("thread") == ["threads.started"], "more within a tenth of a second are not told of"
+    driver.give(after=0.2)
+    driver.submit(pid, 3, entry="ask")
+    assert driver.kinds("thread.started") == ["thread.started"] * 3
