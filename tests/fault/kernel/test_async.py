@@ -13,6 +13,7 @@ import pytest
 
 from dadms_ipc.client import Client
 from dadms_ipc.requests import (
+    ChangeLimits,
     KillThread,
     Limits,
     List,
@@ -28,7 +29,7 @@ from dadms_ipc.requests import (
     ThreadInfo,
     Threads,
 )
-from tests.fault.kernel.daemon import begun, client, daemon, ended, kill_server, until
+from tests.fault.kernel.daemon import MEBIBYTE, begun, client, daemon, ended, kill_server, until
 
 ASYNC = "tests.fault.kernel.async_orchestrator:ORCHESTRATOR"
 NAP = {"seconds": 1.0}
@@ -253,3 +254,14 @@ def test_deaths_in_the_middle_of_many_ends_lose_nothing(short_path: Path, who: s
         assert max(begun(ledger).values()) == 1
         assert (ends["completed"] == 400) is (who == "kernel")
         assert ends["completed"] <= count(ledger, "done")
+
+
+def test_of_the_limit_of_an_entry_and_a_live_one_of_its_process_the_lower_one_holds(short_path: Path) -> None:
+    with daemon(short_path) as made, client(made) as door:
+        pid = start(door, short_path / "ledger", ("grows", 1, {"size": 1 << 20}, None), ("nap", 1, {"seconds": 60.0}, None))
+        awaits(lambda: any(thread.state == "completed" for thread in shown(door, pid)))
+        if "worker_memory of grows" not in door.call(List())[0].limits:
+            pytest.skip("no cgroup holds the memory of a worker here")
+        for asked, held in ((64, "64 MiB"), (256, "96 MiB")):
+            door.call(ChangeLimits(pid, {"worker_memory": asked * MEBIBYTE}))
+            assert door.call(List())[0].limits["worker_memory of grows"].startswith(held)
