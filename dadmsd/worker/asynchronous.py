@@ -141,7 +141,9 @@ class AsyncWorker:
                 os.close(fd)
             if frame.epoch >= self._port.epoch:
                 self._port.epoch = frame.epoch
-                self._orders[type(frame.body)](frame.body)
+                act = self._orders.get(type(frame.body))
+                if act is not None:  # some words are for plain workers alone
+                    act(frame.body)
 
     def _begin(self, batch: Batch) -> None:
         """Begin what was not seen, all of it."""

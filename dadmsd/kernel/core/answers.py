@@ -130,7 +130,7 @@ def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
             os_pid=state.children[worker.name].os_pid,
             started_at=flight.at,
             run_seconds=max(0.0, (flight.held_since or state.now) - flight.since),
-            message="suspended cooperatively: it is not stepped from its next wait on" if is_held else "",
+            message="suspended cooperatively: it is not stepped from its next wait on" if is_held else info.message,
         )
     until = worker.suspended_at if worker.is_suspended else worker.yielded_at if worker.is_yielded else state.now
     return msgspec.structs.replace(

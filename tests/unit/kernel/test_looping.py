@@ -235,6 +235,7 @@ def test_one_that_failed_is_tried_again_and_takes_no_place_in_its_batch() -> Non
     assert state(driver, 1) == "waiting"
     driver.next_kernel()
     assert sent(driver.give(after=1.5)) == {W1: [1]}
+    assert (state(driver, 1), driver.answer(ShowThread(1)).message) == ("waiting", "ValueError: busy"), "of the attempt before"
     land(driver, W1, 1)
     assert [(info.state, info.attempts) for info in driver.state.threads if info.tid == 1] == [("completed", 2)]
 
