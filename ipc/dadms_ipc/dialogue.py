@@ -41,7 +41,7 @@ GONE_SECONDS = (
 TAKEN = 256  # messages that `receive_many` gives at once, at most
 
 # Names of this module's own: a member of an enumeration is looked up in its class at each use.
-_CALL, _CONTROL, _DATA = Kind.CALL, Door.CONTROL, Door.DATA
+_CALL, _PUBLISH, _CONTROL, _DATA = Kind.CALL, Kind.PUBLISH, Door.CONTROL, Door.DATA
 
 _Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -118,7 +118,7 @@ class Dialogue:
     # within
 
     def _respond(self, message: Message, expected: Kind, status: str, body: bytes) -> None:
-        if message.kind != expected or message.kind == Kind.PUBLISH:
+        if message.kind != expected or expected == _PUBLISH:
             raise RequestRefused(f'cannot answer message {message.number} of "{message.sender}" so: it is a {message.kind.name}')
         check_size(body, BODY_LIMIT)
         self._open(Door.DATA)

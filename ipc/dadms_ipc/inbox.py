@@ -23,6 +23,7 @@ _FORGOTTEN = (REFUSED, trouble("this was answered before, and the answer is no l
 
 _KINDS = {int(kind): kind for kind in (Kind.SEND, Kind.REQUEST, Kind.PUBLISH)}
 _RETRY = int(Flag.RETRY)
+_PUBLISH = int(Kind.PUBLISH)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +70,7 @@ class Inbox:
 
     def arrive(self, header: Header, body: bytes, now: float) -> tuple[str, bytes] | None:
         """Take a delivery; gives the answer to repeat when it had been answered before."""
-        if header.kind != Kind.PUBLISH:
+        if header.kind != _PUBLISH:
             if header.id in self._seen:
                 self.repeated += 1
                 self._taken += 1  # it will never be taken by the program

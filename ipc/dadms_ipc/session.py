@@ -47,6 +47,10 @@ _ACKS: Final = int(Kind.ACKS)
 _PUBLISH: Final = int(Kind.PUBLISH)
 _BATCH: Final = int(Kind.BATCH)
 _CREDIT: Final = int(Kind.CREDIT)
+_ACK: Final = int(Kind.ACK)
+_RESPONSE: Final = int(Kind.RESPONSE)
+_SUBSCRIBE: Final = int(Kind.SUBSCRIBE)
+_DATA: Final = Door.DATA
 _ANSWERS = frozenset(map(int, (Kind.REPLY, Kind.ACK, Kind.RESPONSE, Kind.REFUSE)))
 _DELIVERIES = frozenset(map(int, (Kind.SEND, Kind.REQUEST, Kind.PUBLISH)))
 _DOOR_OF = {int(kind): doors[0] for kind, doors in DOORS.items()}
@@ -142,7 +146,7 @@ class Session:
         """Say something to whoever subscribes."""
         self._sequence += 1
         identifier = message_id(self.client, self._sequence)
-        self._lines[Door.DATA].outbox.append(Outgoing(_PUBLISH, identifier, "", topic, b"", deadline, body, flags))
+        self._lines[_DATA].outbox.append(Outgoing(_PUBLISH, identifier, "", topic, b"", deadline, body, flags))
 
     def subscribe(self, pattern: str, *, deadline: float) -> int:
         """Ask for publications; the subscription is renewed by itself once it was granted."""
@@ -200,7 +204,7 @@ class Session:
                 while end < len(messages) and messages[end].run == run and messages[end].place == place + end - start:
                     end += 1
                 self.inbox.answer_well([message.id for message in messages[start:end]])
-                self._lines[Door.DATA].acknowledge(run, place, to=first.sender, status=OK, body=b"", count=end - start)
+                self._lines[_DATA].acknowledge(run, place, to=first.sender, status=OK, body=b"", count=end - start)
             start = end
 
     def close(self) -> None:
@@ -364,11 +368,11 @@ class Session:
             answered.append(first)
 
     def _answer(self, is_send: bool, identifier: bytes, to: str, status: str, body: bytes, run: bytes, place: int) -> None:
-        line = self._lines[Door.DATA]
+        line = self._lines[_DATA]
         if run:
             line.acknowledge(run, place, to=to, status=status, body=body)
         else:
-            line.outbox.append(Outgoing(int(Kind.ACK if is_send else Kind.RESPONSE), b"", to, status, identifier, None, body))
+            line.outbox.append(Outgoing(_ACK if is_send else _RESPONSE, b"", to, status, identifier, None, body))
 
     def _greet(self, door: Door, line: Line) -> None:
         """Say hello; of what waited for the socket, publications wait on, and everything else is kept elsewhere or asked for again."""
@@ -414,7 +418,7 @@ class Session:
 
     def _finish(self, sequence: int, answer: Answer) -> None:
         asked = self._asked.pop(sequence)
-        if asked.kind == Kind.SUBSCRIBE and answer.status == OK:
+        if asked.kind == _SUBSCRIBE and answer.status == OK:
             self._subscriptions[asked.topic] = None
         self._answers[sequence] = answer
 
@@ -429,6 +433,6 @@ class Session:
         return self.refusal
 
     def _return_credit(self) -> None:
-        line = self._lines.get(Door.DATA)
+        line = self._lines.get(_DATA)
         if line is not None and line.is_welcomed and (credit := self.inbox.credit_due()):
             line.say(_CREDIT, encode_body(credit))

@@ -23,6 +23,7 @@ from dadmsd.bus.core.state import Bounds, Connection, Session
 # First byte of the routing ids that a ROUTER makes itself, which are never used twice. One that a client chose could be chosen again by somebody else, who
 # would then be taken for the first.
 GENERATED = b"\0"
+_DATA = Door.DATA  # a member of an enumeration is looked up in its class at each use
 
 
 class Admission:
@@ -194,7 +195,7 @@ class Admission:
         sessions = self.by_address.get(address)
         if sessions is None:
             return None
-        if Door.DATA in sessions[-1].routes:
+        if _DATA in sessions[-1].routes:
             return sessions[-1]
         return next((session for session in reversed(sessions) if Door.DATA in session.routes), None)
 

@@ -18,7 +18,9 @@ PURGE_INTERVAL = (
     0.1  # seconds between two searches of a full queue: it has thousands of entries, and each message that finds it full would search it
 )
 CREDIT_PART = 4  # of the bytes in flight: a receiver that has taken a fourth of them gives credit back
+# Names of this module's own: a member of an enumeration is looked up in its class at each use.
 _SEND = int(Kind.SEND)
+_DATA = Door.DATA
 CREDIT_LIMIT = 100_000  # deliveries: a receiver that grants more gains nothing
 
 
@@ -70,13 +72,13 @@ class Deliveries:
 
     def publish(self, session: Session, delivery: Delivery, now: float) -> None:
         """Queue a publication, or count it as lost."""
-        must_wait = bool(session.queue) or session.credit <= 0 or Door.DATA not in session.routes
+        must_wait = bool(session.queue) or session.credit <= 0 or _DATA not in session.routes
         if not self.has_room(session, delivery.size, now) or (must_wait and session.tab.refusal_of_bytes(delivery.size) is not None):
             session.lost += 1
             self._outbox.counters.dropped += 1
             if session.stalled_since is None:
                 session.stalled_since = now
-            elif now - session.stalled_since >= self._bounds.stall_patience and not session.pid and Door.DATA in session.routes:
+            elif now - session.stalled_since >= self._bounds.stall_patience and not session.pid and _DATA in session.routes:
                 self.stalled.append(session)
             return
         self._outbox.counters.fanned_out += 1
@@ -104,7 +106,7 @@ class Deliveries:
     def takes_at_once(self, session: Session, count: int, size: int) -> bool:
         """Tell whether so many messages can be handed to a receiver now, all of them, before anything else."""
         return (
-            Door.DATA in session.routes
+            _DATA in session.routes
             and not session.queue
             and session.credit >= count
             and session.suspect is None
@@ -134,7 +136,7 @@ class Deliveries:
     def _say(self, session: Session, header: Header, body: Body, deadline: float, now: float) -> None:
         left = remaining(deadline, now)
         ahead = Header(VERSION, header.kind, header.id, header.sender, header.to, header.topic, b"", left, header.flags)
-        peer = session.routes[Door.DATA]
+        peer = session.routes[_DATA]
         self._outbox.transmit(peer, ahead, body)
         if session.lost:
             self._outbox.transmit(peer, Header(VERSION, Kind.LOST, b"", "bus"), encode_body(session.lost))
@@ -157,7 +159,7 @@ class Deliveries:
 
     def pump(self, session: Session, now: float) -> None:
         """Hand out what credit and bytes allow."""
-        peer = session.routes.get(Door.DATA)
+        peer = session.routes.get(_DATA)
         if peer is None:
             return
         queue, limit, counters = session.queue, self._bounds.flight_bytes, self._outbox.counters
@@ -195,7 +197,7 @@ class Deliveries:
 
     def repeat(self, session: Session, exchange: Exchange, now: float) -> bool:
         """Hand out once more what its receiver holds and has not answered; False while there is no credit or no connection."""
-        peer = session.routes.get(Door.DATA)
+        peer = session.routes.get(_DATA)
         if peer is None or session.credit <= 0:
             return False
         exchange.is_resting = False
