@@ -170,3 +170,24 @@ def test_one_that_is_lost_again_and_again_fails_and_says_so(
     assert (info.status, info.incarnation) == ("failed", 1 + RESUMES_MOST), info
     assert info.reason == "signal 9 (SIGKILL), not by us; it had gone on from the same checkpoint 3 times"
     assert info.checkpoint_at, "dadmsctl start goes on from there"
+
+
+def test_a_state_that_cannot_be_kept_is_a_warning_at_the_start_and_the_run_goes_on_without(
+    ctl: Ctl, wait_for: Callable[[Daemon], None], linear: Callable[..., Path], handlers: Callable[[str], Path], short_path: Path
+) -> None:
+    """Here the artifact that would hold it finds no room within what all processes together may have."""
+    (short_path / "dadms.toml").write_text("[resource_manager]\ndisk_limit_mb = 16\n")
+    (short_path / "given.json").write_text(json.dumps({"ledger": str(short_path / "ledger"), "ballast": "x" * (6 << 20)}))
+    daemon = Daemon(short_path, "--config", str(short_path / "dadms.toml"))
+    try:
+        wait_for(daemon)
+        at = ("--runtime-dir", str(daemon.runtime_dir))
+        (daemon.state_dir / "work").mkdir()
+        (daemon.state_dir / "work" / "somebody").write_bytes(bytes(14 << 20))
+        done = ctl(*at, "run", linear("one"), "--handlers", handlers(SOURCE), "--input", short_path / "given.json", "--json")
+    finally:
+        daemon.close()
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["outcome"]["variables"]["first"] == [1, 2, 3]
+    assert "no checkpoints are kept from now on, and what is lost begins anew: cannot keep an artifact" in done.stdout + done.stderr
