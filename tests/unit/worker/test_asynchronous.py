@@ -155,9 +155,9 @@ def test_errors_are_data_and_so_is_whatever_ends_a_program(tmp_path: Path) -> No
         async def later() -> None:
             raise KeyboardInterrupt
 
-        made.kept = asyncio.get_running_loop().create_task(later())  # type: ignore[attr-defined]
+        task = asyncio.get_running_loop().create_task(later())
         await asyncio.sleep(0.01)
-        return "lived"
+        return type(task.exception()).__name__
 
     async def cancels_itself(_argument: Any, _thread: Any) -> None:
         raise asyncio.CancelledError("by itself")
@@ -179,6 +179,7 @@ def test_errors_are_data_and_so_is_whatever_ends_a_program(tmp_path: Path) -> No
         ("error", "LookupError"),
         ("completed", ""),
     ]
+    assert value(found[6]) == "KeyboardInterrupt", "the worker lived on"
     assert found[1].traceback.count("File ") == 1, "it begins at the user's own code"
 
 
