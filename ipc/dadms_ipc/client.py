@@ -59,9 +59,17 @@ class Client(Dialogue):
         key: str | Path | Key | None = None,  # for tcp://: the file that `dadmsctl keys new` wrote
         coalesce: bool = True,  # False: each message leaves in a frame of its own
         service: str = "",  # name under which others reach this client as well; refused when it is somebody else's
+        receives: bool = True,  # False, of a process: what is sent to it is for another of its clients
     ) -> None:
         super().__init__(
-            runtime_dir, key, timeout=timeout, identity=identity, software="dadms_ipc (python)", coalesce=coalesce, service=service
+            runtime_dir,
+            key,
+            timeout=timeout,
+            identity=identity,
+            software="dadms_ipc (python)",
+            coalesce=coalesce,
+            service=service,
+            receives=receives,
         )
         self._poll = select.poll()
         self._next_look = 0.0  # when every door is looked at again
@@ -85,6 +93,7 @@ class Client(Dialogue):
         timeout: float = 5.0,  # seconds, of every call that names none
         start_timeout: float = START_TIMEOUT,
         coalesce: bool = True,
+        receives: bool = True,  # False: this one sends and asks, and what is sent to the process is for another of its clients
     ) -> Self:
         """Give the client of a service or tool, or of a program that one runs: it speaks as its process (``with Client.of_process()``).
 
@@ -93,7 +102,7 @@ class Client(Dialogue):
         from dadms_ipc.identity import own_identity  # here: most programs are clients
 
         directory, identity = own_identity()
-        return cls(directory, timeout=timeout, identity=identity, start_timeout=start_timeout, coalesce=coalesce)
+        return cls(directory, timeout=timeout, identity=identity, start_timeout=start_timeout, coalesce=coalesce, receives=receives)
 
     # requests to the kernel
 

@@ -59,11 +59,12 @@ class Dialogue:
         software: str,
         coalesce: bool,
         service: str,
+        receives: bool,
     ) -> None:
         self.target = targets.find(place, key)
         self.timeout = timeout
         self._pid = os.getpid()
-        self._session = Session(os.urandom(16), identity=identity, software=software, coalesce=coalesce, service=service)
+        self._session = Session(os.urandom(16), identity=identity, software=software, coalesce=coalesce, service=service, receives=receives)
         self._wires: dict[Door, Wire] = {}
         self._denials: Denials | None = None
         self._context: _Context | None = None

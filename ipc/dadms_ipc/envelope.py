@@ -151,6 +151,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     runs: bool = False  # RUN may come, and is answered with ACKS
     service: Annotated[str, msgspec.Meta(max_length=64)] = ""  # name under which others reach this session as well
     spans: bool = False  # ACKS may come for SENDs that were said one by one
+    receives: bool = True  # False: SENDs and REQUESTs to its address are for another session of the process
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -76,12 +76,14 @@ class Session:
         window: int = WINDOW,
         coalesce: bool = True,  # False: each message leaves in a frame of its own, for those who measure
         service: str = "",  # name that this session offers
+        receives: bool = True,  # False: it sends and asks, and what is for its process goes to another session
     ) -> None:
         self.client = client
         self.identity = identity
         self.software = software
         self.coalesce = coalesce
         self.service = service
+        self.receives = receives
         self.inbox = Inbox(window)
         self.address = ""
         self.role = ""
@@ -385,7 +387,9 @@ class Session:
         credit = self.inbox.credit_at_hello() if door == Door.DATA else 0
         proof = self.identity or Identity(0, 0, b"")
         proven = (proof.pid, proof.incarnation, proof.secret)
-        hello = Hello(self.client, [VERSION], self.software, credit, *proven, runs=True, service=self.service, spans=True)
+        hello = Hello(
+            self.client, [VERSION], self.software, credit, *proven, runs=True, service=self.service, spans=True, receives=self.receives
+        )
         line.say(int(Kind.HELLO), encode_body(hello), identifier=line.hello)
         line.outbox.extend(kept)
 

@@ -191,13 +191,14 @@ class Admission:
         self._refuse(connection, header, REFUSED, reason)
 
     def find(self, address: str) -> Session | None:
-        """Give the session that receives for an address: the newest that is connected for data."""
+        """Give the session that receives for an address: the newest that is connected for data, and does not only send."""
         sessions = self.by_address.get(address)
         if sessions is None:
             return None
-        if _DATA in sessions[-1].routes:
-            return sessions[-1]
-        return next((session for session in reversed(sessions) if Door.DATA in session.routes), None)
+        newest = sessions[-1]
+        if _DATA in newest.routes and newest.receives:
+            return newest
+        return next((session for session in reversed(sessions) if Door.DATA in session.routes and session.receives), None)
 
     def drop(self, peer: Peer, now: float) -> None:
         """Forget a connection that is gone; its session waits for another."""

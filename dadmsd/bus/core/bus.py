@@ -444,6 +444,7 @@ class Bus:
         if session is not None and connection.peer.door == Door.DATA:
             self.runs.split_held(session)
             session.takes_runs, session.takes_spans = hello.runs, hello.spans
+            session.receives = hello.receives
             self.exchanges.attach(session, hello.credit, now)
             if session.service and session.service in self.exchanges.waiting:
                 self.exchanges.rename(session.service, now)

@@ -385,12 +385,16 @@ class Exchanges:
             exchange.is_delivered = False
             receiver.queue.appendleft(Delivery(exchange.header, b"", exchange.size, None, exchange))
             receiver.queue_bytes += exchange.size
+        if receiver.receives:
+            self._settle_in(receiver, now)
+        self._deliveries.pump(receiver, now)
+
+    def _settle_in(self, receiver: Session, now: float) -> None:
         self.patience.pop(receiver.address, None)
         for exchange in self.waiting.pop(receiver.address, ()):
             if not exchange.is_over:
                 self.open[exchange.header.id] = exchange
                 self._place(exchange, receiver, now)
-        self._deliveries.pump(receiver, now)
 
     def release(self, receiver: Session, now: float, reason: str, *, is_death: bool = False) -> None:
         """Find another home for what an ended session received: another session of its process, or the process when it comes back.

@@ -144,6 +144,7 @@ class Session:
     settled: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=SETTLED))  # runs that it sent: first sequence and count
     tab: Tab = field(default_factory=Tab)  # what it has the bus keep
     service: str = ""  # name that it offers
+    receives: bool = True  # SENDs and REQUESTs to its address are for it
 
 
 @dataclass(slots=True, eq=False)

@@ -90,3 +90,24 @@ async def _offer(directory: Path) -> str:
 
 def test_the_asyncio_client_offers_one_too(daemon: Daemon) -> None:
     assert asyncio.run(_offer(daemon.directory)) == "81"
+
+
+def test_a_client_of_a_process_that_only_sends_gets_nothing_that_is_for_the_process(daemon: Daemon) -> None:
+    """Though it came last, and after the bus was killed as well."""
+    identity = daemon.kernel.enroll(1001)
+    with (
+        Client(daemon.directory, identity=identity) as receiver,
+        Client(daemon.directory, timeout=20.0) as asker,
+        Client(daemon.directory, identity=identity, receives=False) as sender,
+    ):
+        thread = _serve(receiver, 2)
+        sender.subscribe("a")
+        assert asker.request("1001", b"one") == b"ONE"
+        daemon.kill_bus()
+        daemon.start_bus()
+        asker.publish("a", b"told")
+        assert asker.request("1001", b"two") == b"TWO"
+        thread.join()
+        sender.subscribe("b")
+        asker.publish("b", b"told")
+        assert sender.receive(timeout=10.0).sender == asker.address

@@ -62,10 +62,10 @@ class Guest:
         self.frames(encode_header(Header(VERSION, kind, identifier, **fields)), body)  # type: ignore[arg-type]  # a test's own fields
         return identifier
 
-    def hello(self, identity: Identity | None = None, *, credit: int = 100, service: str = "") -> "Guest":
+    def hello(self, identity: Identity | None = None, *, credit: int = 100, service: str = "", receives: bool = True) -> "Guest":
         """Say hello."""
         proof = identity or Identity(0, 0, b"")
-        hello = Hello(self.client, [VERSION], "", credit, proof.pid, proof.incarnation, proof.secret, service=service)
+        hello = Hello(self.client, [VERSION], "", credit, proof.pid, proof.incarnation, proof.secret, service=service, receives=receives)
         self.say(Kind.HELLO, encode_body(hello))
         return self
 
