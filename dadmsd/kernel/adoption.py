@@ -17,7 +17,7 @@ from dadms_ipc.errors import HostFailure, PeerViolation
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import proofs
 from dadmsd.kernel.confine import group_of
-from dadmsd.kernel.core.lifecycle import ALIVE
+from dadmsd.kernel.core.lifecycle import ALIVE, ENDED
 from dadmsd.kernel.core.records import Child, Record
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.hands import Hands
@@ -61,7 +61,7 @@ def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]
             pages[what] = fds[0]
         elif kind == "notify" and what in state.children:
             hands.notify[what] = Notify(what, adopt(fds[0]), path_of(state.settings.runtime_dir, what))
-        elif kind == "log" and len(fds) == 2 and _log_is_wanted(state, what):
+        elif kind == "log" and len(fds) == 2 and log_is_wanted(state, what):
             hands.logs[what] = (fds[0], fds[1])
         else:
             for fd in fds:
@@ -88,11 +88,15 @@ def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]
         hands.confinement.clear_strangers(known)
 
 
-def _log_is_wanted(state: State, name: str) -> bool:
+def log_is_wanted(state: State, name: str) -> bool:
+    """Tell whether somebody writes to a log, or will: the incarnation that is under way, or a child that lives. That of an earlier one is drained and closed."""
     if name.replace("-", "/") in state.children:
         return True
-    pid = name.partition(".")[0]
-    return pid.isdigit() and any(process.pid == int(pid) for process in state.live_processes())
+    pid, _, incarnation = name.partition(".")
+    process = state.processes.get(int(pid)) if pid.isdigit() else None
+    if process is None or process.status in ENDED:
+        return False
+    return incarnation == str(process.incarnation) or any(state.log_name(child) == name for child in state.owned(process.pid))
 
 
 def _give_page(hands: Hands, name: str, fd: int) -> None:

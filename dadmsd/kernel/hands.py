@@ -7,6 +7,7 @@ journaled, then acknowledged (reap), then the descriptors go.
 import contextlib
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from dadmsd.worker import messages as worker
 from dadmsd.worker.page import Page
 from dadmsd.zygote import messages as zygote
 
+KEEPER_BEHIND = 1024  # frames that the keeper has not read: what it is to keep would wait here, descriptors and all, so nothing more is forked until it has
+
 
 class Hands:
     """What the shell holds: ports, the link, the store's client side, groups."""
@@ -57,6 +60,7 @@ class Hands:
         self.base: Port | None = None
         self.link: Channel[Any] | None = None
         self.events_wanted = False  # by anybody on the bus
+        self._unforked: deque[effects.Fork] = deque()
         self.logs: dict[str, tuple[int, int]] = {}  # name -> read and write end of the pipe
         self.reported_by: dict[str, str] = {}  # children that nobody knows any more -> the zygote that waits to reap them
         self.orphans: dict[str, int] = {}  # child -> OS pid of those whose exit the keeper holds
@@ -122,6 +126,9 @@ class Hands:
     # children
 
     def _fork(self, effect: effects.Fork) -> None:
+        if self._keeper.backlog > KEEPER_BEHIND:
+            self._unforked.append(effect)
+            return
         parent = self.zygote_port(effect.parent)
         child = self._state.children.get(effect.name)
         if parent is None or parent.is_closed or child is None:
@@ -144,6 +151,11 @@ class Hands:
             self._order(parent, zygote.Fork(effect.name, effect.role, self._settings.gate_timeout), fds)
         finally:
             theirs.close()
+
+    def fork_on(self) -> None:
+        """Fork what waited for the keeper to read."""
+        while self._unforked and self._keeper.backlog <= KEEPER_BEHIND:
+            self._fork(self._unforked.popleft())
 
     def _greet(self, effect: effects.Greet) -> None:
         parent = self.zygote_port(effect.parent)

@@ -139,6 +139,7 @@ class Loop:
             if self.hands.found
             else None
         )
+        self.hands.fork_on()
         self._attend(self._keeper, "keeper")
         if self.hands.link is not None:
             self._attend(self.hands.link, "bus")

@@ -101,6 +101,11 @@ class Channel(Generic[Received]):
         """Tell whether frames wait for the socket: register for writing while it is so."""
         return bool(self._outbox)
 
+    @property
+    def backlog(self) -> int:
+        """Count the frames that wait for the socket."""
+        return len(self._outbox)
+
     def send(self, body: msgspec.Struct, fds: Sequence[int] = ()) -> None:
         """Send a message, or queue it behind those that wait; descriptors stay the caller's.
 

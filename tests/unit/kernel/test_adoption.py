@@ -4,8 +4,10 @@ import msgspec
 import pytest
 
 from dadms_ipc import port, requests
+from dadmsd.kernel.adoption import log_is_wanted
 from dadmsd.kernel.core import effects, events
 from tests.unit.kernel.driver import Driver, names, only, results, sent, short, told
+from tests.unit.kernel.test_restarts import command, execute, leave
 
 
 @pytest.mark.parametrize("interruption", ["the machine was restarted", "the daemon was restarted"])
@@ -182,3 +184,21 @@ def test_rows_survive_the_journal() -> None:
     driver.cancel(pid, 4)
     for row in driver.rows.values():
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(row), type=type(row)) == row
+
+
+def test_the_log_of_an_earlier_incarnation_is_not_taken_over() -> None:
+    """The kernel that died may not have said that it is over: nobody would ever close it."""
+    driver = Driver()
+    pid = command(driver, start_limit=0, backoff=0.01, backoff_most=0.01)
+    leave(driver, pid)
+    driver.give(after=1.0)
+    execute(driver, pid)
+    driver.next_kernel()
+    assert driver.process(pid).incarnation == 2
+    names = (f"{pid}.1", f"{pid}.2", f"{pid}.x", "4711.1", "zygote-9", "strange")
+    assert [name for name in names if log_is_wanted(driver.state, name)] == [f"{pid}.2"]
+    orchestrator = driver.run()
+    assert log_is_wanted(driver.state, f"{orchestrator}.1")
+    assert log_is_wanted(driver.state, "zygote-1")
+    driver.end(orchestrator)
+    assert not log_is_wanted(driver.state, f"{orchestrator}.1")
