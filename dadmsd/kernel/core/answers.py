@@ -11,7 +11,8 @@ from dadmsd.kernel.core.explaining import stopping
 from dadmsd.kernel.core.grouped import Group
 from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.records import Process
-from dadmsd.kernel.core.scheduler import STATES, WAITING, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import STATES, WAITING
 from dadmsd.kernel.core.state import State
 
 

@@ -6,7 +6,6 @@
 3. A process that does not handle its results gets no more threads started until it does.
 """
 
-import math
 from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +17,8 @@ from dadms_ipc.requests import AttemptInfo, ThreadInfo
 from dadmsd.kernel.core import effects, events, groups, keys, retrying, sharing
 from dadmsd.kernel.core.history import infos_of
 from dadmsd.kernel.core.records import LABEL_MOST, Child, Chunk, Process, Results, Run, Tries
-from dadmsd.kernel.core.scheduler import SENT, STATE_NUMBER, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import SENT, STATE_NUMBER
 from dadmsd.kernel.core.state import THREADS_KEPT, State
 from dadmsd.worker.messages import Outcome
 
@@ -179,7 +179,7 @@ def is_ended_soon(pool: Pool, request: port.Submit) -> bool:
         len(request.arguments) == 1
         and not request.keys
         and not pool.ready
-        and pool.estimates.get(request.entry, math.inf) <= SOON_SECONDS
+        and pool.estimates.of(request.entry) <= SOON_SECONDS
         and any(worker.is_ready and not worker.is_busy and not worker.is_leaving for worker in pool.workers.values())
     )
 

@@ -11,14 +11,16 @@
 from functools import partial
 
 from dadmsd.kernel.core import effects, yielding
+from dadmsd.kernel.core.assignments import IN_FLIGHT, Worker
 from dadmsd.kernel.core.deliveries import TOLD_ONE_BY_ONE, UNSEEN_MOST, label_of
+from dadmsd.kernel.core.estimates import BATCH_MOST
 from dadmsd.kernel.core.kinds import PLAIN, Kind, Lane
 from dadmsd.kernel.core.loops import worker_of
 from dadmsd.kernel.core.moves import ASKED, end, freeze, give, make
 from dadmsd.kernel.core.policies import CREDIT
 from dadmsd.kernel.core.processes import zygote_for
 from dadmsd.kernel.core.records import Batch, Child, Process
-from dadmsd.kernel.core.scheduler import BATCH_MOST, IN_FLIGHT, Pool, Worker
+from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.state import State
 from dadmsd.worker.messages import Span
 
@@ -97,7 +99,7 @@ def _serve(state: State, pool: Pool) -> None:
         entry = pool.next_entry(lane)
         if not entry and not several:
             return
-        is_quick = pool.is_short(entry)
+        is_quick = pool.estimates.is_short(entry)
         if are_too_many and not worker.is_busy and pool.running >= pool.most:
             continue
         if not entry or not worker.takes(is_quick=is_quick) or child.phase != "ready" or child.freeze:

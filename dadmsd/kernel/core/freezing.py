@@ -11,12 +11,14 @@
 from collections.abc import Iterable
 
 from dadmsd.kernel.core import effects, events, keys, looping, retrying
+from dadmsd.kernel.core.assignments import Worker
 from dadmsd.kernel.core.deliveries import Failure, fail, label_of
 from dadmsd.kernel.core.dispatch import new_head
 from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.moves import ASKED, FROZEN, end, freeze, thaw
 from dadmsd.kernel.core.records import Child, Process
-from dadmsd.kernel.core.scheduler import READY, SENT, SUSPENDED, WAITING, Pool, Worker
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import READY, SENT, SUSPENDED, WAITING
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.core.yielding import STANDING_MOST
 

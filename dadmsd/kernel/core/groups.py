@@ -13,7 +13,8 @@ from dadms_ipc import port
 from dadms_ipc.requests import ThreadInfo
 from dadmsd.kernel.core.grouped import Group
 from dadmsd.kernel.core.records import GroupRow
-from dadmsd.kernel.core.scheduler import COMPLETED, TIMED_OUT, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import COMPLETED, TIMED_OUT
 from dadmsd.kernel.core.state import State
 
 OPEN_MOST = 10_000  # groups of one process with open threads

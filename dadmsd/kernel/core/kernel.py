@@ -68,7 +68,7 @@ from dadmsd.kernel.core.records import (
     Run,
     Tries,
 )
-from dadmsd.kernel.core.scheduler import READY, SENT, STATE_NUMBER
+from dadmsd.kernel.core.stages import READY, SENT, STATE_NUMBER
 from dadmsd.kernel.core.state import Address, EventRow, Settings, State
 
 

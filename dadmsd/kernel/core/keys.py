@@ -15,7 +15,8 @@ from dadms_ipc import port
 from dadms_ipc.requests import ThreadInfo
 from dadmsd.kernel.core.keyed import Keyed
 from dadmsd.kernel.core.records import Chunk, Kept
-from dadmsd.kernel.core.scheduler import SENT, STATE_NUMBER, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import SENT, STATE_NUMBER
 from dadmsd.kernel.core.state import MEBIBYTE, State
 
 KEPT_MOST = 100_000  # results of one process

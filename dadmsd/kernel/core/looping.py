@@ -30,11 +30,13 @@ from dadmsd.kernel.core.deliveries import (
     record,
 )
 from dadmsd.kernel.core.dispatch import fork_workers, left_of, may_grow, new_head, retire, spans
+from dadmsd.kernel.core.estimates import BATCH_MOST
 from dadmsd.kernel.core.kinds import Lane
 from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.moves import end, violate
 from dadmsd.kernel.core.records import LABEL_MOST, Batch, Child, Process
-from dadmsd.kernel.core.scheduler import BATCH_MOST, SENT, STATE_NUMBER, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import SENT, STATE_NUMBER
 from dadmsd.kernel.core.state import State
 from dadmsd.worker.messages import Outcome, Stretch
 

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 
+from dadmsd.kernel.core.assignments import Worker
 from dadmsd.kernel.core.kinds import Kind
 from dadmsd.kernel.core.records import Batch
-from dadmsd.kernel.core.scheduler import Worker
 
 FLYING_MOST = 2  # times at_once that a worker has at most, suspended threads included: each keeps what it holds in memory
 

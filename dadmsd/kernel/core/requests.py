@@ -16,7 +16,8 @@ from dadmsd.kernel.core.grouped import Group
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.lives import past_info
 from dadmsd.kernel.core.records import Process
-from dadmsd.kernel.core.scheduler import SENT, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import SENT
 from dadmsd.kernel.core.standing import Refusal, find, find_past, owned, settle
 from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State, Waiter
 from dadmsd.kernel.core.steering import GROUP_VERBS, steer_group

@@ -13,7 +13,8 @@ import math
 from dadms_ipc.port import Retry
 from dadms_ipc.requests import AttemptInfo
 from dadmsd.kernel.core.records import Tries
-from dadmsd.kernel.core.scheduler import READY, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import READY
 from dadmsd.kernel.core.state import State
 
 BACKOFFS = ("fixed", "linear", "exponential")

@@ -3,150 +3,26 @@
 A thread is a number and one byte of state; what it is to do stands in the chunk that it was submitted with, so a million waiting threads cost a million bytes.
 
 1. Threads of a process start in the order of the policy's ranks, equal ones in that in which they were submitted; processes by their standing. A thread that was handed out and not begun goes back to the front.
-2. A worker that has threads holds one slot, for the one at the head of its queue; the others that were sent with it hold none and can be taken back.
-3. Threads travel one by one until their entry has proved to be short; then in batches of about BATCH_SECONDS, two in flight a worker. Nothing is sent to wait
-   behind a thread that is not known to be short.
-4. A thread ends once: a second result for it is dropped here.
+2. How many travel together goes by what is known of their entry (estimates.py); what a worker has been given is its own affair (assignments.py).
+3. A thread ends once: a second result for it is dropped here.
 """
 
 import math
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import islice
 
+from dadmsd.kernel.core.assignments import Worker
+from dadmsd.kernel.core.estimates import BATCH_MOST, Estimates
 from dadmsd.kernel.core.grouped import Group
 from dadmsd.kernel.core.kinds import PLAIN, Kind, Lane
 from dadmsd.kernel.core.policies import Policy, Priority
-from dadmsd.kernel.core.records import Batch, Chunk, Tries
+from dadmsd.kernel.core.records import Chunk, Tries
+from dadmsd.kernel.core.stages import COMPLETED, READY, SENT, STATES, SUSPENDED, WAITING
 
-READY, SUSPENDED, WAITING, SENT, COMPLETED, ERROR, TERMINATED, TIMED_OUT = range(8)  # up to SENT: open
-STATES = (
-    "ready",
-    "suspended",
-    "waiting",
-    "sent",
-    "completed",
-    "error",
-    "terminated",
-    "timed_out",
-)  # by number; "sent" is shown as running or ready
-STATE_NUMBER = {name: number for number, name in enumerate(STATES)}
-
-BATCH_SECONDS = 0.008  # of measured run time that travel together: enough to hide the round trip, little to take back
-PART_SECONDS = 0.001  # of run time that is not parted among workers: sending it costs as much
-SHORT_SECONDS = 0.004  # threads that run longer travel alone: nobody waits behind them
-BATCH_MOST = 1024
-TAIL = 16  # times its median that the mean may be before it counts: of an entry that is mostly short, and sometimes very long, fewer travel together
-SAMPLE = 31  # run times whose median is looked at
-RUN_MOST = BATCH_MOST
 BATCH_BYTES = 1 << 20  # of arguments that travel together, one thread's excepted: a frame has a limit, and what travels may be taken back
-IN_FLIGHT = 2  # batches a worker, when threads are short: one runs while the other travels
 _READY, _SENT, _COMPLETED = (bytes([state]) * BATCH_MOST for state in (READY, SENT, COMPLETED))  # columns to compare with and to copy from
-SEEN_MOST = 40  # threads that what is known of an entry stands for: as many new ones weigh as much
-
-
-class Worker:
-    """What one worker has been given and not returned."""
-
-    def __init__(self, name: str, number: int, *, next_sequence: int, kind: Kind = PLAIN) -> None:
-        self.name = name
-        self.number = number
-        self.kind = kind
-        self.is_ready = False
-        self.is_leaving = False  # it will get no more threads
-        self.is_quick = False  # what it was sent last was known to be short
-        self.next_sequence = next_sequence
-        self.done = 0  # sequence of the last thread that ended
-        self.batches: deque[Batch] = deque()  # those with threads that have not ended, oldest first
-        self.head_since = 0.0  # monotonic: when the oldest became the oldest
-        self.head_at = 0.0  # the same, wall clock
-        self.idle_since = 0.0
-        self.ready_since = 0.0  # monotonic
-        self.is_suspended = False  # it stands still with the thread that it runs, and holds no slot
-        self.suspended_at = 0.0  # monotonic
-        self.is_yielded = False  # its thread gave way, and waits for a slot to go on
-        self.yielded_at = 0.0  # monotonic
-        self.yield_order = 0  # of its newest place in the queue
-        self.is_asked = False  # its page says that others wait for its slot
-
-    @property
-    def is_busy(self) -> bool:
-        """Tell whether it has threads: it holds a slot then."""
-        return bool(self.batches)
-
-    @property
-    def holds_slot(self) -> bool:
-        """Tell whether it holds a slot."""
-        return bool(self.batches) and not self.is_suspended and not self.is_yielded
-
-    @property
-    def stands(self) -> bool:
-        """Tell whether it stands still in the middle of a thread, and takes no place among the workers of its process."""
-        return self.is_suspended or self.is_yielded
-
-    @property
-    def takes_slots(self) -> bool:
-        """Tell whether it is one of those that hold a slot while they are busy."""
-        return not self.kind.is_async
-
-    def stood(self, seconds: float) -> None:
-        """Note that time stood still for it."""
-        if not self.stands:  # its own time stands still until it goes on
-            self.head_since += seconds
-
-    def runs(self, tid: int) -> bool:
-        """Tell whether a thread is the one that it runs."""
-        return self.head[1] == tid
-
-    @property
-    def has_followers(self) -> bool:
-        """Tell whether threads were sent behind the one at its head."""
-        return len(self.batches) > 1 or (
-            bool(self.batches) and self.batches[0].first_sequence + len(self.batches[0].tids) > self.head[0] + 1
-        )
-
-    @property
-    def head(self) -> tuple[int, int]:
-        """Give sequence and number of the thread that it runs, or is about to; (0, 0) when it has none."""
-        if not self.batches:
-            return 0, 0
-        batch = self.batches[0]
-        place = max(0, self.done + 1 - batch.first_sequence)
-        return batch.first_sequence + place, batch.tids[place]
-
-    @property
-    def in_flight(self) -> list[tuple[int, int]]:
-        """Give (sequence, tid) of all that it has, oldest first."""
-        return [
-            (sequence, tid)
-            for batch in self.batches
-            for sequence, tid in enumerate(batch.tids, batch.first_sequence)
-            if sequence > self.done
-        ]
-
-    def has_next(self, sequence: int, first_tid: int, count: int = 1) -> bool:
-        """Tell whether these threads are the next that it has, within one batch."""
-        if not self.batches or self.head[0] != sequence:
-            return False
-        batch = self.batches[0]
-        place = sequence - batch.first_sequence
-        return batch.tids[place : place + count] == list(range(first_tid, first_tid + count))
-
-    def passed(self, sequence: int) -> list[Batch]:
-        """Note that everything up to this sequence has ended; give the batches that are through."""
-        self.done = sequence
-        through = []
-        while self.batches and self.batches[0].first_sequence + len(self.batches[0].tids) <= sequence + 1:
-            through.append(self.batches.popleft())
-        return through
-
-    def takes(self, *, is_quick: bool) -> bool:
-        """Tell whether it may be sent a batch: one that is idle always, one that is busy when neither batch waits long for the other."""
-        if not self.is_ready or self.is_leaving or self.stands or self.kind.is_async:
-            return False
-        return not self.batches or (is_quick and self.is_quick and len(self.batches) < IN_FLIGHT)
 
 
 class _Block:
@@ -219,8 +95,7 @@ class Pool:
         self.untold = 0  # ends that were only counted, and not told of yet
         self.untold_failed = 0
         self.untold_retrying = 0  # failed attempts that were only counted
-        self._seen: dict[str, int] = {}  # threads that the estimate of an entry stands for
-        self.estimates: dict[str, float] = {}  # seconds an entry runs, a moving average
+        self.estimates = Estimates()
 
     def add(self, chunk: Chunk, states: bytearray | None = None) -> None:
         """Take a submission in; with ``states``, one that was there before."""
@@ -568,7 +443,7 @@ class Pool:
         assert block is not None, f"thread {first_tid} is not of process {self.pid}"
         place = first_tid - block.first
         assert block.states[place : place + count].count(SENT) == count, f"threads from {first_tid} on end twice"
-        block.states[place : place + count] = _COMPLETED[:count] if count <= RUN_MOST else bytes([COMPLETED]) * count
+        block.states[place : place + count] = _COMPLETED[:count] if count <= BATCH_MOST else bytes([COMPLETED]) * count
         self.sent -= count
         for tid in [tid for tid in self.priorities if first_tid <= tid < first_tid + count] if self.priorities else ():
             del self.priorities[tid]
@@ -617,35 +492,9 @@ class Pool:
         )
         return list(islice(found, most))
 
-    def note_run(self, entry: str, seconds: float, *, count: int = 1) -> None:
-        """Learn how long an entry runs, from ``count`` threads of it. A worker may say anything: what is no number counts as long.
-
-        One thread says little once many have run: on a busy machine, one of many is interrupted for a thousand times as long as it runs.
-        """
-        if not 0.0 <= seconds < math.inf:
-            seconds = 2 * SHORT_SECONDS
-        seen = self._seen.get(entry, 0)
-        self._seen[entry] = min(SEEN_MOST, seen + count)
-        known = self.estimates.get(entry, seconds)
-        self.estimates[entry] = known + (seconds - known) * count / (min(SEEN_MOST, seen) + count)
-
-    def note_runs(self, entry: str, seconds: list[float]) -> None:
-        """Learn from short threads that ran one after the other: how long most of them take, and at least a part of their mean."""
-        some = sorted(seconds[:SAMPLE])
-        self.note_run(entry, max(some[len(some) // 2], sum(seconds) / len(seconds) / TAIL), count=len(seconds))
-
-    def is_short(self, entry: str) -> bool:
-        """Tell whether an entry has proved to be short."""
-        return self.estimates.get(entry, math.inf) <= SHORT_SECONDS
-
     def batch_size(self, entry: str) -> int:
-        """Give how many threads of an entry travel together."""
-        estimate = self.estimates.get(entry)
-        if estimate is None or estimate > SHORT_SECONDS:
-            return 1
-        estimate = max(estimate, 1e-6)
-        share = max(-(-self.ready // self.most), int(PART_SECONDS / estimate))  # when little is left, every worker has a part of it
-        return max(1, min(BATCH_MOST, int(BATCH_SECONDS / estimate), share))
+        """Give how many threads of an entry travel together now."""
+        return self.estimates.batch_size(entry, ready=self.ready, workers=self.most)
 
     def wanted_workers(self, lane: Lane | None = None) -> int:
         """Give how many workers the waiting threads of a kind that holds slots could use, those that exist included."""

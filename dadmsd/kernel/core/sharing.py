@@ -17,7 +17,8 @@ from dadmsd.kernel.core.contexts import Parked
 from dadmsd.kernel.core.ledger import size_text
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.records import Caller, Cell, Child, Lock, Region
-from dadmsd.kernel.core.scheduler import SENT, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import SENT
 from dadmsd.kernel.core.state import MEBIBYTE, State
 
 TOTAL_BYTES = 256 * MEBIBYTE  # of all contexts: they are in the kernel's memory

@@ -6,7 +6,8 @@ from dadmsd.kernel.core import events, freezing, keys, retrying
 from dadmsd.kernel.core.grouped import Group
 from dadmsd.kernel.core.moves import violate
 from dadmsd.kernel.core.policies import PRIORITY_MOST
-from dadmsd.kernel.core.scheduler import SENT, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import SENT
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.core.threads import is_next, set_priority, terminate
 

@@ -32,7 +32,8 @@ from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.moves import violate
 from dadmsd.kernel.core.policies import PRIORITY_MOST
 from dadmsd.kernel.core.records import Child, Chunk, Process
-from dadmsd.kernel.core.scheduler import STATE_NUMBER, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import STATE_NUMBER
 from dadmsd.kernel.core.state import MEBIBYTE, State
 from dadmsd.worker.messages import Outcome, Stretch
 
@@ -216,7 +217,7 @@ def _last(part: Outcome | Stretch) -> int:
 def _end_one(pool: Pool, child: Child, outcome: Outcome) -> Ended:
     """End a thread as its worker says; what is recorded of it is given."""
     chunk = pool.chunk_of(outcome.tid)
-    pool.note_run(chunk.entry, outcome.run_seconds)
+    pool.estimates.learn(chunk.entry, outcome.run_seconds)
     pool.note_used(outcome.run_seconds)
     ended = outcome_of(chunk, child, outcome, pool.tries.get(outcome.tid))
     pool.end(outcome.tid, STATE_NUMBER[ended[0].state])
@@ -230,7 +231,7 @@ def _end_run(pool: Pool, child: Child, stretch: Stretch) -> list[EndedRun]:
     place, at = 0, stretch.started_at
     for chunk, first, count in pool.parts(stretch.first_tid, len(stretch.values)):
         values, seconds = stretch.values[place : place + count], stretch.seconds[place : place + count]
-        pool.note_runs(chunk.entry, seconds)
+        pool.estimates.learn_all(chunk.entry, seconds)
         pool.note_used(sum(seconds))
         pool.complete(first, count)
         if pool.condemned:

@@ -7,7 +7,8 @@ from collections import Counter
 
 from dadms_ipc import requests
 from dadms_ipc.requests import WaitedInfo
-from dadmsd.kernel.core.scheduler import COMPLETED, SENT, STATES, Pool
+from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.stages import COMPLETED, SENT, STATES
 from dadmsd.kernel.core.standing import Refusal, find
 from dadmsd.kernel.core.state import State, Waiter
 

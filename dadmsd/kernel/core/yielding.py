@@ -11,9 +11,10 @@ from collections.abc import Callable
 from heapq import heappop
 
 from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.assignments import Worker
 from dadmsd.kernel.core.moves import freeze
 from dadmsd.kernel.core.records import Child
-from dadmsd.kernel.core.scheduler import Pool, Worker
+from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.state import State
 
 STANDING_MOST = 16  # workers of a process that are frozen or wait like this: each keeps its memory
