@@ -231,7 +231,7 @@ class Bus:
     # what clients send
 
     def _received(self, event: Received, now: float) -> None:
-        connection = self.admission.connections.get(event.peer) or self.admission.connection(event, now)
+        connection = self.admission.connection(event, now)
         if connection is None:
             return
         if self._next_ping is None:
