@@ -2,7 +2,7 @@
 
 1. Until the program itself takes over nothing has been done, so it ends at once, with the code that shells have for it, and without a word.
 2. A SIGINT that is ignored (``nohup``, a script's ``&``) stays ignored.
-3. Before the first of these lines is Python's own start, and the import of `re` in a script that an older pip made: some 20 ms in which Ctrl-C ends the program with a traceback of Python's,
+3. Before the first of these lines is Python's own start, and the import of `re` in a script that an older pip made: tens of milliseconds, more on a busy machine, in which Ctrl-C ends the program with a traceback of Python's,
    which nothing in here can prevent.
 4. One that comes where nothing can be raised, such as in a callback of the import system, would be told as "Exception ignored" and lost: it comes once more.
 """
