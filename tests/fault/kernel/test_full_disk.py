@@ -148,8 +148,6 @@ def test_the_logger_counts_and_marks_what_it_could_not_write_and_nobody_waits(da
 
 def test_a_thread_that_writes_gets_the_error_and_its_process_goes_on(daemon: Roomless, door: Client, short_path: Path) -> None:
     target = str(daemon.state_dir / "scratch")
-    with daemon.full():
-        pass
     steps: list[list[list[Any]]] = [[["work", 0.3, None]], [["write", target, None]], [["work", 0.0, None]]]
     pid = spawn(door, short_path / "ledger", steps, workers=1)
     until(door, lambda event: event.kind == "thread.started" and event.pid == pid)
