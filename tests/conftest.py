@@ -118,6 +118,13 @@ def no_leaks_of_module(subreaper: None, temporary_directory: Path) -> Iterator[N
     leaks.check(before)
 
 
+def pytest_configure() -> None:
+    """Undo what a shell does to what it starts with ``&``: it ignores Ctrl-C (POSIX, asynchronous lists), and hands that on to every program of a test."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def pytest_report_header() -> str:
     """Say what the host lets the tests try."""
     return f"dadms: uid {os.geteuid()}, Python {sys.version.split()[0]}"
