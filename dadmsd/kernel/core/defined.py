@@ -11,7 +11,7 @@ import msgspec
 from dadms_ipc.requests import ChangeInfo, ReloadReport, Spec
 from dadmsd.kernel.core import dependencies, limiting
 from dadmsd.kernel.core.admission import admit, refusal
-from dadmsd.kernel.core.ending import forget, stop
+from dadmsd.kernel.core.ending import forget, stop, stop_dependents
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.records import Process
@@ -95,6 +95,7 @@ def _change(state: State, process: Process, definition: Definition, mistakes: li
             "process.redefined", f"{definition.name} is defined otherwise: {', '.join(fields)}", pid=process.pid, data={"fields": fields}
         )
         if action == "restart" and process.desired == "up":
+            stop_dependents(state, process)
             stop(state, process, "a change of its definition", force=False, into="stopped", again=True)
     return ChangeInfo(definition.name, process.pid, action, fields)
 

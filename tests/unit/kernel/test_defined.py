@@ -59,6 +59,26 @@ def test_a_reload_does_what_must_be_done_and_leaves_the_rest_alone() -> None:
     assert (driver.process(1003).incarnation, driver.process(1003).spec.nice) == (2, 5)
 
 
+def test_what_requires_a_definition_that_is_restarted_is_restarted_as_well() -> None:
+    """Before it, and waits until it is there again."""
+    driver = Driver()
+    both = (definition("db"), definition("web", requires=["db"]))
+    reload(driver, *both)
+    db, web = (process.pid for process in driver.state.processes.values())
+    execute(driver, db)
+    execute(driver, web)
+    reload(driver, definition("db", command=["/bin/other"]), both[1])
+    assert {pid: driver.process(pid).desired for pid in (db, web)} == {db: "restart", web: "restart"}
+    assert driver.process(db).status == "running", "what requires it ends first"
+    leave(driver, web, 2, 15)
+    leave(driver, db, 2, 15)
+    assert driver.process(db).status == "starting"
+    assert driver.process(web).status != "running"
+    execute(driver, db)
+    execute(driver, web)
+    assert driver.process(web).status == "running"
+
+
 def test_a_bad_file_neither_ends_nor_changes_what_it_defined() -> None:
     driver = Driver()
     reload(driver, definition("web"), definition("db", file="b.toml"))
