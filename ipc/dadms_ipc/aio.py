@@ -234,12 +234,16 @@ class Client(Dialogue):
         """Give the messages that are here, at least one and at most ``limit``; what is handed over together is acknowledged together."""
         return await self._receive(limit, timeout, acknowledge)
 
-    async def close(self) -> None:
-        """End the session; what was asked and has no answer is cancelled."""
+    async def close(self, *, farewell: bool = True) -> None:
+        """End the session; what was asked and has no answer is cancelled.
+
+        Without a ``farewell`` the bus is left to find out: what a process had in its hands and did not acknowledge counts as what it died with.
+        """
         if self._pid != os.getpid() or self._context is None:
             return
         if self._wires:
-            self._session.close()
+            if farewell:
+                self._session.close()
             self._flush()
             await self._until(self._is_said, CLOSE_TIMEOUT)
         for handle in (self._timer, self._soon, self._watch):

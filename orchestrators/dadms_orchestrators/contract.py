@@ -105,6 +105,7 @@ class Orchestrator:
     def main(self, port: socket.socket, gate: Gate) -> int:
         """Run one incarnation to its end and give the exit code. What goes wrong becomes an outcome; a traceback goes to the log only."""
         process = Process(port, gate)
+        is_broken = False
         try:
             try:
                 self._run(process)
@@ -113,6 +114,7 @@ class Orchestrator:
             except DadmsError as error:
                 process.outcome("failed", {}, str(error))
             except Exception as error:
+                is_broken = True
                 traceback.print_exc()
                 process.outcome("failed", {}, f'the orchestrator "{self.name}" {self.version} broke: {type(error).__name__}: {error}')
                 process.settle()
@@ -122,5 +124,5 @@ class Orchestrator:
             print(f"the daemon is gone: {error}", file=sys.stderr)  # noqa: T201 - stderr is this process's log
             return EXIT_ABANDONED
         finally:
-            process.close()
+            process.close(is_broken=is_broken)
         return EXIT_DONE

@@ -44,6 +44,7 @@ class Line:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_work: asyncio.Event
         self._is_closing = False
+        self._is_broken = False
         self._thread = threading.Thread(target=self._run, name="bus line", daemon=True)
         self._thread.start()
 
@@ -83,8 +84,9 @@ class Line:
             taken.append(self._inbox.popleft())
         return taken
 
-    def close(self) -> None:
-        """Let what was said leave, for CLOSE_TIMEOUT seconds at most, and end the thread."""
+    def close(self, *, is_broken: bool = False) -> None:
+        """Let what was said leave, for CLOSE_TIMEOUT seconds at most, and end the thread; one that is broken goes without a farewell, as the dead do."""
+        self._is_broken = is_broken
         self._is_closing = True
         self._stir()
         self._thread.join(CLOSE_TIMEOUT)
@@ -121,6 +123,7 @@ class Line:
                 async with Client(self._runtime_dir, identity=self._identity, start_timeout=START_TIMEOUT) as client:
                     pause = RETRY_FIRST
                     await self._serve(client)
+                    await client.close(farewell=not self._is_broken)
             except RequestRefused:
                 raise
             except DadmsError:  # no bus, or none that answers

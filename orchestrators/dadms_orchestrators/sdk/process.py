@@ -392,11 +392,11 @@ class Process:
             self.next_event(deadline - time.monotonic())
         self._pump()
 
-    def close(self) -> None:
-        """Give the descriptors back; what was not sent is dropped."""
+    def close(self, *, is_broken: bool = False) -> None:
+        """Give the descriptors back; what was not sent is dropped. What a process that is broken had not acknowledged may be what broke it, and counts as that."""
         self._is_closed = True
         if self._line is not None:
-            self._line.close()
+            self._line.close(is_broken=is_broken)
             self._line = None
         self._signals.close()
         self._channel.close()
