@@ -131,6 +131,7 @@ class Journal:
         self._held_bytes = 0
         self._trouble = ""  # why nothing new can be kept
         self._look_at = 0.0  # monotonic: when the disk is looked at again
+        self._is_in_place = False  # no new file could be begun for what comes meanwhile
         self._folded_through = 0  # sequence of the last turn that is being folded
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -284,8 +285,8 @@ class Journal:
     # folding
 
     def next_fold(self) -> float | None:
-        """Give the monotonic time from which on there is something to fold, or None; a disk that takes nothing takes no rows either."""
-        return self._fold_at if not self._trouble else None
+        """Give the monotonic time from which on there is something to fold, or None."""
+        return self._fold_at
 
     @property
     def is_long(self) -> bool:
@@ -301,20 +302,23 @@ class Journal:
             assert self._left is not None, "a fold without rows"
             for (table, columns), record in self._left:
                 self._put(table, columns, record)
-                if time.monotonic() >= end:
+                if time.monotonic() >= end and not self._is_in_place:
                     return
             self._end_fold()
         except (sqlite3.Error, OSError) as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             self._newest = {**self._folding, **self._newest}
-            self._folding, self._left = {}, None
+            self._folding, self._left, self._is_in_place = {}, None, False
             self._fold_at = time.monotonic() + FOLD_RETRY_SECONDS
             sys.stderr.write(f'kernel: cannot fold the journal "{self._path}": {error}; it is tried again\n')
 
     def _begin_fold(self) -> None:
         self._connection.execute("BEGIN")
-        self._tail.rotate(self._sequence + 1)
+        try:
+            self._tail.rotate(self._sequence + 1)
+        except OSError:  # the tail itself may be what fills the disk: all of it at once then, so that nothing is added meanwhile
+            self._is_in_place = True
         self._folding, self._newest = self._newest, {}
         self._left = iter(self._folding.items())
         self._folded_through = self._sequence
@@ -332,7 +336,13 @@ class Journal:
         self._connection.execute("COMMIT")
         self._folding, self._left = {}, None
         self._fold_at = time.monotonic() + FOLD_SECONDS if self._newest else None
-        self._tail.drop()
+        if self._is_in_place:
+            self._is_in_place = False
+            self._tail.empty()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # its log takes room as well
+            self._look_at = 0.0
+        else:
+            self._tail.drop()
 
     def close(self) -> None:
         """Close the files, with the tail and SQLite's write-ahead log folded in."""

@@ -28,6 +28,7 @@ class Tail:
         self._directory = journal.parent
         self._prefix = f"{journal.stem}.tail-"
         self._fd = -1
+        self._path: Path | None = None  # of the file that is written
         self._size = 0  # bytes of the file that is written, without the room beyond its end
         self._allocated = 0  # bytes of it, with that room
         self._last: tuple[Path, int] | None = None  # the newest file that was read, and where its frames end
@@ -38,7 +39,7 @@ class Tail:
         for path in self._files():
             content = path.read_bytes()
             if not content.startswith(MAGIC):
-                return
+                continue  # its kernel died before the first word in it: nothing was said there
             place = len(MAGIC)
             self._last = (path, place)
             while place + _FRAME.size <= len(content):
@@ -80,11 +81,11 @@ class Tail:
 
     def rotate(self, sequence: int) -> None:
         """Let the frame with this sequence begin a new file, which has its room before the old one gives its own back. Raises OSError, and the old one goes on."""
-        fd, size, allocated = self._fd, self._size, self._allocated
+        fd, path, size, allocated = self._fd, self._path, self._size, self._allocated
         try:
             self._open(sequence, is_new=True)
         except OSError:
-            self._fd, self._size, self._allocated = fd, size, allocated
+            self._fd, self._path, self._size, self._allocated = fd, path, size, allocated
             raise
         if fd >= 0:
             os.ftruncate(fd, size)
@@ -92,10 +93,17 @@ class Tail:
 
     def drop(self) -> None:
         """Remove every file but the one that is written."""
-        files = self._files()
-        for path in files[:-1] if self._fd >= 0 else files:
-            path.unlink()
+        for path in self._files():
+            if path != self._path:
+                path.unlink()
         self.size = self._size if self._fd >= 0 else 0
+
+    def empty(self) -> None:
+        """Begin anew in the file that is written, and remove the others: all of it was taken over where there was no room for a new one."""
+        if self._fd >= 0:
+            os.ftruncate(self._fd, len(MAGIC))
+            self._size = self._allocated = len(MAGIC)
+        self.drop()
 
     def close(self) -> None:
         """Let go of it; a file without a frame goes."""
@@ -103,8 +111,8 @@ class Tail:
             os.ftruncate(self._fd, self._size)
             os.close(self._fd)
             self._fd = -1
-            if self._size == len(MAGIC):
-                self._files()[-1].unlink()
+            if self._size == len(MAGIC) and self._path is not None:
+                self._path.unlink()
 
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob(f"{self._prefix}*"))
@@ -124,12 +132,14 @@ class Tail:
             self._fd = -1
             path.unlink()
             raise
+        self._path = path
         self._last = None
         self.size += len(MAGIC)
 
     def _go_on(self, path: Path, place: int) -> None:
         """Write where another kernel stopped. What it may have left there of a frame that is not whole is wiped, lest it be taken for one some day."""
         self._last = None
+        self._path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         self._size, self._allocated = place, os.fstat(self._fd).st_size
         left = self._allocated - place

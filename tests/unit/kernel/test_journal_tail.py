@@ -1,5 +1,7 @@
 """The newest turns in front of the file of rows: what is there after a death at any instant, and when the disk is full."""
 
+import errno
+import math
 import os
 import resource
 import shutil
@@ -13,7 +15,7 @@ import pytest
 from dadms_ipc.errors import HostFailure
 from dadmsd.kernel.core.records import Cell, Counters, Record
 from dadmsd.kernel.journal import HELD_MOST, Journal
-from dadmsd.kernel.tail import LEAST, MAGIC
+from dadmsd.kernel.tail import LEAST, MAGIC, Tail
 
 TURNS = 20
 
@@ -188,7 +190,6 @@ def test_turns_that_find_no_room_are_held_and_written_when_there_is_some(path: P
         assert journal.trouble().startswith(f'file too large ("{path.parent}": ')
         journal.commit(turn(2))
         assert journal.look_at is not None
-        assert journal.next_fold() is None
     assert found_beside(path) == (1, {1})
     while journal.trouble():  # it is looked at now and then
         pass
@@ -249,3 +250,48 @@ def test_a_fold_that_fails_is_tried_again_and_the_tail_has_it_meanwhile(path: Pa
     journal.commit(turn(7))
     journal.close()
     assert found(path) == (7, {1, 2, 3, 7})
+
+
+def test_a_file_that_was_begun_and_has_no_word_in_it_hides_nobody(path: Path) -> None:
+    """Its kernel died between two system calls; the next one goes on in the file before it, dies as well, and after a fold nothing of that is lost."""
+
+    def work() -> None:
+        journal = opened(path)
+        journal.commit(turn(1))
+
+    killed(work)
+    (path.parent / "kernel.tail-00000000000000000002").write_bytes(bytes(4096))
+
+    def go_on() -> None:
+        journal = opened(path)
+        journal.commit(turn(2))
+        while journal.next_fold() is not None:
+            journal.fold(math.inf)
+        journal.commit(turn(3))
+
+    killed(go_on)
+    assert found(path) == (3, {1, 2, 3})
+
+
+def test_a_tail_that_fills_the_disk_itself_is_folded_where_it_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no room for a new file; what came and went gives its room back."""
+    journal = opened(path)
+    large = msgpack_of(60_000)
+    for number in range(1, 40):
+        journal.commit({**cell(number, large), **({("cell", (1001, "r", f"k{number - 1}")): None} if number > 1 else {})})
+    journal.commit(turn(7))
+    size = sum(each.stat().st_size for each in path.parent.glob("kernel.tail-*"))
+
+    def refuse(_tail: Tail, _sequence: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Tail, "rotate", refuse)
+    journal.fold(0.0)
+    assert journal.next_fold() is None
+    assert sum(each.stat().st_size for each in path.parent.glob("kernel.tail-*")) < size // 10
+    assert journal.trouble() == ""
+    journal.commit(turn(8))
+    journal.close()
+    number, cells = found(path)
+    assert number == 8
+    assert cells == {39, 7, 8}
