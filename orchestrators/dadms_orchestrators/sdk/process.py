@@ -28,6 +28,7 @@ from dadms_ipc.artifacts import Artifact, Store
 from dadms_ipc.channel import FRAME_LIMIT, Channel
 from dadms_ipc.errors import DeadlinePassed, PeerViolation, RequestRefused
 from dadms_ipc.shared import Context, reserve
+from dadms_orchestrators.sdk import terms
 from dadms_orchestrators.sdk.checkpoints import Checkpoints
 from dadms_orchestrators.sdk.groups import Group
 from dadms_orchestrators.sdk.handles import TRAVEL_BYTES, TRAVEL_MOST, Handle, Team
@@ -183,6 +184,14 @@ class Process:
 
         ``timeout`` is in seconds of running; ``retry`` takes the place of what the entry declared; ``keys``, one a thread, are as for ``create``. Raises RequestRefused when the arguments cannot travel, or do not fit what the entry declared.
         """
+        terms.check(
+            f'submit "{entry}"',
+            labels=list(labels),
+            timeout=timeout,
+            retry=retry,
+            keys=list(keys),
+            group=group.name if group is not None else "",
+        )
         check = self._checks.get(entry)
         if check is not None:
             arguments = list(arguments)
@@ -227,6 +236,8 @@ class Process:
         ``timeout`` is in seconds of running, ``deadline`` in seconds until it should have begun (the policy "deadline" goes by it); a higher ``priority``,
         -100 to 100, is sooner; ``retry`` takes the place of what the entry declared. One whose ``key`` this process used before, in an earlier incarnation too, does not run: it ends as that one does or did. Raises RequestRefused when the argument does not encode, or does not fit what the entry declared; that the kernel refuses the thread (its queue is full) is told by the handle.
         """
+        if label or key or timeout is not None or priority or deadline is not None or retry is not None:
+            terms.check(f'submit "{entry}"', labels=[label], timeout=timeout, priority=priority, deadline=deadline, retry=retry, keys=[key])
         if entry in self._checks:
             self._checks[entry](argument)
         try:
@@ -311,6 +322,7 @@ class Process:
 
     def group(self, name: str, *, cancel_on_failure: bool = False) -> Group:
         """Give a group of threads, to be waited for and steered together; with ``cancel_on_failure``, one that fails has the kernel cancel the others."""
+        terms.check("make a group", group=name, cancels=cancel_on_failure)
         return Group(self, name, cancel_on_failure=cancel_on_failure)
 
     def steer_group(self, name: str, verb: str, value: int = 0) -> None:
