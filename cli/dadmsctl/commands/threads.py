@@ -27,7 +27,14 @@ LS_COLUMNS = (">TID", ">PID", "LABEL", "ENTRY", "STATE", "WORKER", ">RAN", "CAUS
 LS_IMPORTANCE = ("TID", "LABEL", "STATE", "PID", "RAN", "CAUSE", "WORKER", "ENTRY", "MESSAGE")
 
 
-of_group = click.option("--group", default="", help="All open threads of this group, of the process with that PID.")
+def _named(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+    """Refuse an empty name, as of a shell's variable that is not set: without a group, the PID would be taken for a thread."""
+    if value == "":
+        raise click.BadParameter("a group has a name, this is empty")
+    return value or ""
+
+
+of_group = click.option("--group", default=None, callback=_named, help="All open threads of this group, of the process with that PID.")
 
 
 def _steer(door: Door, pids: tuple[int, ...], group: str, action: str, priority: int = 0) -> None:
@@ -45,7 +52,7 @@ def thread() -> None:
 @thread.command("ls")
 @click.argument("pid", metavar="TARGET", type=ONE, required=False)
 @click.option("--limit", type=click.IntRange(1, 1000), default=200, show_default=True, help="The newest so many.")
-@click.option("--group", default="", help="Only those of this group of the process.")
+@click.option("--group", default=None, callback=_named, help="Only those of this group of the process.")
 @as_json
 @pass_door
 def ls(door: Door, pid: int | None, limit: int, group: str, as_json: bool) -> None:
@@ -244,7 +251,7 @@ def _group_row(group: requests.GroupInfo) -> tuple[str, ...]:
 @thread.command("wait")
 @click.argument("pid", metavar="TARGET", type=ONE)
 @click.argument("tids", type=NUMBER, nargs=-1, metavar="[TID]...")
-@click.option("--group", default="", help="The threads of this group instead.")
+@click.option("--group", default=None, callback=_named, help="The threads of this group instead.")
 @click.option("--any", "is_any", is_flag=True, help="Until one of them has ended, instead of all.")
 @click.option("--timeout", type=seconds, help="Seconds to wait in all; then it exits with 5.  [for ever]")
 @as_json

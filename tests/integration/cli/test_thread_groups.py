@@ -30,6 +30,8 @@ def team(at: tuple[str, str], ctl: Ctl, *naps: float) -> str:
 def test_a_group_is_shown_steered_and_waited_for(at: tuple[str, str], ctl: Ctl) -> None:
     pid = team(at, ctl, 0.0, 60.0, 60.0, 60.0, 60.0)
     assert ctl(*at, "thread", "wait", pid, "--group", "team", "--any", "--timeout", "20").returncode == 0
+    empty = ctl(*at, "thread", "kill", pid, "--group", "")
+    assert (empty.returncode, empty.stderr.count("a group has a name")) == (2, 1)
     assert ctl(*at, "thread", "suspend", pid, "--group", "team").returncode == 0
     (group,) = json.loads(ctl(*at, "thread", "groups", pid, "--json").stdout)
     assert (group["completed"], group["suspended"] + group["running"], group["is_suspended"]) == (1, 4, True)
