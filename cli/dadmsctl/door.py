@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dadms_ipc import paths
-from dadms_ipc.errors import Unreachable
+from dadms_ipc.errors import RequestRefused, Unreachable
 from dadms_ipc.presence import is_listening, lock_holders
 from dadmsctl.starting import await_start
 
@@ -51,6 +51,12 @@ class Door:
     def is_running(self) -> bool:
         """Tell whether a daemon runs here, without asking it anything; one behind a network is believed to."""
         return self.host is not None or self._runs_now() or await_start(self.runtime_dir, self._runs_now, self.timeout)
+
+    def is_here(self, path: Path, what: str) -> bool:
+        """Tell whether a file that is named to the daemon is one of this machine; raises RequestRefused for a relative name where it is not: whose directory would that be."""
+        if self.host is not None and not path.is_absolute():
+            raise RequestRefused(f'cannot use {what} "{path}": it is on the machine of the daemon, so give its absolute path there')
+        return self.host is None
 
     def _runs_now(self) -> bool:
         return is_listening(self.runtime_dir / paths.CONTROL_SOCKET) or self.keeper_pid() is not None

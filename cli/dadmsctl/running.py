@@ -45,6 +45,7 @@ class Asked(msgspec.Struct, frozen=True):
     checked: float  # after the model was found in order
     is_verbose: bool = False
     directory: Path | None = None
+    is_remote: bool = False  # its files are of another machine
 
 
 def run(door: Door, asked: Asked) -> Exit:
@@ -147,13 +148,18 @@ def spec_of(client: "Client", asked: Asked, narrator: Narrator) -> requests.Spec
         name=asked.job.name,
         orchestrator=asked.job.orchestrator,
         config=msgspec.Raw(asked.job.config),
-        handlers=str(asked.handlers.resolve()) if asked.handlers else None,
+        handlers=_name_of(asked.handlers, asked),
         limits=wanted.limits,
         thread_timeout=asked.caps["thread_timeout"],
         ready_timeout=asked.caps["ready_timeout"],
         enforcement=wanted.enforcement,
-        directory=str(asked.directory.resolve()) if asked.directory else None,
+        directory=_name_of(asked.directory, asked),
     )
+
+
+def _name_of(path: Path | None, asked: Asked) -> str | None:
+    """Give the name by which the daemon finds a file: links of this machine say nothing about another one."""
+    return None if path is None else str(path if asked.is_remote else path.resolve())
 
 
 def log_of(client: "Client", process: requests.ProcessInfo) -> list[str]:

@@ -121,7 +121,7 @@ def broadcast(
     patience: float | None,
     as_json: bool,
 ) -> None:
-    """Send a message to each process of SCOPE: all, children/PID, type/service, group/NAME.
+    """Send a message to each process of SCOPE: all, children/PID, type/TYPE, group/NAME.
 
     Exits with 1 when it could not be given to one of them.
     """

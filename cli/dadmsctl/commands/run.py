@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,16 @@ def run(
         raise click.UsageError("--detach needs a daemon that stays, and a private one ends with its run")
     began = time.time()
     given = read_variables(inputs, settings)
-    if directory is not None and not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
+    place = replace(door, host=None) if is_private else door
+    if (
+        directory is not None
+        and place.is_here(directory, "the directory")
+        and not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK))
+    ):
         why = "you may not write there" if directory.is_dir() else "it is no directory"
         raise RequestRefused(f'cannot work in "{directory}": {why}')
-    module = read_file(handlers, "the handlers module") if handlers is not None else b""
+    is_read = handlers is not None and place.is_here(handlers, "the handlers module")
+    module = read_file(handlers, "the handlers module") if handlers is not None and is_read else b""
     try:
         job = prepare(model, given, decisions, decision, module)
     except ModelUnfit as unfit:
@@ -77,7 +84,9 @@ def run(
         click.echo(printable(f"dadmsctl: warning: {warning}"), err=True)
     from dadmsctl import running  # brings rich, which a refusal need not wait for
 
-    asked = running.Asked(job, given, handlers, caps, is_private, quiet, full, as_json, began, time.time(), verbose, directory)
+    asked = running.Asked(
+        job, given, handlers, caps, is_private, quiet, full, as_json, began, time.time(), verbose, directory, place.host is not None
+    )
     if is_detached:
         click.echo(running.detach(door, asked))
     else:

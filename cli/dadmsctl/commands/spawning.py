@@ -12,7 +12,7 @@ from dadms_ipc.errors import RequestRefused
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
 from dadmsctl.limits import limits_from
-from dadmsctl.options import as_json, limits, pass_door
+from dadmsctl.options import FILE, as_json, limits, pass_door
 from dadmsctl.reading import read_config, read_environment
 from dadmsctl.supervision import fields_of, supervision
 from dadmsctl.terminal import write_json
@@ -26,9 +26,7 @@ START_PATIENCE = 10.0  # seconds that a command has to become its program before
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option("--name", help="What people call it. [the orchestrator's name]")
 @click.option("--config", metavar="JSON|FILE", default="{}", help="What it is started with: a JSON object, or a file that holds one.")
-@click.option(
-    "--handlers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A Python module whose functions its threads call."
-)
+@click.option("--handlers", type=FILE, help="A Python module whose functions its threads call.")
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="An environment variable, beside a minimal set.")
 @limits
 @supervision
@@ -53,11 +51,17 @@ def spawn(
     ORCHESTRATOR is "bpmn", "decision" or "module:attribute". With a COMMAND behind "--", the process runs that program under NAME: as a tool, which ends, or with --service as a
     service, which is to run and is started again when it ends.
     """
+    if given["directory"] is not None:
+        door.is_here(given["directory"], "the directory")
+    if handlers is not None and door.is_here(handlers, "the handlers module"):
+        if not handlers.is_file():
+            raise click.BadParameter(f"File '{handlers}' does not exist.", param_hint="'--handlers'")
+        handlers = handlers.resolve()
     spec = requests.Spec(
         name=name or what,
         orchestrator="" if command else what,
         config=msgspec.Raw(msgspec.msgpack.encode(read_config(config))),
-        handlers=str(handlers.resolve()) if handlers else None,
+        handlers=str(handlers) if handlers else None,
         limits=limits_from(given),
         thread_timeout=given["thread_timeout"],
         ready_timeout=given["ready_timeout"],

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dadms_ipc.aio import Client, Identity, Message
+from dadms_ipc.envelope import Kind
 from dadms_ipc.errors import DadmsError, DeadlinePassed, RequestRefused
 
 PUBLICATIONS_LIMIT = 1000  # that wait for the bus; the oldest are dropped
@@ -39,6 +40,7 @@ class Line:
         self._publications: deque[tuple[str, bytes]] = deque()
         self._answers: deque[Saying] = deque()
         self._inbox: deque[Message] = deque()
+        self._told: set[str] = set()  # mistakes of the main that its log has already
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()  # guards _loop against its end
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,12 +63,18 @@ class Line:
         self._stir()
 
     def reply(self, message: Message, body: bytes) -> None:
-        """Answer a request."""
+        """Answer a request. Anything else is not answered by it, and the log says so once."""
+        if message.kind != Kind.REQUEST:
+            self._tell_once("reply to", message, "process.acknowledge(message) or process.refuse(message, reason) answers a SEND")
+            return
         self._answers.append(lambda client: client.reply(message, body))
         self._stir()
 
     def acknowledge(self, message: Message) -> None:
-        """Tell the sender that its message was handled."""
+        """Tell the sender that its message was handled. A request is not answered by it, and the log says so once."""
+        if message.kind == Kind.REQUEST:
+            self._tell_once("acknowledge", message, "process.reply(message, body) or process.refuse(message, reason) answers it")
+            return
         self._answers.append(lambda client: client.acknowledge(message))
         self._stir()
 
@@ -74,6 +82,16 @@ class Line:
         """Answer a request, or a message, with why it was not handled."""
         self._answers.append(lambda client: client.refuse(message, reason))
         self._stir()
+
+    def _tell_once(self, what: str, message: Message, instead: str) -> None:
+        """Say in the log what answers nobody. It is no exception: whoever may send could end a process with it, and no more than a line, or they could fill its log."""
+        if what not in self._told:
+            self._told.add(what)
+            print(  # noqa: T201 - stderr is this process's log
+                f'cannot {what} message {message.number} of "{message.sender}": it is a {message.kind.name}; {instead}',
+                file=sys.stderr,
+                flush=True,
+            )
 
     def messages(self) -> list[Message]:
         """Take what has come."""

@@ -383,7 +383,7 @@ class Process:
             self._line.publish(topic, self._encoder.encode(body))
 
     def reply(self, message: "Message", body: object) -> None:
-        """Answer a request."""
+        """Answer a request. A SEND is acknowledged or refused instead; the log says it when it is not."""
         if self._line is not None:
             self._line.reply(message, self._encoder.encode(body))
 

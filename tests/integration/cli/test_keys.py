@@ -132,3 +132,28 @@ def test_a_batch_of_decisions_goes_over_the_network_too(ctl: Ctl, daemon: tuple[
     assert [one["orchestrator"] for one in json.loads(ctl("--runtime-dir", running.runtime_dir, "ps", "--all", "--json").stdout)] == [
         "decision"
     ]
+
+
+def test_files_that_are_named_are_of_the_daemons_machine(ctl: Ctl, daemon: tuple[Daemon, dict[str, int]], short_path: Path) -> None:
+    """So nobody looks for them here: the daemon says that they are missing, and a relative name is refused before it is asked."""
+    running, ports = daemon
+    file, model = short_path / "k.key", short_path / "one.bpmn"
+    user = ("--user", "0") if os.geteuid() == 0 else ()
+    assert ctl("keys", "new", "k", *user, "--out", file, "--state-dir", running.state_dir).returncode == 0
+    model.write_text(
+        '<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" targetNamespace="urn:x"><process id="p" isExecutable="true">'
+        '<startEvent id="s"/><sequenceFlow id="f" sourceRef="s" targetRef="e"/><endEvent id="e"/></process></definitions>'
+    )
+    there = ("--host", f"127.0.0.1:{ports['kernel']}", "--key", file)
+    for command in (("run", model), ("spawn", "bpmn", "--wait")):
+        far = ctl(*there, *command, "--handlers", "/nowhere/handlers.py")
+        assert far.returncode == 1
+        assert 'cannot read handlers "/nowhere/handlers.py": No such file or directory' in far.stderr
+        near = ctl(*there, *command, "--handlers", "handlers.py")
+        assert (near.returncode, near.stderr) == (
+            4,
+            'dadmsctl: cannot use the handlers module "handlers.py": it is on the machine of the daemon, so give its absolute path there\n',
+        )
+    own = ctl(*there, "run", model, "--private", "--handlers", "/nowhere/handlers.py")
+    assert 'cannot read the handlers module "/nowhere/handlers.py"' in own.stderr
+    assert ctl("--runtime-dir", running.runtime_dir, "spawn", "bpmn", "--handlers", "/nowhere/handlers.py").returncode == 2

@@ -34,6 +34,9 @@ def run(process):
         message, said = event.message, msgspec.msgpack.decode(event.message.body)
         if said == "refuse":
             process.refuse(message, "not today")
+        elif said == "the wrong way":
+            (process.acknowledge if message.kind == Kind.REQUEST else lambda one: process.reply(one, "well"))(message)
+            process.refuse(message, "it was answered the wrong way")
         elif message.kind == Kind.REQUEST:
             process.reply(message, {"said": said, "thread": message.thread})
         else:
@@ -104,6 +107,20 @@ def test_messages_and_dead_letters(ctl: Ctl, start: Start, at: tuple[str, str], 
         assert (gone.returncode, gone.stderr) == (4, f"dadmsctl: cannot drop dead letter {number}: there is none\n")
         assert ctl(*at, "dlq", "drop", "--all").stdout == "0 dropped\n"
         assert ctl(*at, "dlq", "drop").returncode == 2
+
+
+def test_an_answer_of_the_wrong_kind_is_told_in_the_log(ctl: Ctl, at: tuple[str, str], keeper_daemon: Daemon, tmp_path: Path) -> None:
+    """Once for each kind, with what to call instead; the process goes on."""
+    with Client(keeper_daemon.runtime_dir, timeout=20) as client:
+        pid = str(_spawn(client, tmp_path))
+    for command in ("send", "request", "send", "request"):
+        assert "it was answered the wrong way" in ctl(*at, command, pid, "the wrong way").stderr
+    log = ctl(*at, "logs", pid).stdout
+    assert log.count("cannot reply to message") == 1
+    assert "it is a SEND; process.acknowledge(message) or process.refuse(message, reason) answers a SEND" in log
+    assert log.count("cannot acknowledge message") == 1
+    assert "it is a REQUEST; process.reply(message, body) or process.refuse(message, reason) answers it" in log
+    assert json.loads(ctl(*at, "request", pid, "hello", "--json").stdout)["body"]["said"] == "hello"
 
 
 def test_publications_reach_a_subscriber_at_the_terminal(ctl: Ctl, start: Start, at: tuple[str, str], tmp_path: Path) -> None:
