@@ -40,14 +40,21 @@ def flaw_of(pool: Pool, request: port.Submit) -> str:
 
 def enter(state: State, pool: Pool, request: port.Submit) -> None:
     """Have the group that a submission names; called before its threads are queued."""
-    group = pool.groups.get(request.group)
-    if group is None:
-        _make_room(state, pool)
-        group = pool.groups[request.group] = Group(GroupRow(pid=pool.pid, name=request.group, number=request.sequence))
-    elif group.row.failed_by:
+    group = begin(state, pool, request.group, request.sequence)
+    if group.row.failed_by:
         group = pool.groups[request.group] = Group(GroupRow(pid=pool.pid, name=request.group, number=request.sequence))
     group.row.cancels = group.row.cancels or request.cancels
     state.changed(group.row)
+
+
+def begin(state: State, pool: Pool, name: str, number: int) -> Group:
+    """Give a group; one that is not there begins with the request of this number."""
+    group = pool.groups.get(name)
+    if group is None:
+        _make_room(state, pool)
+        group = pool.groups[name] = Group(GroupRow(pid=pool.pid, name=name, number=number))
+        state.changed(group.row)
+    return group
 
 
 def _make_room(state: State, pool: Pool) -> None:

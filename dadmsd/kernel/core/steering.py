@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dadmsd.kernel.core import events, freezing, keys, retrying
+from dadmsd.kernel.core import events, freezing, groups, keys, retrying
 from dadmsd.kernel.core.grouped import Group
 from dadmsd.kernel.core.moves import violate
 from dadmsd.kernel.core.policies import PRIORITY_MOST
@@ -28,10 +28,12 @@ def on_steer(state: State, event: events.SteerAsked) -> None:
     process.asked = event.sequence
     state.changed(process)
     if event.group:
-        group = pool.groups.get(event.group)
         if event.verb not in GROUP_VERBS:
             violate(state, child, f"asks to {event.verb[:40]} a group")
             return
+        group = pool.groups.get(event.group)
+        if group is None and event.verb in ("suspend", "priority"):  # of what is submitted later
+            group = groups.begin(state, pool, event.group, event.sequence)
         why: object = steer_group(state, pool, group, event.verb, event.value, "its process") if group is not None else ""
     elif event.verb in _STEERS:
         why = _STEERS[event.verb](state, pool, event.tids, event.value)

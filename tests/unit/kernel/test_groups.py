@@ -277,3 +277,15 @@ def test_a_wait_ends_with_its_time_or_with_the_process() -> None:
 )
 def test_what_cannot_be_waited_for_is_refused(how: dict[str, Any], words: str) -> None:
     assert grouped().refusal(requests.WaitThreads(1001, **how)) == words
+
+
+def test_what_is_said_of_a_group_before_its_first_thread_holds_for_that_one() -> None:
+    driver = Driver()
+    pid = driver.run(workers=1)
+    driver.give(events.SteerAsked(f"{pid}.1", 1, "suspend", [], 0, "g"))
+    driver.give(events.SteerAsked(f"{pid}.1", 2, "priority", [], 7, "g"))
+    driver.next_kernel()
+    driver.submit(pid, 2, group="g")
+    assert shown(driver) == {"suspended": 2, "priority": 7, "is_suspended": True}
+    driver.give(events.SteerAsked(f"{pid}.1", driver.process(pid).asked + 1, "resume", [], 0, "g"))
+    assert shown(driver) == {"ready": 2, "priority": 7}
