@@ -77,7 +77,7 @@ def record_of_error(sequence: int, tid: int, error: BaseException, timing: Timin
             tid,
             status,
             _NIL,
-            kind=_sound(type(error).__name__, NAME_LIMIT),
+            kind=_sound(_kind(error), NAME_LIMIT),
             message=_sound(_text(error), MESSAGE_LIMIT),
             traceback=_sound(shortened(error), TRACEBACK_LIMIT, is_end=True),
             code=_sound(code, NAME_LIMIT) if isinstance(code, str) else "",
@@ -142,10 +142,18 @@ def _record_of_failure(outcome: Outcome) -> bytes:
     return msgspec.msgpack.encode(outcome)
 
 
+def _kind(error: BaseException) -> str:
+    """Name the class of an exception. One without a name is given one: no name at all stands for nothing raised."""
+    try:
+        return str(type(error).__name__) or "(unnamed)"
+    except BaseException:  # a user's metaclass
+        return "(unnamed)"
+
+
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # a user's __str__
+    except BaseException:  # a user's __str__, which may also exit
         return "(its text cannot be shown)"
 
 
@@ -165,8 +173,8 @@ def shortened(error: BaseException) -> str:
         frames = frames.tb_next
     try:
         return "".join(traceback.format_exception(type(error), error, frames))
-    except Exception as failure:  # a user's __str__
-        return f"{type(error).__name__} (its traceback cannot be shown: {type(failure).__name__})\n"
+    except BaseException as failure:  # a user's __str__, which may also exit
+        return f"{_kind(error)} (its traceback cannot be shown: {type(failure).__name__})\n"
 
 
 def _culprit(value: object, path: str = "result", depth: int = 0) -> str:

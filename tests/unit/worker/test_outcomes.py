@@ -203,6 +203,11 @@ class Unspeakable(Exception):
         raise ValueError("no")
 
 
+class Leaving(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
 ERRORS: list[tuple[BaseException, str, str, str]] = [
     (ValueError("bad"), "ValueError", "bad", ""),
     (SystemExit(3), "SystemExit", "3", ""),
@@ -211,6 +216,8 @@ ERRORS: list[tuple[BaseException, str, str, str]] = [
     (GeneratorExit(), "GeneratorExit", "", ""),
     (Bpmn("told"), "Bpmn", "told", "E-17"),
     (Unspeakable(), "Unspeakable", "(its text cannot be shown)", ""),
+    (Leaving(), "Leaving", "(its text cannot be shown)", ""),
+    (type("", (Exception,), {})("nobody"), "(unnamed)", "nobody", ""),
     (ValueError("\ud800 half a character"), "ValueError", "\\ud800 half a character", ""),
 ]
 
