@@ -12,6 +12,7 @@
 6. The kernel has them to itself for all its life; who wants to look at them asks the kernel, or waits for its end: a kernel that stops folds everything.
 """
 
+import contextlib
 import math
 import os
 import secrets
@@ -52,6 +53,7 @@ SCHEMA_VERSION = 7  # 2: table "life"; 3: tables of shared context; 4: the tail,
 FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
 FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
 SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
+IN_PLACE_LEAST = 8 << 20  # bytes of a tail that is folded where it is, when the disk has no room for a new file
 FOLD_RETRY_SECONDS = 5.0  # after a fold that failed: the disk may be full
 HELD_MOST = 64 << 20  # bytes of rows that wait in memory for room; beyond it the kernel ends, and its successors wait for room
 LOOK_SECONDS = 0.25  # between looks at a disk that takes nothing: nobody tells when there is room again
@@ -285,8 +287,8 @@ class Journal:
     # folding
 
     def next_fold(self) -> float | None:
-        """Give the monotonic time from which on there is something to fold, or None."""
-        return self._fold_at
+        """Give the monotonic time from which on there is something to fold, or None; a disk that takes nothing takes no rows either, unless the tail is what fills it."""
+        return self._fold_at if not self._trouble or self._tail.size > IN_PLACE_LEAST else None
 
     @property
     def is_long(self) -> bool:
@@ -306,19 +308,23 @@ class Journal:
                     return
             self._end_fold()
         except (sqlite3.Error, OSError) as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # SQLite may have done it by itself
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             self._newest = {**self._folding, **self._newest}
             self._folding, self._left, self._is_in_place = {}, None, False
             self._fold_at = time.monotonic() + FOLD_RETRY_SECONDS
-            sys.stderr.write(f'kernel: cannot fold the journal "{self._path}": {error}; it is tried again\n')
+            with contextlib.suppress(OSError):  # where people read it may be full as well
+                sys.stderr.write(f'kernel: cannot fold the journal "{self._path}": {error}; it is tried again\n')
 
     def _begin_fold(self) -> None:
         self._connection.execute("BEGIN")
         try:
             self._tail.rotate(self._sequence + 1)
-        except OSError:  # the tail itself may be what fills the disk: all of it at once then, so that nothing is added meanwhile
-            self._is_in_place = True
+        except OSError:
+            if self._tail.size <= IN_PLACE_LEAST:
+                raise
+            self._is_in_place = True  # the tail itself may be what fills the disk: all of it at once, so that nothing is added meanwhile
         self._folding, self._newest = self._newest, {}
         self._left = iter(self._folding.items())
         self._folded_through = self._sequence

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dadms_ipc.errors import HostFailure
+from dadmsd.kernel import journal as journal_module
 from dadmsd.kernel.core.records import Cell, Counters, Record
 from dadmsd.kernel.journal import HELD_MOST, Journal
 from dadmsd.kernel.tail import LEAST, MAGIC, Tail
@@ -286,6 +287,7 @@ def test_a_tail_that_fills_the_disk_itself_is_folded_where_it_is(path: Path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Tail, "rotate", refuse)
+    monkeypatch.setattr(journal_module, "IN_PLACE_LEAST", 1 << 20)
     journal.fold(0.0)
     assert journal.next_fold() is None
     assert sum(each.stat().st_size for each in path.parent.glob("kernel.tail-*")) < size // 10
