@@ -178,12 +178,14 @@ def test_a_state_that_cannot_be_kept_is_a_warning_at_the_start_and_the_run_goes_
     """Here the artifact that would hold it finds no room within what all processes together may have."""
     (short_path / "dadms.toml").write_text("[resource_manager]\ndisk_limit_mb = 16\n")
     (short_path / "given.json").write_text(json.dumps({"ledger": str(short_path / "ledger"), "ballast": "x" * (6 << 20)}))
+    work = short_path / "s" / "work"  # measured when the kernel starts
+    work.mkdir(mode=0o700, parents=True)
+    work.parent.chmod(0o700)
+    (work / "somebody").write_bytes(bytes(14 << 20))
     daemon = Daemon(short_path, "--config", str(short_path / "dadms.toml"))
     try:
         wait_for(daemon)
         at = ("--runtime-dir", str(daemon.runtime_dir))
-        (daemon.state_dir / "work").mkdir()
-        (daemon.state_dir / "work" / "somebody").write_bytes(bytes(14 << 20))
         done = ctl(*at, "run", linear("one"), "--handlers", handlers(SOURCE), "--input", short_path / "given.json", "--json")
     finally:
         daemon.close()
