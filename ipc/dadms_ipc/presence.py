@@ -24,11 +24,19 @@ def is_listening(path: Path) -> bool:
 
 
 def lock_holders(directory: Path) -> list[str]:
-    """Give the pids, as text, that may hold the lock of a runtime directory (flock(2); a line of ``/proc/locks`` is described in proc_locks(5))."""
+    """Give the pids, as text, that may hold the lock of a runtime directory (flock(2); a line of ``/proc/locks`` is described in proc_locks(5)).
+
+    Where that table is closed to us, whom the file itself names is believed: to call a daemon gone that is there would be worse than to wait for one that is not.
+    """
+    lock = directory / "lock"
     try:
-        inode = str((directory / "lock").stat().st_ino)
-        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        inode = str(lock.stat().st_ino)
+        named = lock.read_text(encoding="ascii").split()
     except OSError:
         return []
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return named
     # "1: FLOCK ADVISORY WRITE 708 00:13:16890 0 EOF"; the device is not that of stat(2) on overlayfs
     return [fields[4] for fields in locks if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}")]

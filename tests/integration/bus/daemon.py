@@ -20,6 +20,7 @@ from dadms_ipc import channel, requests
 from dadms_ipc.envelope import Identity
 from dadms_ipc.errors import ChannelClosed
 from dadmsd.keeper import messages as keeper
+from dadmsd.keeper.lock import Lock
 from dadmsd.kernel import link
 
 INFO = requests.DaemonInfo(
@@ -175,6 +176,7 @@ class Daemon:
         self.log = (self.directory / "log").open("wb+")
         self.bus: subprocess.Popen[bytes] | None = None
         self._keeper: channel.Channel[keeper.FromKernel] | None = None
+        self._lock = Lock(self.directory)  # as the keeper has it: clients of a bus that is away for a while are to know that it comes back
         self.starts = 0
 
     def start_bus(self, *, linked: bool = True) -> None:
@@ -223,8 +225,9 @@ class Daemon:
         return self.bus.wait(10)
 
     def close_keeper(self) -> None:
-        """Let the keeper die, as far as the bus can see."""
+        """Let the keeper die, as far as bus and clients can see."""
         assert self._keeper is not None
+        self._lock.release()
         self._keeper.close()
         self._keeper = None
 
@@ -245,6 +248,6 @@ class Daemon:
             self.kernel.detach()
         finally:
             if self._keeper is not None:
-                self._keeper.close()
+                self.close_keeper()
             self.log.close()
             shutil.rmtree(self.directory)
