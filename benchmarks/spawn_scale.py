@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dadms_ipc import requests
 from dadms_ipc.client import Client
-from dadms_ipc.errors import HostFailure
+from dadms_ipc.errors import DadmsError, HostFailure
 
 IDLE_SECONDS = 10.0  # that the servers are watched
 EXITS = 30
@@ -53,13 +53,14 @@ def idle_percent(client: Client, keeper: int) -> float:
 
 
 def stopped(client: Client, infos: list[requests.ProcessInfo], *, force: bool) -> float:
-    """End processes; gives the seconds until the last one has ended."""
+    """End processes as `dadmsctl kill` does, which asks for all at once and waits for all at once; gives the seconds until the last one has ended."""
     began = time.perf_counter()
-    for info in infos:
-        client.call(requests.Kill(info.pid, force=force))
-    for info in infos:
-        ended = client.call(requests.Wait(info.pid, until="ended", timeout=60.0))
-        if not ended.ended_at:
+    asked = client.call_many(requests.Kill(info.pid, force=force) for info in infos)
+    refused = next((answer for answer in asked if isinstance(answer, DadmsError)), None)
+    if refused is not None:
+        raise HostFailure(f"cannot measure: {refused}")
+    for info, ended in zip(infos, client.call_many(requests.Wait(info.pid, until="ended", timeout=60.0) for info in infos), strict=True):
+        if isinstance(ended, DadmsError) or not ended.ended_at:
             raise HostFailure(f"cannot measure: process {info.pid} did not end in 60 s")
     return time.perf_counter() - began
 

@@ -5,6 +5,7 @@ The kernel says ``no process 99``; what it was to be done to is known here: ``ca
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -22,6 +23,13 @@ def attempt(what: str) -> Iterator[None]:
         if str(error).startswith("cannot "):
             raise
         raise RequestRefused(f"cannot {what}: {error}") from error
+
+
+def given(answer: Any) -> Any:
+    """Give an answer of ``call_many``, or raise the error that stands in its place."""
+    if isinstance(answer, DadmsError):
+        raise answer
+    return answer
 
 
 class Several:

@@ -4,9 +4,10 @@ The daemon parks a Wait for at most a minute, so a longer one is asked again; a 
 """
 
 import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dadms_ipc.errors import DeadlinePassed
+from dadms_ipc.errors import DadmsError, DeadlinePassed
 from dadms_ipc.requests import ProcessInfo, Wait
 from dadmsctl.exits import Exit
 from dadmsctl.terminal import one_line
@@ -29,6 +30,25 @@ def await_end(client: "Client", pid: int, *, until: str = "ended", timeout: floa
             return found
         if deadline is not None and time.monotonic() >= deadline:
             raise DeadlinePassed(f'cannot wait longer for "{found.name}" ({pid}): it is still {found.status}')
+
+
+def await_all(
+    client: "Client", pids: Sequence[int], *, until: str = "ended", timeout: float | None = None
+) -> Iterator[tuple[int, ProcessInfo | DadmsError]]:
+    """Give each process as `await_end` does, or the error that it would raise; they are waited for together."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+
+    def left() -> float:
+        return PARKED if deadline is None else min(PARKED, max(0.0, deadline - time.monotonic()))
+
+    for pid, found in zip(pids, client.call_many(Wait(pid, until=until, timeout=left()) for pid in pids), strict=True):
+        if isinstance(found, DadmsError) or has_come(found, until):
+            yield pid, found
+            continue
+        try:  # one that takes longer than a wait may be parked, or than there is time
+            yield pid, await_end(client, pid, until=until, timeout=None if deadline is None else left())
+        except DadmsError as error:
+            yield pid, error
 
 
 def has_come(process: ProcessInfo, until: str) -> bool:

@@ -6,7 +6,7 @@ calls. A client belongs to one thread of one process: after a fork the child ope
 
 import os
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -31,7 +31,7 @@ from dadms_ipc.dialogue import (
     raise_refused,
 )
 from dadms_ipc.envelope import BODY_LIMIT, COORDINATION_SIGNAL, OK, Door, Identity, Kind, Reached
-from dadms_ipc.errors import DeadlinePassed
+from dadms_ipc.errors import DadmsError, DeadlinePassed, Unreachable
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer
@@ -115,6 +115,32 @@ class Client(Dialogue):
         sequence, seconds = self._ask_service(request, timeout)
         answer = self._wait_for(sequence, seconds, Door.CONTROL)
         return decoded(request, answer)
+
+    def call_many(self, requests: "Iterable[Request]", *, timeout: float | None = None) -> list[Any]:
+        """Ask as `call` does, several at a time, and give what each came to, in their order: its answer, or the DadmsError that `call` would have raised.
+
+        Many times faster than one after the other: what is asked together is decided together. The time-out is of each request, from when it is asked: an iterator is asked for the
+        next ones as answers make room. Raises Unreachable when nobody is there to ask.
+        """
+        asked: list[tuple[Request, float]] = []
+        answers: list[Any] = []
+        under_way, left = UnderWay(), iter(requests)
+        try:
+            while True:
+                while not under_way.is_enough() and (request := next(left, None)) is not None:
+                    body = encode_body(request)
+                    sequence, seconds = self._ask_encoded(request, body, timeout)
+                    under_way.add(sequence, len(asked), [body])
+                    asked.append((request, seconds))
+                if not under_way:
+                    return answers
+                answer: Answer | None = self._answer(under_way.first()[0], Door.CONTROL)
+                while answer is not None:  # so do those whose answers came with it
+                    answers.append(self._came_to(*asked[under_way.pop()[1]], answer))
+                    answer = self._session.take(under_way.first()[0]) if under_way else None
+        finally:
+            for sequence in under_way:
+                self._session.forget(sequence)
 
     def call_raw(self, body: bytes, *, to: str = "kernel", timeout: float | None = None) -> Answer:
         """Ask a service with a body of the caller's own making; gives the status and the body of the answer."""
@@ -282,6 +308,14 @@ class Client(Dialogue):
 
     def _wait_for(self, sequence: int, seconds: float, door: Door = Door.DATA) -> Answer:
         return self._conclude(self._answer(sequence, door), seconds)
+
+    def _came_to(self, request: "Request", seconds: float, answer: Answer) -> Any:
+        try:
+            return decoded(request, self._conclude(answer, seconds))
+        except Unreachable:
+            raise
+        except DadmsError as error:
+            return error
 
     def _answer(self, sequence: int, door: Door = Door.DATA) -> Answer:
         session, answer = self._session, None

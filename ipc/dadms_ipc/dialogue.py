@@ -152,10 +152,13 @@ class Dialogue:
         return self._session.ask(kind, body, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
 
     def _ask_service(self, request: "Request", timeout: float | None) -> tuple[int, float]:
+        return self._ask_encoded(request, encode_body(request), timeout)
+
+    def _ask_encoded(self, request: "Request", body: bytes, timeout: float | None) -> tuple[int, float]:
         from dadms_ipc.answers import patience, service_of  # here: who only sends and receives does without the requests' hundred types
 
         seconds = self._seconds(timeout) + patience(request)
-        return self._ask(Kind.CALL, encode_body(request), service_of(request), "", seconds), seconds
+        return self._ask(Kind.CALL, body, service_of(request), "", seconds), seconds
 
     def _ask_chunk(self, bodies: list[bytes], to: str, topic: str, seconds: float, priority: str, expiry: float | None) -> int:
         if len(bodies) == 1:
@@ -294,7 +297,7 @@ def chunks(bodies: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
 
 
 class UnderWay:
-    """The pieces of `send_many` that have no answer: sequence, first place and count of each, in their order."""
+    """What was asked of `send_many` or `call_many` and has no answer: sequence, first place and count of each piece, in their order."""
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[int, int, int, int]] = deque()

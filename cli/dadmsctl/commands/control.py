@@ -1,20 +1,19 @@
 """What is done to processes that are there: start, stop, restart, suspend, resume, kill, wait. All take pids, names, patterns and groups (targets.py)."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from dadms_ipc import requests
-from dadmsctl.attempts import Several
+from dadmsctl.attempts import Several, given
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import seconds
 from dadmsctl.targets import resolve, target
 from dadmsctl.terminal import write_json
-from dadmsctl.waiting import await_end, exit_of, sentence_of
+from dadmsctl.waiting import await_all, exit_of, sentence_of
 
 targets = click.argument("targets", type=target, nargs=-1, required=True, metavar="TARGET...")
 reason_option = click.option("--reason", default="", help="One sentence for the record.")
@@ -26,17 +25,17 @@ def _timeout(most: float) -> Callable[[Any], Any]:
 
 
 def _do(door: Door, words: tuple[str, ...], verb: str, ask: Callable[[int], Any], *, until: str, timeout: float | None) -> None:
-    """Ask the same for each target, then wait for all; ``timeout`` None does not wait."""
+    """Ask the same for each target, of all at once, then wait for all; ``timeout`` None does not wait."""
     several, told = Several(), []
     with door.connect() as client:
-        for pid in resolve(client, words, verb, several):
+        pids = resolve(client, words, verb, several)
+        for pid, answer in zip(pids, client.call_many(map(ask, pids)), strict=True):
             with several.attempt(f"{verb} {pid}"):
-                client.call(ask(pid))
+                given(answer)
                 told.append(pid)
-        deadline = time.monotonic() + (timeout or 0.0)
-        for pid in told if timeout is not None else ():
+        for pid, came in await_all(client, told, until=until, timeout=timeout) if timeout is not None else ():
             with several.attempt(f"wait for {pid}"):
-                found = await_end(client, pid, until=until, timeout=max(0.0, deadline - time.monotonic()))
+                found: requests.ProcessInfo = given(came)
                 if until != "ended" and (found.ended_at or found.status == "backoff"):
                     several.fail(sentence_of(found), Exit.FAILED)
     several.finish()
@@ -141,16 +140,14 @@ def wait(door: Door, targets: tuple[str, ...], until: str, timeout: float | None
 
     TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
     several, answers = Several(), []
     with door.connect() as client:
         pids = resolve(client, targets, "wait for", several)
         if is_passed_on and len(pids) > 1:
             raise click.UsageError(f"--exit-code is for one process, not for {len(pids)}")
-        for pid in pids:
+        for pid, came in await_all(client, pids, until=until, timeout=timeout):
             with several.attempt(f"wait for {pid}"):
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                answers.append(await_end(client, pid, until=until, timeout=left))
+                answers.append(given(came))
     if as_json:
         if answers:
             write_json(answers)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 
 from dadms_ipc import requests
 from dadms_ipc.client import Client
+from dadms_ipc.dialogue import OPEN_MESSAGES
 from dadms_ipc.errors import DeadlinePassed, HostFailure, PeerViolation, RequestRefused, Unreachable
 from tests.integration.bus.daemon import INFO, Daemon, await_true
 
@@ -44,6 +46,41 @@ def test_a_refusal_of_the_kernel_carries_its_reason(daemon: Daemon) -> None:
     """The status of the reply decides the class of the error."""
     with Client(daemon.directory) as client, pytest.raises(RequestRefused, match="cannot do"):
         client.call(requests.Kill(7))
+
+
+def test_many_calls_are_answered_in_their_order_and_a_refusal_stands_in_its_place(daemon: Daemon) -> None:
+    """More than may be under way at a time: each is asked once, and what came to nothing ends none of the others."""
+    wanted: list[requests.Request] = [requests.Spawn(requests.Spec(f"a{number}", "bpmn")) for number in range(3 * OPEN_MESSAGES)]
+    wanted[700] = requests.Kill(7)
+    with Client(daemon.directory) as client:
+        answers = client.call_many(iter(wanted))
+        assert client.call(requests.Status()) == INFO
+    refused = answers.pop(700)
+    assert isinstance(refused, RequestRefused)
+    assert "cannot do" in str(refused)
+    assert answers == [{"pid": pid} for pid in range(1001, 1001 + len(wanted) - 1)]
+    assert len(daemon.kernel.requests) == len(wanted) + 1
+
+
+def test_of_many_calls_those_pass_their_deadline_that_have_no_answer(daemon: Daemon) -> None:
+    """A wait is parked, and the answers to the others come meanwhile."""
+    with Client(daemon.directory) as client:
+        first, waited, last = client.call_many([requests.Status(), requests.Wait(1001, timeout=0.0), requests.Status()], timeout=0.2)
+        assert (first, last) == (INFO, INFO)
+        assert isinstance(waited, DeadlinePassed)
+        await_true(lambda: client.bus_status()["calls"] == 0, "the bus drops the expired call")
+
+
+def test_many_calls_outlive_the_bus_and_take_effect_once(daemon: Daemon) -> None:
+    """The bus dies when all have taken effect and none is answered."""
+    daemon.kernel.is_mute.set()
+    with Client(daemon.directory, timeout=20.0) as client, ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(client.call_many, [requests.Spawn(requests.Spec("a", "bpmn"))] * 300)
+        await_true(lambda: len(daemon.kernel.journal) == 300, "every request took effect, and no answer was given")
+        daemon.kernel.is_mute.clear()
+        daemon.kill_bus()
+        daemon.start_bus()
+        assert under_way.result(20.0) == [{"pid": pid} for pid in range(1001, 1301)]
 
 
 def test_an_unanswered_call_passes_its_deadline(daemon: Daemon) -> None:
