@@ -13,6 +13,7 @@ from dadmsctl.quantities import ago_text, bytes_text, seconds_text
 from dadmsctl.terminal import printable, table
 from dadmsctl.values import view
 
+SERVER_COLUMNS = ("SERVER", ">OS PID", ">RESTARTS", "LAST END")
 PRESSURE_SHOWN = 1.0  # percent of the last ten seconds: less is nobody's trouble
 
 
@@ -109,6 +110,10 @@ def of_daemon(daemon: DaemonInfo) -> RenderableType:
         ("keeps", f"nothing new: {daemon.unkept}" if daemon.unkept else ""),
         ("machine", _machine(daemon.machine)),
     ]
-    names = list(dict.fromkeys(key for server in daemon.servers.values() for key in server))
-    rows = ([name, *(str(server.get(key, "-")) for key in names)] for name, server in daemon.servers.items())
-    return Group(facts(pairs), "", table(("SERVER", *(name.upper().replace("_", " ") for name in names)), rows))
+    return Group(facts(pairs), "", table(SERVER_COLUMNS, (_server(name, server) for name, server in daemon.servers.items())))
+
+
+def _server(name: str, server: dict[str, object]) -> tuple[str, ...]:
+    """Show a server: which OS process it is, how often it was started again since the daemon was, and how the last one ended."""
+    is_running = bool(server.get("running"))
+    return name, str(server.get("os_pid") if is_running else "-"), str(server.get("restarts")), str(server.get("last_end") or "-")

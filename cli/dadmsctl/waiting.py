@@ -77,3 +77,8 @@ def sentence_of(process: ProcessInfo) -> str:
         cause = f"by {who}, {how}"
     why = reason if cause in reason else cause if reason in cause else f"{cause}: {reason}"  # each says what the other does not
     return one_line(f'"{process.name}" ({process.pid}) {process.status}' + (f": {why}" if why and process.status != "completed" else ""))
+
+
+def stuck_warning(process: ProcessInfo) -> str:
+    """Say what a process waits for that does not come by itself; "" when it may come."""
+    return one_line(f'warning: "{process.name}" ({process.pid}) waits: it {"; it ".join(process.waits_for)}') if process.is_stuck else ""

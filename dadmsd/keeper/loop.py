@@ -33,6 +33,7 @@ from dadmsd.keeper.voice import Voice
 
 FRAMES_A_TURN = 64  # of one server, before the others are heard
 REAPS_A_TURN = 500
+REASON_MOST = 500  # characters of the end of a server, in a message
 DRAIN_FRAMES = 65_536  # of a dead server: more than its socket ever held, so that nobody who still holds its end keeps the keeper reading
 
 RELOAD_SIGNAL = signal.SIGUSR1  # SIGHUP is what a terminal says when it goes away
@@ -122,7 +123,7 @@ class Keeper:
             if server.kill_at is not None and server.kill_at <= now:
                 self._voice.say(f"{server.name} (pid {server.pid}) ended its channel and not itself: killed")
                 server.kill_at = None
-                server.signal(signal.SIGKILL)
+                server.kill("it ended its channel and not itself")
 
     # signals and children
 
@@ -185,7 +186,7 @@ class Keeper:
         tables = ", ".join(f"[{table}]" for table in change.tables)
         self._voice.say(f"the configuration changed in {tables}: {', '.join(change.servers) or 'nobody'} started again")
         for server in servers:
-            server.signal(signal.SIGKILL)
+            server.kill("it reads the configuration again")
         for server in servers:
             server.is_ready = False  # what the manager waits for comes after this
         if self._kernel not in servers and self._bus not in servers:
@@ -222,7 +223,7 @@ class Keeper:
                 theirs.close()
         except (OSError, DadmsError) as error:
             server.started_at = now
-            server.ended(now)
+            server.ended(now, str(error))
             self._voice.say(str(error))
             self._check_start(server, str(error))
             return
@@ -288,9 +289,12 @@ class Keeper:
                 put("", messages.StopAsked(self._ending.reason))
         self._feed(server)
 
-    def _tell_changed(self, server: Server, reason: str = "") -> None:
-        if server is not self._kernel:
-            changed = messages.ServerChanged(server.name, server.pid, server.restarts, bool(server.pid), reason)
+    def _tell_changed(self, server: Server) -> None:
+        """Tell the kernel; also of its predecessor, in which case nobody but itself has the news."""
+        if server is not self._kernel or (server.pid and server.restarts):
+            changed = messages.ServerChanged(
+                server.name, server.pid, server.restarts, bool(server.pid), server.last_end[:REASON_MOST], server.last_pid
+            )
             self._tell(self._kernel, server.name, changed)
 
     def _link(self) -> None:
@@ -347,7 +351,7 @@ class Keeper:
         self._voice.say(f"{server.name} (pid {server.pid}) is killed: {reason}")
         self._deafen(server)
         server.kill_at = time.monotonic() + LINGER
-        server.signal(signal.SIGKILL)
+        server.kill(reason)
 
     def _leave(self, server: Server) -> None:
         """Close a server's channel, which tells it that its keeper is gone."""
@@ -365,13 +369,15 @@ class Keeper:
         """A server was reaped: read what it had sent, and have it started again."""
         self._drain(server)
         self._deafen(server)
+        if server.killed_for:
+            how = f"{how} by dadmsd: {server.killed_for}"
         pid, lived = server.pid, time.monotonic() - server.started_at
-        server.ended(time.monotonic())
+        server.ended(time.monotonic(), how)
         if server.name == ZYGOTE and lived >= servers.AT_ONCE:
             server.failures = 0  # it never says that it is ready: one that has lived was
         if server.name == ZYGOTE:
             self._store.drop(BASE_ZYGOTE)
-        self._tell_changed(server, how)
+        self._tell_changed(server)
         if server.name not in self._ending.restarted:
             server.due = None
             self._voice.note(f"{server.name} (pid {pid}) ended: {how}")

@@ -51,11 +51,12 @@ class Linked(Message, tag="linked", frozen=True):
 class ServerChanged(Message, tag="server-changed", frozen=True):
     """A server started or ended; for people to look at."""
 
-    server: str  # "bus", "logger", "zygote"
+    server: str  # "bus", "logger", "zygote"; "kernel" to a kernel that is not the first, of itself
     os_pid: int
     restarts: int
     is_running: bool
-    reason: str = ""  # how it ended, in words
+    reason: str = ""  # how it ended, in words; of one that runs, how the one before it did
+    last_pid: int = 0  # of the one that ended
 
 
 class OrphanExited(Message, tag="orphan-exited", frozen=True):

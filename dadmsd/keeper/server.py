@@ -28,6 +28,9 @@ class Server:
         self.incarnation = 0  # how often it was started
         self.failures = 0  # ends in a row before it was ready
         self.started_at = 0.0  # monotonic seconds
+        self.killed_for = ""  # why we killed it, when we did
+        self.last_pid = 0  # of the incarnation that ended last
+        self.last_end = ""  # and how it did, in words
         self.due: float | None = None  # when to start it again
         self.kill_at: float | None = None  # when to kill it, as its channel has ended and it has not
 
@@ -41,11 +44,13 @@ class Server:
         self.pid, self.channel, self.started_at = pid, channel, now
         self.incarnation += 1
         self.due = self.kill_at = None
+        self.killed_for = ""
         self.is_ready = False
         self.outgoing = Outgoing(self._lookup)
 
-    def ended(self, now: float) -> None:
-        """Note the end: its channel has been drained."""
+    def ended(self, now: float, how: str) -> None:
+        """Note the end: its channel has been drained. One that could not be started has no pid."""
+        self.last_pid, self.last_end = self.pid, how
         if self.channel is not None:
             self.channel.close()
         self.channel = None
@@ -54,6 +59,11 @@ class Server:
         self.pid = 0
         self.kill_at = None
         self.due = now + self.backoff.after(now - self.started_at)
+
+    def kill(self, why: str) -> None:
+        """Kill it, for a reason that is told as its end."""
+        self.killed_for = why
+        self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; the process is our child and not reaped, so the pid is its own."""

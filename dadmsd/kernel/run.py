@@ -212,7 +212,7 @@ class Loop:
             case keeper.ServerChanged():
                 if body.server == "bus" and body.is_running:
                     self._enclose_bus(body.os_pid)
-                return [events.ServerChanged(body.server, body.os_pid, body.restarts, body.is_running, body.reason)]
+                return [events.ServerChanged(body.server, body.os_pid, body.restarts, body.is_running, body.reason, body.last_pid)]
             case keeper.OrphanExited():
                 found = self.reports.orphan(body)
                 if not found and self._look_for_lost_at is None:  # its zygote's word of it may be on its way, too late to tell who it is

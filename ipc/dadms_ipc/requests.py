@@ -433,6 +433,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     waits_for: list[str] = []  # a sentence for each process that it cannot start or end without
     is_past: bool = False  # it has left the table: this is its last incarnation as the history has it, without outcome, limits and warnings
     checkpoint_at: float = 0.0  # wall clock: of the checkpoint that its next incarnation would go on from; 0.0: there is none
+    is_stuck: bool = False  # it waits for what does not come by itself: ``waits_for`` says what somebody has to do
 
 
 class AttemptInfo(msgspec.Struct, frozen=True):
@@ -580,6 +581,7 @@ class Explanation(msgspec.Struct, frozen=True):
     lives: list[LifeInfo]  # the newest that ended
     events: list[EventInfo]  # the newest
     flight: list[FlightEntry]  # of the recorder, oldest first
+    kind: str = "orchestrator"
 
 
 class LogPiece(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import seconds
 from dadmsctl.targets import resolve, target
 from dadmsctl.terminal import write_json
-from dadmsctl.waiting import await_all, exit_of, sentence_of
+from dadmsctl.waiting import await_all, exit_of, sentence_of, stuck_warning
 
 targets = click.argument("targets", type=target, nargs=-1, required=True, metavar="TARGET...")
 reason_option = click.option("--reason", default="", help="One sentence for the record.")
@@ -33,6 +33,9 @@ def _do(door: Door, words: tuple[str, ...], verb: str, ask: Callable[[int], Any]
             with several.attempt(f"{verb} {pid}"):
                 given(answer)
                 told.append(pid)
+        for shown in client.call_many(map(requests.Status, told)) if until == "ready" else ():
+            if isinstance(shown, requests.ProcessInfo) and (warning := stuck_warning(shown)):
+                click.echo(f"dadmsctl: {warning}", err=True)
         for pid, came in await_all(client, told, until=until, timeout=timeout) if timeout is not None else ():
             with several.attempt(f"wait for {pid}"):
                 found: requests.ProcessInfo = given(came)

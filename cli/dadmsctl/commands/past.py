@@ -11,6 +11,7 @@ from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import ago_text, bytes_text, seconds_text
 from dadmsctl.targets import ONE, resolve, target
 from dadmsctl.terminal import printable, write_json
+from dadmsctl.waiting import ENDED
 
 COLUMNS = (">PID", ">INC", "NAME", "STATUS", ">RAN", ">ENDED", ">EXIT", ">MEMORY", ">CPU s", "CAUSE")
 IMPORTANCE = ("PID", "INC", "STATUS", "CAUSE", "NAME", "ENDED", "RAN", "EXIT", "MEMORY", "CPU s")
@@ -89,8 +90,16 @@ def say(text: str) -> None:
     click.echo(printable(text.replace("\n", " ")))
 
 
+def standing(found: requests.Explanation) -> str:
+    """Say how a process stands and what is to come of it; one that has ended is to be nothing."""
+    if found.status in ENDED:
+        return "has ended"
+    aim = {"up": "be up" if found.kind == "service" else "run to its end", "restart": "end and start again", "down": "end"}
+    return f"is {found.status}, and is to {aim[found.desired]}"
+
+
 def _show(found: requests.Explanation, *, is_verbose: bool) -> None:
-    say(f'"{found.name}" ({found.pid}) is {found.status}, and is to be {found.desired}')
+    say(f'"{found.name}" ({found.pid}) {standing(found)}')
     for sentence in found.sentences:
         say(f"  {sentence}")
     for life in found.lives:

@@ -60,7 +60,7 @@ def _row(process: requests.ProcessInfo, depth: int = 0) -> tuple[str, ...]:
         f"{process.cpu_seconds:.2f}",
         str(process.workers),
         threads,
-        process.cause or "-",
+        process.cause or "; ".join(process.waits_for) or "-",
     )
 
 

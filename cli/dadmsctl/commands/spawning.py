@@ -16,7 +16,7 @@ from dadmsctl.options import FILE, as_json, limits, pass_door
 from dadmsctl.reading import read_config, read_environment
 from dadmsctl.supervision import fields_of, supervision
 from dadmsctl.terminal import write_json
-from dadmsctl.waiting import await_end, sentence_of
+from dadmsctl.waiting import await_end, sentence_of, stuck_warning
 
 START_PATIENCE = 10.0  # seconds that a command has to become its program before spawn returns all the same
 
@@ -74,12 +74,12 @@ def spawn(
         spec = msgspec.structs.replace(spec, parent=int(os.environ["DADMS_PID"]))
     with door.connect() as client:
         pid = client.call(requests.Spawn(spec))["pid"]
+        asked: requests.Request = requests.Wait(pid, until="started", timeout=START_PATIENCE) if command else requests.Status(pid)
+        answer = client.call(asked)
+        if warning := stuck_warning(answer):
+            click.echo(f"dadmsctl: {warning}", err=True)
         if is_awaited:
             answer = await_end(client, pid, until="ready")
-        elif command:
-            answer = client.call(requests.Wait(pid, until="started", timeout=START_PATIENCE))
-        else:
-            answer = client.call(requests.Status(pid))
     if answer.cause == "start failed":
         raise RequestRefused(f'cannot start "{answer.name}" ({pid}): {answer.reason}')
     if as_json:

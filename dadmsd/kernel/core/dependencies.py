@@ -5,16 +5,26 @@
 2. A circle of names is refused where it would close, with the names in it.
 3. Of processes that are ended together, each ends after those that depend on it; where nothing orders them, all at once. Each has a deadline, so nobody waits for ever.
 4. When what a process requires has ended, it ends too, and waits to run again.
+5. Who waits for what failed or was ended, itself or through others, is stuck: nothing comes by itself. It waits on, as somebody may start that again, and is told with the command for it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core.lifecycle import ENDED
+from dadmsd.kernel.core.lives import HAS_ENDED
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.state import State
 
 HAS_TREE = frozenset({"starting", "running", "stopping"})  # statuses in which something of it lives
+
+
+class Root(NamedTuple):
+    """What somebody who is stuck is stuck on."""
+
+    name: str
+    process: Process | None  # that has ended; None: nobody has the name
 
 
 def named(state: State, name: str) -> list[Process]:
@@ -32,24 +42,98 @@ def is_there(process: Process) -> bool:
     return is_up
 
 
+def may_start(state: State, process: Process) -> bool:
+    """Tell whether a process waits for nothing."""
+    return next(_lacking(state, process), None) is None and next(_coming(state, process), None) is None
+
+
 def unmet(state: State, process: Process) -> list[str]:
     """Say what a process waits for, a sentence each; empty when it may start."""
     found = []
+    for name, same in _lacking(state, process):
+        which = f'requires "{name}" ({same[-1].pid}), which {_standing(state, same[-1])}' if same else ""
+        found.append(which or f'requires "{name}", and there is no such process')
+    found += [f'starts after "{each.spec.name}" ({each.pid}), which is {each.status}' for each in _coming(state, process)]
+    return found
+
+
+def _lacking(state: State, process: Process) -> Iterator[tuple[str, list[Process]]]:
+    """Give what a process requires and is not there: the name, and who has it."""
     for name in process.spec.requires:
         same = [each for each in named(state, name) if each.pid != process.pid]
-        if not same:
-            found.append(f'requires "{name}", and there is no such process')
-        elif not any(is_there(each) for each in same):
-            found.append(f'requires "{name}" ({same[-1].pid}), which is {same[-1].status}')
+        if not any(is_there(each) for each in same):
+            yield name, same
+
+
+def _coming(state: State, process: Process) -> Iterator[Process]:
+    """Give whom a process is to start after, and who is about to be there."""
     for name in process.spec.after:
-        coming = [
-            each
-            for each in named(state, name)
-            if each.pid != process.pid and each.status not in ENDED and each.desired != "down" and not is_there(each)
-        ]
-        if coming and name not in process.spec.requires:
-            found.append(f'starts after "{name}" ({coming[0].pid}), which is {coming[0].status}')
-    return found
+        if name not in process.spec.requires:
+            coming = [
+                each
+                for each in named(state, name)
+                if each.pid != process.pid and each.status not in ENDED and each.desired != "down" and not is_there(each)
+            ]
+            yield from coming[:1]
+
+
+def _standing(state: State, process: Process) -> str:
+    """Say how one that is required stands; where it is stuck, what that comes from."""
+    if process.status in ENDED:
+        why = process.reason or process.cause
+        return (
+            f"{HAS_ENDED[process.status]}{f' ({why})' if why else ''}, and comes back when somebody starts it: dadmsctl start {process.pid}"
+        )
+    root = stuck_on(state, process)
+    if root is None:
+        return f"is {process.status}"
+    name, dead = root
+    return f"is {process.status} for " + (
+        f'"{name}" ({dead.pid}), which {_standing(state, dead)}' if dead is not None else f'"{name}", and there is no such process'
+    )
+
+
+def stuck_on(state: State, process: Process) -> Root | None:
+    """Give the one that has ended, or the name that nobody has, on which a process is stuck (rule 5); None when it is not."""
+    if process.status != "waiting":
+        return None
+    names: dict[str, list[Process]] = {}
+    for each in state.processes.values():
+        names.setdefault(each.spec.name, []).append(each)
+    known: dict[int, Root | None] = {}  # each is looked at once, however many ways lead there
+    way = [process]  # no recursion: a chain of thousands is allowed
+    while way:
+        one = way[-1]
+        known.setdefault(one.pid, None)  # on the way: who comes back to it finds no reason there
+        root, beyond = None, None
+        for name in one.spec.requires:
+            root, beyond = _look(name, [each for each in names.get(name, ()) if each.pid != one.pid], known)
+            if root is not None or beyond is not None:
+                break
+        if beyond is not None:
+            way.append(beyond)
+        else:
+            known[one.pid] = root
+            way.pop()
+    return known[process.pid]
+
+
+def _look(name: str, same: list[Process], known: Mapping[int, Root | None]) -> tuple[Root | None, Process | None]:
+    """Give what a name is stuck on, as far as it is known, else whom to look at first."""
+    root = Root(name, None)
+    for each in same:
+        if each.status in ENDED and not is_there(each):
+            root = Root(name, each)
+        elif each.status != "waiting":
+            return None, None
+        elif each.pid not in known:
+            return None, each
+        else:
+            found = known[each.pid]
+            if found is None:
+                return None, None
+            root = found
+    return root, None
 
 
 def holders(state: State, process: Process) -> list[Process]:
@@ -93,22 +177,23 @@ def dependents(state: State, process: Process) -> list[Process]:
 
 def circle(spec: Spec, others: Mapping[str, Iterable[str]]) -> list[str]:
     """Give the names of the circle that a specification would close, first and last the same; empty when it closes none."""
-    way: list[str] = []
+    way = [spec.name]
+    left = [
+        iter((*spec.requires, *spec.after))
+    ]  # of each name of the way, those that were not walked yet; no recursion: a chain of thousands is allowed
     seen: set[str] = set()
-
-    def walk(name: str) -> bool:
-        way.append(name)
-        if name == spec.name and len(way) > 1:
-            return True
-        if name not in seen:
+    while left:
+        name = next(left[-1], None)
+        if name is None:
+            left.pop()
+            way.pop()
+        elif name == spec.name:
+            return [*way, name]
+        elif name not in seen:
             seen.add(name)
-            below = [*spec.requires, *spec.after] if name == spec.name else others.get(name, ())
-            if any(walk(each) for each in below):
-                return True
-        way.pop()
-        return False
-
-    return way if walk(spec.name) else []
+            way.append(name)
+            left.append(iter(others.get(name, ())))
+    return []
 
 
 def edges(state: State) -> dict[str, list[str]]:

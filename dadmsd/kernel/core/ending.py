@@ -201,6 +201,15 @@ def stop_dependents(state: State, process: Process) -> None:
         if other.status in dependencies.HAS_TREE and other.desired == "up" and not other.ending_as:
             reason = f'the end of "{process.spec.name}" ({process.pid}), which it requires'
             stop(state, other, reason, force=False, into="stopped", again=True)
+        elif other.status == "waiting":
+            tell_wait(state, other)
+
+
+def tell_wait(state: State, process: Process) -> None:
+    """Say what a process waits for, when it begins to and when there is news of it."""
+    missing = dependencies.unmet(state, process)
+    data = {"waits_for": missing, "is_stuck": dependencies.stuck_on(state, process) is not None}
+    state.tell_event("process.waiting", f"{process.spec.name} {'; '.join(missing)}", pid=process.pid, data=data)
 
 
 def _await_next(state: State, process: Process) -> None:

@@ -322,7 +322,8 @@ class ServerChanged(Event, frozen=True):
     os_pid: int
     restarts: int
     is_running: bool
-    reason: str
+    reason: str  # of the last end
+    last_pid: int = 0  # of the one that ended
 
 
 class StopAsked(Event, frozen=True):

@@ -57,7 +57,8 @@ def explain(state: State, pid: int) -> Explanation | None:
         last = lives[-1]
         sentences = [f"it {HAS_ENDED[last.status]}: {last.reason or last.cause}", "it has left the table; its lives are in the history"]
         return Explanation(pid, last.name, last.status, "down", sentences, lives, told, flight)
-    return Explanation(pid, process.spec.name, process.status, process.desired, _sentences(state, process), lives, told, flight)
+    spec = process.spec
+    return Explanation(pid, spec.name, process.status, process.desired, _sentences(state, process), lives, told, flight, spec.kind)
 
 
 def _sentences(state: State, process: Process) -> list[str]:
@@ -90,16 +91,28 @@ def _ended(state: State, process: Process) -> list[str]:
     elif process.cause == "start failed":
         found.append("its program never ran, so there is nothing to bring back")
     else:
-        policy = restarts.policy_of(spec)
-        found.append(
-            f'it is not started again: its policy is "{policy}"'
-            + (f", and {process.exit_status} is a final code" if process.exit_status in spec.final_codes else "")
-        )
+        found.append(f"it is not started again: {_final(state, process)}")
     if process.resume:
         found.append("it was up when the daemon was ended; the next daemon starts it")
     elif not state.is_stopping:
         found.append(f"dadmsctl start {process.pid} starts it")
     return found
+
+
+def _final(state: State, process: Process) -> str:
+    """Say why an end is one for good: the rule of restarts.py that decided so."""
+    spec = process.spec
+    if process.exit_how == restarts.CLD_EXITED and process.exit_status in spec.final_codes:
+        return f"{process.exit_status} is a final code"
+    if restarts.goes_on(state, process):
+        return (
+            f"it went on from the same checkpoint {process.resumed} times, at most {restarts.RESUMES_MOST} are tried"
+            if process.resumed
+            else ("it has a checkpoint, from which it goes on when it is lost; this was no loss")
+        )
+    if process.outcome_status and not spec.restart:
+        return "it has given its outcome"
+    return f'its policy is "{restarts.policy_of(spec)}"'
 
 
 def _admitted(state: State, process: Process) -> list[str]:

@@ -90,12 +90,23 @@ def _on_bus_linked(state: State, _event: events.BusLinked) -> None:
 
 def _on_server_changed(state: State, event: events.ServerChanged) -> None:
     known = state.servers.get(event.server)
-    state.servers[event.server] = {"os_pid": event.os_pid, "restarts": event.restarts, "running": event.is_running}
+    state.servers[event.server] = {
+        "os_pid": event.os_pid, "restarts": event.restarts, "running": event.is_running, **({"last_end": event.reason} if event.reason else {})
+    }  # fmt: skip
     if event.server == "zygote":
         silence.on_base_changed(state, is_running=event.is_running)
-    if known is not None and event.is_running and event.restarts > known["restarts"]:  # type: ignore[operator]  # an int by construction
-        data = {"server": event.server, "os_pid": event.os_pid, "reason": event.reason}
-        state.tell_event("server.restarted", f"{event.server} was restarted: {event.reason or 'it ended'}", data=data)
+    # A kernel is told of its own start once, and knows nothing of what it was told of the others in its last life.
+    is_news = event.server == "kernel" if known is None else event.restarts > known["restarts"]  # type: ignore[operator]  # an int by construction
+    if is_news and event.is_running:
+        data = {
+            "server": event.server,
+            "os_pid": event.os_pid,
+            "reason": event.reason,
+            "last_pid": event.last_pid,
+            "restarts": event.restarts,
+        }
+        last = f"pid {event.last_pid} ended: {event.reason}" if event.last_pid else event.reason or "it ended"
+        state.tell_event("server.restarted", f"{event.server} was restarted as pid {event.os_pid}: {last}", data=data)
 
 
 def _on_stop_asked(state: State, event: events.StopAsked) -> None:

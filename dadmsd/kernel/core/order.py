@@ -15,7 +15,7 @@ def look(state: State) -> None:
             process = state.processes.get(pid)
             if process is None or process.status != "waiting":
                 del state.blocked[pid]
-            elif not dependencies.unmet(state, process):
+            elif dependencies.may_start(state, process):
                 del state.blocked[pid]
                 enter(state, process, "unblocked")
                 advance(state, process)

@@ -16,7 +16,7 @@ from dadms_ipc import port
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import checkpoints, dependencies, effects, events, kinds, readiness, restarts, sharing
 from dadmsd.kernel.core.clocks import is_due, start_clock, stop_clock
-from dadmsd.kernel.core.ending import begin_end, settle
+from dadmsd.kernel.core.ending import begin_end, settle, tell_wait
 from dadmsd.kernel.core.ledger import size_text
 from dadmsd.kernel.core.lifecycle import SIGKILL
 from dadmsd.kernel.core.moves import end, enter, give, make, violate
@@ -242,12 +242,11 @@ def advance(state: State, process: Process) -> None:
     """Take an admitted process as far as it can go now."""
     if process.status != "admitted" or process.desired != "up":
         return
-    missing = dependencies.unmet(state, process)
-    if missing:
+    if not dependencies.may_start(state, process):
         enter(state, process, "blocked")
         stop_clock(state, process, "ready")
         state.blocked[process.pid] = None
-        state.tell_event("process.waiting", f"{process.spec.name} {'; '.join(missing)}", pid=process.pid, data={"waits_for": missing})
+        tell_wait(state, process)
         return
     is_command = process.spec.kind != "orchestrator"
     if "ready" not in process.clocks and (not is_command or readiness.mode_of(process) != "none"):

@@ -40,8 +40,12 @@ def test_a_killed_server_is_back_and_the_others_have_not_noticed(theatre: Theatr
             "os_pid": back.pid,
             "restarts": 1,
             "is_running": True,
-            "reason": "",
+            "reason": "signal 9 (SIGKILL)",
+            "last_pid": cast[victim].pid,
         }
+    else:
+        told = back.hears("ServerChanged", server="kernel")["fields"]
+        assert (told["os_pid"], told["restarts"], told["reason"], told["last_pid"]) == (back.pid, 1, "signal 9 (SIGKILL)", cast[victim].pid)
     assert f"{victim} (pid {cast[victim].pid}) ended after" in theatre.said()
 
 

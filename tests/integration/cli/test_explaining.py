@@ -88,3 +88,17 @@ def test_a_shutdown_says_whom_it_waits_for(ctl: Ctl, at: tuple[str, str], short_
     assert done.stderr.startswith('waiting for "deaf" (1002): OS process ')
     assert "was sent SIGTERM, and has " in done.stderr
     assert "quick" not in done.stderr
+
+
+@pytest.mark.parametrize("server", ["kernel", "bus", "logger", "zygote"])
+def test_a_server_that_was_killed_is_an_event_with_its_pid_and_signal_and_counted(ctl: Ctl, at: tuple[str, str], server: str) -> None:
+    killed = json.loads(ctl(*at, "status", "--json").stdout)["servers"][server]["os_pid"]
+    os.kill(killed, signal.SIGKILL)
+    found: dict[str, object] = {"restarts": 0, "running": False}
+    while not (found["restarts"] and found["running"]):  # the test's own time-out ends a wait in vain
+        found = json.loads(ctl(*at, "status", "--json").stdout)["servers"][server]
+    assert (found["restarts"], found["last_end"]) == (1, "signal 9 (SIGKILL)")
+    told = [line.split("server.restarted")[1].strip() for line in ctl(*at, "events").stdout.splitlines() if "server.restarted" in line]
+    assert told == [f"{server} was restarted as pid {found['os_pid']}: pid {killed} ended: signal 9 (SIGKILL)"]
+    rows = [line.split(maxsplit=3) for line in ctl(*at, "status").stdout.splitlines() if line.startswith(server)]
+    assert [server, str(found["os_pid"]), "1", "signal 9 (SIGKILL)"] in rows

@@ -77,6 +77,26 @@ def test_a_user_that_does_not_exist_is_refused_and_one_that_does_is_taken(ctl: C
     assert "65534:65534:0027:5:/usr:1" in ctl(*at, "logs", pid).stdout
 
 
+def test_who_requires_what_has_failed_is_told_at_once_and_shown_with_the_remedy(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
+    flag = short_path / "repaired"
+    db = ctl(*at, "spawn", "db", "--", "sh", "-c", f"test -e {flag}").stdout.strip()
+    assert ctl(*at, "wait", "db").returncode == 1
+    done = ctl(*at, "spawn", "web", "--requires", "db", "--", "true")
+    web = done.stdout.strip()
+    why = f'requires "db" ({db}), which failed (exited 1), and comes back when somebody starts it: dadmsctl start {db}'
+    assert (done.returncode, done.stderr) == (0, f'dadmsctl: warning: "web" ({web}) waits: it {why}\n')
+    assert why in ctl(*at, "ps").stdout
+    assert why in ctl(*at, "status", "web").stdout
+    explained = ctl(*at, "explain", "db", "web").stdout
+    assert f'"db" ({db}) has ended\n' in explained
+    assert f'"web" ({web}) is waiting, and is to run to its end\n' in explained
+    started = ctl(*at, "start", "web", "--timeout", "0.2")
+    assert (started.returncode, started.stderr.splitlines()[0]) == (5, done.stderr.strip())
+    flag.touch()
+    ctl(*at, "start", "db")
+    assert ctl(*at, "wait", "web").stdout == f'"web" ({web}) completed\n'
+
+
 def test_a_service_comes_back_and_a_stopped_one_does_not(ctl: Ctl, at: tuple[str, str]) -> None:
     pid = ctl(*at, "spawn", "web", "--service", "--", "sleep", "1000").stdout.strip()
     os.kill(int(str(status(ctl, at, pid)["os_pid"])), signal.SIGKILL)

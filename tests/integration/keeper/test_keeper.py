@@ -76,7 +76,7 @@ def test_the_kernel_is_told_of_the_other_servers(theatre: Theatre) -> None:
     theatre.open()
     kernel, bus = theatre.cast("kernel", "bus")
     changed = kernel.hears("ServerChanged", server="bus", is_running=True)["fields"]
-    assert changed == {"server": "bus", "os_pid": bus.pid, "restarts": 0, "is_running": True, "reason": ""}
+    assert changed == {"server": "bus", "os_pid": bus.pid, "restarts": 0, "is_running": True, "reason": "", "last_pid": 0}
 
 
 def test_a_log_is_passed_on_to_the_logger_as_its_read_end(theatre: Theatre) -> None:

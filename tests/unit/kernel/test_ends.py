@@ -291,9 +291,18 @@ def test_a_restarted_server_is_told_once_it_runs_again() -> None:
     driver = Driver()
     driver.give(events.ServerChanged("bus", 10, 0, True, ""))
     driver.give(events.ServerChanged("bus", 0, 0, False, "signal 9"))
-    driver.give(events.ServerChanged("bus", 11, 1, True, "signal 9"))
-    assert [info.text for info in driver.state.events] == ["bus was restarted: signal 9"]
-    assert driver.answer(requests.Status()).servers == {"bus": {"os_pid": 11, "restarts": 1, "running": True}}
+    driver.give(events.ServerChanged("bus", 11, 1, True, "signal 9", 10))
+    assert [info.text for info in driver.state.events] == ["bus was restarted as pid 11: pid 10 ended: signal 9"]
+    assert driver.answer(requests.Status()).servers == {"bus": {"os_pid": 11, "restarts": 1, "running": True, "last_end": "signal 9"}}
+
+
+def test_a_kernel_that_took_over_tells_how_its_predecessor_ended_once() -> None:
+    driver = Driver()
+    driver.give(events.ServerChanged("bus", 10, 3, True, "exit 1", 9))
+    driver.next_kernel()
+    driver.give(events.ServerChanged("bus", 10, 3, True, "exit 1", 9))
+    driver.give(events.ServerChanged("kernel", 12, 1, True, "signal 9 (SIGKILL)", 11))
+    assert [info.text for info in driver.state.events] == ["kernel was restarted as pid 12: pid 11 ended: signal 9 (SIGKILL)"]
 
 
 # late and strange

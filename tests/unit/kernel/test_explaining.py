@@ -1,9 +1,13 @@
 """What is said of a process: why it is as it is, and how its incarnations ended."""
 
-from dadms_ipc import requests
+import pytest
+
+from dadms_ipc import port, requests
 from dadms_ipc.requests import Explanation, LifeInfo
 from dadmsd.kernel.core import events
-from tests.unit.kernel.driver import Driver
+from dadmsd.kernel.core.restarts import RESUMES_MOST
+from tests.unit.kernel.driver import NIL, Driver
+from tests.unit.kernel.test_checkpoints import begin, give, lose
 from tests.unit.kernel.test_order import waiting
 from tests.unit.kernel.test_restarts import command, execute, leave
 
@@ -73,6 +77,28 @@ def test_one_that_ended_says_why_and_what_would_start_it() -> None:
         f"dadmsctl start {stopped} starts it",
     ]
     assert said(driver, done)[1] == 'it is not started again: its policy is "never"'
+
+
+def test_who_went_on_from_its_checkpoint_is_not_said_to_have_a_policy_against_it() -> None:
+    driver = Driver()
+    driver.run()
+    give(driver)
+    for incarnation in range(1, RESUMES_MOST + 1):
+        lose(driver, incarnation)
+        begin(driver, incarnation + 1)
+    lose(driver, RESUMES_MOST + 1)
+    assert said(driver, 1001)[1] == "it is not started again: it went on from the same checkpoint 3 times, at most 3 are tried"
+
+
+@pytest.mark.parametrize(
+    ("restart", "why"), [("", "it has given its outcome"), ("never", 'its policy is "never"')], ids=["by itself", "by its policy"]
+)
+def test_an_outcome_is_final_and_said_to_be(restart: str, why: str) -> None:
+    driver = Driver()
+    driver.run(restart=restart)
+    driver.give(events.OutcomeGiven("1001.1", port.Outcome("failed", NIL, "no")))
+    driver.end(1001)
+    assert said(driver, 1001)[:2] == ["it failed: no", f"it is not started again: {why}"]
 
 
 def test_history_outlives_the_table_and_the_kernel() -> None:

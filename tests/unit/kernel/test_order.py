@@ -6,8 +6,9 @@ import pytest
 
 from dadms_ipc import requests
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core import dependencies, effects, events
 from dadmsd.kernel.core.dependencies import circle
+from dadmsd.kernel.core.records import Process
 from tests.unit.kernel.driver import Driver, only
 from tests.unit.kernel.test_restarts import command, execute, leave
 
@@ -42,6 +43,52 @@ def test_after_does_not_wait_for_one_that_failed_and_requires_does() -> None:
     assert driver.process(requires).status == "waiting", "it runs, and has done nothing yet"
     leave(driver, first, 1, 0)
     assert driver.process(requires).status == "starting"
+
+
+def test_who_waits_for_what_has_failed_says_so_down_to_the_cause_and_the_remedy() -> None:
+    driver = Driver()
+    db = command(driver, kind="tool", name="db")
+    web, page = waiting(driver, name="web", requires=["db"]), waiting(driver, name="page", requires=["web"])
+    assert not driver.answer(requests.Status(web)).is_stuck, "the tool may complete"
+    leave(driver, db, 1, 3)
+    failed = f'"db" ({db}), which failed (exited 3), and comes back when somebody starts it: dadmsctl start {db}'
+    infos = [driver.answer(requests.Status(pid)) for pid in (web, page)]
+    assert [info.is_stuck for info in infos] == [True, True]
+    assert [info.waits_for for info in infos] == [[f"requires {failed}"], [f'requires "web" ({web}), which is waiting for {failed}']]
+    told = [
+        info for info in driver.state.events if info.kind == "process.waiting" and isinstance(info.data, dict) and info.data["is_stuck"]
+    ]
+    assert {info.pid for info in told} == {web, page}, "whoever follows the events hears of it"
+    driver.answer(requests.Start(db))
+    assert [driver.answer(requests.Status(pid)).is_stuck for pid in (web, page)] == [False, False]
+    execute(driver, db)
+    leave(driver, db, 1, 0)
+    assert driver.process(web).status == "starting"
+
+
+def test_one_of_several_with_a_name_that_may_still_come_is_enough() -> None:
+    driver = Driver()
+    first = command(driver, kind="tool", name="db")
+    second = command(driver, kind="tool", name="db", ready="notify", ready_timeout=60.0)
+    web = waiting(driver, name="web", requires=["db"])
+    leave(driver, first, 1, 3)
+    assert not driver.answer(requests.Status(web)).is_stuck
+    leave(driver, second, 1, 3)
+    assert driver.answer(requests.Status(web)).is_stuck
+
+
+def test_a_chain_of_thousands_is_looked_through() -> None:
+    length = 3000
+    others = {str(number): [str(number + 1)] for number in range(length)}
+    assert circle(Spec("0", requires=["1"]), others) == []
+    assert len(circle(Spec(str(length), requires=["0"]), others)) == length + 2
+    state = Driver().state
+    for number in range(length):
+        spec = Spec(str(number), kind="service", requires=[str(number - 1)] if number else [])
+        state.processes[number] = Process(pid=number, spec=spec, uid=0, status="waiting" if number else "running")
+    assert dependencies.stuck_on(state, state.processes[length - 1]) is None
+    state.processes[0].status = "failed"
+    assert dependencies.stuck_on(state, state.processes[length - 1]) == ("0", state.processes[0])
 
 
 def test_a_tool_that_completed_is_what_requires_asked_for() -> None:
