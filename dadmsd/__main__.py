@@ -4,8 +4,6 @@ What goes wrong is said in one line on stderr, with an exit code that a script c
 that refuses, 1 for a daemon that did not end in order, 0 otherwise.
 """
 
-import sys
-
 if __name__ == "__main__":
     from dadmsd import entry  # it answers Ctrl-C while what stands below is imported, for `python -m dadmsd`
 
@@ -14,6 +12,7 @@ if __name__ == "__main__":
 from pathlib import Path
 
 from dadmsd import __version__
+from dadmsd.stderr import say
 
 EXIT_ORDER, EXIT_USAGE, EXIT_REFUSED = 0, 2, 4
 
@@ -85,5 +84,5 @@ def _run(argv: list[str] | None) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"dadmsd: {error}", file=sys.stderr)  # noqa: T201 - the program's own error
+    say(f"dadmsd: {error}")
     return code

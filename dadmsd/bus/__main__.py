@@ -8,6 +8,7 @@ import sys
 from dadms_ipc.channel import Channel, adopt
 from dadms_ipc.errors import ChannelClosed, DadmsError, PeerViolation
 from dadmsd.keeper import messages as keeper
+from dadmsd.stderr import say
 
 CONNECTIONS = 4096  # a door: what two thousand processes and their clients need
 OWN_FILES = 64  # descriptors that are not connections
@@ -23,10 +24,10 @@ def main() -> int:
         channel: Channel[keeper.FromKeeper] = Channel(adopt(arguments.keeper_fd), keeper.FromKeeper)
         frame = channel.receive(WELCOME_TIMEOUT)
     except (OSError, ChannelClosed, PeerViolation) as error:
-        sys.stderr.write(f"bus: cannot hear the keeper on descriptor {arguments.keeper_fd}: {error}\n")
+        say(f"bus: cannot hear the keeper on descriptor {arguments.keeper_fd}: {error}")
         return 1
     if frame is None or not isinstance(frame.body, keeper.Welcome):
-        sys.stderr.write(f"bus: the keeper did not say Welcome within {WELCOME_TIMEOUT:g} s\n")
+        say(f"bus: the keeper did not say Welcome within {WELCOME_TIMEOUT:g} s")
         return 1
     # Late: a bus that cannot hear its keeper needs no ZeroMQ.
     import zmq
@@ -38,7 +39,7 @@ def main() -> int:
         gc.freeze()  # what is here stays: a collection that walks all of it would hold up every message meanwhile
         program.run()
     except (DadmsError, zmq.ZMQError, OSError) as error:
-        sys.stderr.write(f"bus: cannot go on: {error}\n")
+        say(f"bus: cannot go on: {error}")
         return 1
     return 0
 

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -59,6 +58,7 @@ from dadmsd.bus.traffic import Traffic
 from dadmsd.bus.weight import Weight
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
+from dadmsd.stderr import say
 
 TURN = {Door.CONTROL: 64, Door.DATA: 256}  # messages a turn
 TURN_SECONDS = 0.002  # of one turn: answers wait for its end, and so does the other door; 256 ordinary messages take less
@@ -100,7 +100,7 @@ class Program:
         self._chores_at: float | None = None  # when there is something to do at the doors though nobody says so; None: never
         self._store, line = open_store(Path(welcome.state_dir), settled_most=bounds.settled)
         if line:
-            _write_line(line)
+            say(f"bus: {line}")
         self._keeper = keeper_channel
         self._link: Channel[link.FromKernel] | None = None
         self._has_overflowed = False
@@ -301,7 +301,7 @@ class Program:
         """Read a body that is on disk; one that cannot be read is not sent, and its delivery fails in its time."""
         found = self._store.body(body.number)
         if found is None:
-            _write_line(f"cannot read the body of message {body.number}")
+            say(f"bus: cannot read the body of message {body.number}")
             return None
         return body.prefix + found if body.prefix else found
 
@@ -341,7 +341,7 @@ class Program:
     def _write_down(self, *lines: Audit) -> None:
         for line in lines:
             self._audit_file.write(line)
-            _write_line(line.text)
+            say(f"bus: {line.text}")
 
     # the network
 
@@ -383,7 +383,7 @@ class Program:
                 try:
                     frame = channel.receive()
                 except PeerViolation as error:
-                    _write_line(f"dropped what the kernel said: {error}")
+                    say(f"bus: dropped what the kernel said: {error}")
                     continue
                 if frame is None:
                     return
@@ -422,7 +422,7 @@ class Program:
             try:
                 frame = self._keeper.receive()
             except PeerViolation as error:
-                _write_line(f"dropped what the keeper said: {error}")
+                say(f"bus: dropped what the keeper said: {error}")
                 continue
             except ChannelClosed:
                 self._is_stopping = True
@@ -464,11 +464,3 @@ def _parcel(batch: list[tuple[Header, bytes]]) -> tuple[bytes, bytes]:
     if len(batch) == 1:
         return encode_header(batch[0][0]), batch[0][1]
     return BATCH_HEADER, encode_batch(batch)
-
-
-def _write_line(text: str) -> None:
-    """Write a line for the log, unless nobody reads it: the bus does not wait for a logger."""
-    poll = select.poll()
-    poll.register(sys.stderr.fileno(), select.POLLOUT)
-    if any(happened & select.POLLOUT for _, happened in poll.poll(0)):
-        os.write(sys.stderr.fileno(), f"bus: {text}\n".encode(errors="backslashreplace")[: select.PIPE_BUF])

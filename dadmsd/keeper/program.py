@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import stat
-import sys
 import traceback
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from dadmsd.keeper.servers import ServerCommand
 from dadmsd.keeper.settings import Settings
 from dadmsd.keeper.store import FDS_RESERVED, Store
 from dadmsd.keeper.voice import Voice
+from dadmsd.stderr import say
 
 FDS_NEEDED = 128  # descriptors: what each server opens before anybody has asked for anything, twice over
 FDS_USEFUL = 500_000  # descriptors: a limit beyond this is no limit
@@ -41,7 +41,7 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
     text = None if config is None else configuration.read(config)
     checked = configuration.Config() if text is None else configuration.parse(text, str(config))
     for warning in configuration.warnings(checked, text or ""):
-        print(f"dadmsd: warning: {config} {warning}", file=sys.stderr)  # noqa: T201 - no voice yet
+        say(f"dadmsd: warning: {config} {warning}")
     mode = 0o755 if os.geteuid() == 0 and not is_private else 0o700
     directories.check_length(runtime_dir)
     is_made = directories.prepare(runtime_dir, mode)
@@ -54,7 +54,7 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
             directories.prepare(directory, 0o700)
         state_lock = Lock(state_dir)  # another daemon may have another runtime directory and the same journal
         if killed := predecessors.await_end(runtime_dir):
-            print(f"dadmsd: killed what an earlier daemon had left: {', '.join(killed)}", file=sys.stderr)  # noqa: T201 - no voice yet
+            say(f"dadmsd: killed what an earlier daemon had left: {', '.join(killed)}")
         directories.sweep(runtime_dir, is_over=False)
         copy = None
         if text is not None:

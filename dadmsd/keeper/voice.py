@@ -6,10 +6,11 @@ The file is set aside as ``servers.log.1`` when it is larger than FILE_LIMIT and
 """
 
 import os
-import select
 import sys
 import time
 from pathlib import Path
+
+from dadmsd.stderr import say
 
 LINES_A_SECOND = 20
 FILE_LIMIT = 8 * 1024 * 1024  # bytes
@@ -80,11 +81,4 @@ class Voice:
 
 def _write(fd: int, line: str) -> None:
     """Write a line whole or not at all, now or never."""
-    encoded = line.encode("utf-8", "backslashreplace").replace(b"\n", b"\n  ")[:LINE_LIMIT] + b"\n"
-    try:
-        poll = select.poll()
-        poll.register(fd, select.POLLOUT)
-        if any(mask & select.POLLOUT for _, mask in poll.poll(0)):
-            os.write(fd, encoded)
-    except OSError:
-        return
+    say(line.replace("\n", "\n  ").encode("utf-8", "backslashreplace")[:LINE_LIMIT].decode("utf-8", "ignore"), to=fd)

@@ -21,8 +21,9 @@ from dadmsd.kernel import host
 from dadmsd.kernel.adoption import end_outlived
 from dadmsd.kernel.confine import Confinement
 from dadmsd.kernel.core.state import Settings
-from dadmsd.kernel.journal import DAEMON_RESTARTED, Journal
+from dadmsd.kernel.journal import DAEMON_RESTARTED, JOURNAL_DAMAGED, Journal
 from dadmsd.kernel.run import Loop
+from dadmsd.stderr import say
 
 WELCOME_TIMEOUT = 10.0  # seconds for the keeper to say who we are
 
@@ -43,7 +44,7 @@ def main() -> int:
     except ChannelClosed:
         return 0  # the keeper is gone before anything began
     except DadmsError as error:
-        sys.stderr.write(f"kernel: {error}\n")
+        say(f"kernel: {error}")
         return 1
     gc.freeze()  # what stands now stays: collections look at the rest
     gc.enable()
@@ -84,12 +85,12 @@ def _start(to_keeper: Channel[Any]) -> Loop:
         try:
             confinement.limit_all(cpu=settings.cpu_limit)
         except HostFailure as error:
-            sys.stderr.write(f"kernel: all processes together are not held to the budget: {error}\n")
+            say(f"kernel: all processes together are not held to the budget: {error}")
     loop = Loop(to_keeper, settings, journal, confinement)
     loop.early = early
     rows = list(journal.rows())
-    if journal.interruption == DAEMON_RESTARTED:
-        end_outlived(rows)
+    if journal.interruption in (DAEMON_RESTARTED, JOURNAL_DAMAGED):
+        end_outlived([*rows, *journal.strays])
     loop.start(rows, list(stored.items()), interruption=journal.interruption)
     return loop
 

@@ -9,7 +9,9 @@
 4. The files hold the instance key, from which secrets are derived, and business data: mode 0600.
 5. A disk that takes nothing (full, or failing) ends nothing: ``trouble`` says why before a turn is decided, so that nothing new is promised; turns that find no room even in what the tail keeps for
    them are held in memory, up to HELD_MOST bytes, and written as one when there is room.
-6. The kernel has them to itself for all its life; who wants to look at them asks the kernel, or waits for its end: a kernel that stops folds everything.
+6. A tail that is damaged in its middle (tail.py) is told (``damages``), and kept aside. What is missing there is not made up for: rows go on at the last whole turn before it, but for numbers that only
+   grow and for history; and nothing that lives is taken for what these rows know (``interruption``).
+7. The kernel has them to itself for all its life; who wants to look at them asks the kernel, or waits for its end: a kernel that stops folds everything.
 """
 
 import contextlib
@@ -17,7 +19,6 @@ import math
 import os
 import secrets
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,8 +47,10 @@ from dadmsd.kernel.core.records import (
     Tries,
 )
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
-from dadmsd.kernel.tail import Tail
+from dadmsd.kernel.salvage import salvage
+from dadmsd.kernel.tail import ASIDE, Damage, Reading, Tail
 from dadmsd.space import shortage
+from dadmsd.stderr import say
 
 SCHEMA_VERSION = 7  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: tables "tries" and "kept"; 7: table "grouped"
 FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
@@ -83,6 +86,7 @@ _turns = msgspec.msgpack.Decoder(list[tuple[str, list[Any], bytes | None]])
 # Primary codes (sqlite.org/rescode.html) that no other start of the kernel will not meet again; SQLITE_ERROR is a table or a column that is not there.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 DAEMON_RESTARTED = "the daemon was restarted"
+JOURNAL_DAMAGED = "the journal was damaged"
 _WAY_OUT = "; move it away to start anew (what it knew is lost)"
 _META = "CREATE TABLE meta (boot_id TEXT NOT NULL, daemon TEXT NOT NULL, instance_key BLOB NOT NULL, folded INTEGER NOT NULL DEFAULT 0)"
 
@@ -135,10 +139,14 @@ class Journal:
         self._look_at = 0.0  # monotonic: when the disk is looked at again
         self._is_in_place = False  # no new file could be begun for what comes meanwhile
         self._folded_through = 0  # sequence of the last turn that is being folded
+        self.damages: list[Damage] = []  # that were found
+        self.strays: list[Child] = []  # children in what was left out: they may live
+        self._upserts = {table: _upsert(table) for table in _TABLES}
+        self._deletes = {table: _delete(table) for table in _TABLES}
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # rule 6: no lock is taken or given back at a commit, no shared index
+            self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # rule 7: no lock is taken or given back at a commit, no shared index
             self._connection.execute(f"PRAGMA page_size={PAGE_SIZE}")  # of a new file; another keeps its own
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
@@ -159,8 +167,6 @@ class Journal:
             self._take_tail()
         except (sqlite3.Error, OSError) as error:
             raise HostFailure(f'cannot open the journal "{path}": {error}{_way_out(error)}') from error
-        self._upserts = {table: _upsert(table) for table in _TABLES}
-        self._deletes = {table: _delete(table) for table in _TABLES}
 
     def _make(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -189,16 +195,59 @@ class Journal:
 
     def _take_tail(self) -> None:
         """Read the turns that follow the file of rows, and go on after them."""
-        for sequence, payload in self._tail.read(self._sequence):
-            try:
-                turn = _turns.decode(payload)
-            except msgspec.MsgspecError as error:
-                raise HostFailure(f'cannot read the journal "{self._path}": turn {sequence} is damaged: {error}{_WAY_OUT}') from error
+        reading = self._tail.read(self._sequence)
+        for sequence, payload in reading.turns:
             self._sequence = sequence
-            for table, columns, record in turn:
+            for table, columns, record in self._decoded(sequence, payload):
                 self._newest[(table, tuple(columns))] = record
-        if self._newest:
+        if reading.unfinished:
+            say(
+                f'kernel: the tail of the journal "{self._path}" ends in {reading.unfinished} bytes of a turn that was being written; they are left out'
+            )
+        if reading.damages:
+            self._take_over(reading)
+        elif self._newest:
             self._fold_at = time.monotonic() + FOLD_SECONDS
+
+    def _decoded(self, sequence: int, payload: bytes) -> list[tuple[str, list[Any], bytes | None]]:
+        try:
+            return _turns.decode(payload)
+        except msgspec.MsgspecError as error:
+            raise HostFailure(f'cannot read the journal "{self._path}": turn {sequence} is damaged: {error}{_WAY_OUT}') from error
+
+    def _take_over(self, reading: Reading) -> None:
+        """Make rows of a damaged tail at once, and begin another: it is not gone on with."""
+        self.damages = reading.damages
+        left_out = [row for sequence, payload in reading.left_out for row in self._decoded(sequence, payload)]
+        self._connection.execute("BEGIN IMMEDIATE")
+        for (table, columns), record in self._newest.items():
+            self._put(table, columns, record)
+        self._newest = {}
+        if left_out:
+            self._sequence = reading.left_out[-1][0]
+            self.interruption = self.interruption or JOURNAL_DAMAGED
+            [counters] = [
+                msgspec.msgpack.decode(row[0], type=Counters) for row in self._connection.execute("SELECT record FROM counters")
+            ] or [Counters()]
+            kept, self.strays = salvage(counters, left_out)
+            for table, key, record in kept:
+                self._put(table, tuple(key), record)
+        self._connection.execute("UPDATE meta SET folded = ?", (self._sequence,))
+        self._connection.execute("COMMIT")
+        self._tail.set_aside(self.damages)
+
+    def damage_words(self) -> list[str]:
+        """Say of each damage where it is, and what it cost."""
+        return [
+            f'the journal is damaged: "{each.path}" at byte {each.place}: '
+            + (
+                f"{each.left_out} bytes are left out, from turn {each.first} on; what they knew is lost"
+                if each.left_out
+                else "one bit was wrong and is put right; nothing is lost"
+            )
+            + f' (the file is kept as "{ASIDE}{each.path.name}")'
+            for each in self.damages
+        ]
 
     def rows(self) -> Iterator[Record]:
         """Read every record, table by table; raises HostFailure."""
@@ -314,8 +363,7 @@ class Journal:
             self._newest = {**self._folding, **self._newest}
             self._folding, self._left, self._is_in_place = {}, None, False
             self._fold_at = time.monotonic() + FOLD_RETRY_SECONDS
-            with contextlib.suppress(OSError):  # where people read it may be full as well
-                sys.stderr.write(f'kernel: cannot fold the journal "{self._path}": {error}; it is tried again\n')
+            say(f'kernel: cannot fold the journal "{self._path}": {error}; it is tried again')
 
     def _begin_fold(self) -> None:
         self._connection.execute("BEGIN")

@@ -11,7 +11,6 @@ import contextlib
 import os
 import selectors
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from dadmsd.kernel.journal import Journal
 from dadmsd.kernel.notify import Notify, remove_strays
 from dadmsd.kernel.ports import Port
 from dadmsd.kernel.reports import Reports
+from dadmsd.stderr import say
 from dadmsd.zygote import messages as zygote
 
 FRAMES_A_TURN = 256  # of keeper and bus, so that neither keeps the children waiting
@@ -106,6 +106,9 @@ class Loop:
         adopt_children(self._kernel.state, self.hands, stored, self._watch)
         self._finish(effects)
         self._crash.reach("adopted")
+        for words in self._journal.damage_words():
+            say(f"kernel: {words}")
+            self.hands.found.append(events.JournalDamaged(words))
         if self._settings.definitions:
             self.hands.found.append(events.DefinitionsRead(definitions.read(self._settings.definitions), is_applied=True))
         for frame in self.early:
@@ -221,14 +224,14 @@ class Loop:
             case keeper.StopAsked():
                 return [events.StopAsked(body.reason)]
             case keeper.StoreRefused():
-                sys.stderr.write(f"kernel: the keeper did not keep {body.name}: {body.reason}\n")
+                say(f"kernel: the keeper did not keep {body.name}: {body.reason}")
         return []
 
     def _enclose_bus(self, os_pid: int) -> None:
         try:
             self.hands.confinement.enclose_bus(os_pid)
         except Exception as error:  # the bus runs on without its cap; people are told
-            sys.stderr.write(f"kernel: the bus runs without a memory cap: {error}\n")
+            say(f"kernel: the bus runs without a memory cap: {error}")
 
     def _take_stored(self, name: str, fds: list[int]) -> list[events.Event]:
         """Take what comes into the store while we run: a new base zygote's control channel."""
@@ -271,7 +274,7 @@ class Loop:
                 self.hands.link = None
                 break
             except PeerViolation as violation:
-                sys.stderr.write(f"kernel: the bus broke the protocol: {violation}\n")
+                say(f"kernel: the bus broke the protocol: {violation}")
                 break
             if frame is None:
                 break

@@ -1,7 +1,7 @@
 """The newest turns of the journal: each is one frame, written to a file with one system call.
 
-1. A frame is whole or it is not there: length, checksum and a sequence without gaps tell. Reading a file ends at the first one that is not (what follows was never said to
-   anybody, or was lost together with it).
+1. A frame is whole or it is not there: length, checksum and a sequence without gaps tell (frames.py). A file may end in what a kernel was writing when it died. A frame that is
+   broken with whole ones behind it is damage: one wrong bit is put right; what follows anything else is left out, and told, and the files are kept aside.
 2. What the file of rows has taken over is in files of its own, which go away then: ``rotate`` begins a new file, ``drop`` removes those before it.
 3. A write that does not fit leaves the file as it was.
 4. The file has room beyond its end that is its own: AHEAD bytes are allocated, and more are asked for before fewer than LEAST are left. So that the disk is full is known before anything is
@@ -9,16 +9,37 @@
 """
 
 import os
-import struct
-import zlib
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
-MAGIC = b"dadms journal 1\n"
+import msgspec
+
+from dadmsd.kernel import frames
+from dadmsd.kernel.frames import MAGIC
+
 AHEAD = 4 << 20  # bytes: some thousand turns; allocating them takes less than a millisecond
 LEAST = 2 << 20  # bytes: more than any one turn, but for one with the arguments of thousands of threads
-_FRAME = struct.Struct("<QII")  # sequence, bytes of the payload, CRC-32 of sequence and payload
-_SEQUENCE = struct.Struct("<Q")
+ASIDE = "damaged-"  # before the name of a file that is kept for people
+
+Turn = tuple[int, bytes]  # sequence, payload
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """A place where a file is not what was written."""
+
+    path: Path  # where it was; a copy is beside it, with ASIDE before its name
+    place: int  # bytes from its beginning
+    left_out: int = 0  # bytes; 0: one bit was put right, and nothing is lost
+    first: int = 0  # the turn that is broken or missing
+
+
+class Reading(msgspec.Struct):
+    """What the files of a tail hold."""
+
+    turns: list[Turn] = []  # that follow the rows without a gap
+    left_out: list[Turn] = []  # whole ones behind a gap
+    damages: list[Damage] = []
+    unfinished: int = 0  # bytes at the very end, of a turn that was being written
 
 
 class Tail:
@@ -34,25 +55,39 @@ class Tail:
         self._last: tuple[Path, int] | None = None  # the newest file that was read, and where its frames end
         self.size = 0  # bytes of all of them
 
-    def read(self, after: int) -> Iterator[tuple[int, bytes]]:
-        """Give (sequence, payload) of the frames that follow a sequence, oldest first."""
+    def read(self, after: int) -> Reading:
+        """Read what follows a sequence."""
+        reading = Reading()
+        newest = after
+        rest: Damage | None = None  # what is broken at the end of the file before
         for path in self._files():
             content = path.read_bytes()
-            if not content.startswith(MAGIC):
-                continue  # its kernel died before the first word in it: nothing was said there
-            place = len(MAGIC)
-            self._last = (path, place)
-            while place + _FRAME.size <= len(content):
-                sequence, length, checksum = _FRAME.unpack_from(content, place)
-                payload = content[place + _FRAME.size : place + _FRAME.size + length]
-                if sequence > after + 1 or len(payload) < length or _checksum(sequence, payload) != checksum:
-                    break  # nothing was written here yet, or not all of it; a later file goes on where a kernel that saw the same did
-                place += _FRAME.size + length
+            place = len(MAGIC)  # where the last frame ended
+            is_ours = content.startswith(MAGIC)  # else its kernel died before the first word in it; or it is damaged
+            mended = [] if is_ours else [0]
+            broken = 0  # bytes
+            for frame in frames.read(content, int(path.name.removeprefix(self._prefix))):
+                is_ours = True
+                if frame.sequence == newest + 1 and not reading.left_out:
+                    newest = frame.sequence
+                    reading.turns.append((newest, frame.payload))
+                    mended += [frame.place] if frame.is_mended else []
+                elif frame.sequence > newest + 1:  # earlier ones were taken over, and their file was about to go
+                    if rest is not None and not reading.left_out:
+                        reading.damages.append(rest)
+                    broken = broken or place
+                    reading.left_out.append((frame.sequence, frame.payload))
+                place = frame.end
+            reading.damages += [Damage(path, each) for each in mended if is_ours]
+            if broken:
+                reading.damages.append(Damage(path, broken, place - broken, newest + 1))
+            if is_ours:
                 self._last = (path, place)
-                if sequence == after + 1:  # earlier ones were taken over, and their file was about to go
-                    after = sequence
-                    yield sequence, payload
-            self.size += place
+                over = len(content.rstrip(b"\0")) - place
+                rest = Damage(path, place, over, newest + 1) if over > 0 else None
+            self.size += place if is_ours else 0
+        reading.unfinished = rest.left_out if rest is not None else 0
+        return reading
 
     def secure(self, sequence: int) -> None:
         """See to it that there is room for the next turns, whose first has this sequence. Raises OSError when there is not."""
@@ -65,7 +100,7 @@ class Tail:
         """Add a frame. Raises OSError; nothing of it is there then."""
         if self._fd < 0:
             self._open(sequence)
-        frame = _FRAME.pack(sequence, len(payload), _checksum(sequence, payload)) + payload
+        frame = frames.pack(sequence, payload)
         if self._size + len(frame) > self._allocated:
             self._allocate(len(frame))
         written = 0
@@ -74,7 +109,7 @@ class Tail:
                 written += os.pwrite(self._fd, memoryview(frame)[written:], self._size + written)
         except OSError:
             if written:
-                os.pwrite(self._fd, bytes(min(written, _FRAME.size)), self._size)
+                os.pwrite(self._fd, bytes(min(written, frames.HEADER.size)), self._size)
             raise
         self._size += len(frame)
         self.size += len(frame)
@@ -97,6 +132,21 @@ class Tail:
             if path != self._path:
                 path.unlink()
         self.size = self._size if self._fd >= 0 else 0
+
+    def set_aside(self, damages: list[Damage]) -> None:
+        """Keep what is damaged for people, under another name, and remove the rest: all that could be read of it was taken over."""
+        for path in {damage.path for damage in damages}:
+            kept = path.with_name(f"{ASIDE}{path.name}")
+            if not kept.exists():
+                try:
+                    os.link(path, kept)  # takes no room
+                except OSError:
+                    shutil.copyfile(path, kept)
+                    kept.chmod(0o600)
+        self._last = None
+        for path in self._files():
+            path.unlink()
+        self.size = 0
 
     def empty(self) -> None:
         """Begin anew in the file that is written, and remove the others: all of it was taken over where there was no room for a new one."""
@@ -155,7 +205,3 @@ class Tail:
         end = self._size + AHEAD + more
         os.posix_fallocate(self._fd, self._size, AHEAD + more)
         self._allocated = end
-
-
-def _checksum(sequence: int, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence)))

@@ -9,7 +9,6 @@
 import contextlib
 import os
 import queue
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 from dadmsd.config import Logger as Settings
 from dadmsd.logger import segments
+from dadmsd.stderr import say
 
 EVERY = 3600.0  # seconds: how late what grew too old may go
 NICENESS = 10  # compression gives way to everything else
@@ -58,7 +58,7 @@ class Housekeeping:
             try:
                 self.sweep(time.time())
             except OSError as error:
-                print(f"logger: cannot tidy up {self._logs}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - stderr is servers.log
+                say(f"logger: cannot tidy up {self._logs}: {error}")
 
     def sweep(self, now: float) -> None:
         """Look through everything once."""
@@ -180,5 +180,5 @@ class Housekeeping:
                 continue  # somebody else removed it
             except OSError as error:
                 (directory / f"{segment.name}.gz{segments.UNFINISHED}").unlink(missing_ok=True)
-                print(f"logger: cannot compress {original}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - stderr is servers.log
+                say(f"logger: cannot compress {original}: {error.strerror}")
                 return

@@ -11,7 +11,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -28,6 +27,7 @@ from dadmsd.logger.peeking import Peephole
 from dadmsd.logger.pipe import Pipe, Step
 from dadmsd.logger.rate import Allowance
 from dadmsd.logger.sink import Busy, Destination, Sink
+from dadmsd.stderr import say
 
 LOOK_SIZE = 64 * 1024  # bytes: the capacity of a pipe
 LAST_WORDS = 2.0  # seconds after the keeper's end for writers to end: the kernel kills them
@@ -147,7 +147,7 @@ class Logger:
                 if self._ends is not None:
                     return
         except PeerViolation as error:
-            print(f"logger: {error}", file=sys.stderr, flush=True)  # noqa: T201 - stderr is servers.log
+            say(f"logger: {error}")
         except ChannelClosed:
             self._orphaned = self._private_dir
             self._end(LAST_WORDS)
@@ -186,7 +186,7 @@ class Logger:
         try:
             self._settings = configuration.load(welcome.config).logger
         except DadmsError as error:  # the keeper had checked it: lines are worth more than where they go
-            print(f"logger: {error}", file=sys.stderr, flush=True)  # noqa: T201 - stderr is servers.log
+            say(f"logger: {error}")
         self._files = LogFiles(Path(welcome.state_dir) / "logs", self._settings)
         self._journal = Journal() if self._settings.to == "journald" else None
         self._private_dir = welcome.runtime_dir if welcome.is_private else ""

@@ -29,6 +29,7 @@ from dadms_ipc.channel import Channel
 from dadms_ipc.errors import ChannelClosed, DeadlinePassed, PeerViolation
 from dadms_ipc.port import Asked, ContextAnswer
 from dadms_ipc.running import TID
+from dadmsd.stderr import say, say_all
 from dadmsd.worker import failure
 from dadmsd.worker.failure import Timing
 from dadmsd.worker.loop import PROGRESS_INTERVAL, TEXT_LIMIT, Entry
@@ -99,7 +100,7 @@ class AsyncWorker:
                 loop.run_forever()
             except BaseException:  # rule 6: a task that an entry left behind ended in SystemExit or KeyboardInterrupt
                 self._leave_if_forked()
-                traceback.print_exc()
+                say_all(traceback.format_exc())
 
     def close(self) -> None:
         """Give back what it holds, once it has run; a worker that exits need not."""
@@ -133,7 +134,7 @@ class AsyncWorker:
                 self._stop()
                 return
             except PeerViolation as error:
-                print(f"worker: a message was dropped: {error}", file=sys.stderr)  # noqa: T201 - stderr is the log
+                say(f"worker: a message was dropped: {error}")
                 continue
             if frame is None:
                 return

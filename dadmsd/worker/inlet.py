@@ -6,7 +6,6 @@
 """
 
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from dadms_ipc.calls import Calls
 from dadms_ipc.channel import Channel
 from dadms_ipc.errors import ChannelClosed, DeadlinePassed, PeerViolation
 from dadms_ipc.port import Asked, ContextAnswer
+from dadmsd.stderr import say
 from dadmsd.worker.messages import GoOn, Hello, Yield
 
 
@@ -109,7 +109,7 @@ class Inlet:
         try:
             frame = self._port.receive(seconds)
         except PeerViolation as error:
-            print(f"worker: a message was dropped: {error}", file=sys.stderr)  # noqa: T201 - stderr is the log
+            say(f"worker: a message was dropped: {error}")
             return None
         if frame is None:
             return None

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from dadms_ipc import port as process_port
 from dadms_ipc.errors import ChannelClosed, HostFailure, PeerViolation
+from dadmsd.stderr import say_all
 from dadmsd.worker.loop import Worker
 from dadmsd.worker.results import Results
 from dadmsd.zygote import birth as births
@@ -51,7 +52,7 @@ def live(birth: Birth | None) -> NoReturn:
     except SystemExit as error:
         leave(_exit_code(error))
     except BaseException:
-        traceback.print_exc()
+        say_all(traceback.format_exc())
         leave(exits.BROKEN)
     leave(exits.DONE)
 
@@ -62,7 +63,7 @@ def leave(status: int) -> NoReturn:
         threading._shutdown()  # type: ignore[attr-defined] # as the interpreter does first: non-daemon threads end
         atexit._run_exitfuncs()
     except BaseException:
-        traceback.print_exc()
+        say_all(traceback.format_exc())
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -101,8 +102,7 @@ def _be_zygote(gated: Gated) -> Birth | None:
         imported = _import(gate, surroundings)
     except code.NotImported as error:
         surroundings.restore("a failed import")
-        sys.stderr.write(error.output)
-        sys.stderr.flush()
+        say_all(error.output)
         births.refuse(gated, ImportFailed(str(error), error.output), exits.IMPORT_FAILED)
     surroundings.forget()
     gc.collect()
@@ -143,7 +143,7 @@ def _be_main(gated: Gated) -> NoReturn:
     except SystemExit as error:
         status = _exit_code(error)
     except BaseException:
-        traceback.print_exc()
+        say_all(traceback.format_exc())
         status = 1
     leave(status)
 

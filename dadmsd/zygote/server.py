@@ -9,6 +9,7 @@
 5. A zygote that holds user code forks mains and workers of that code, and zygotes that add to it; the one that holds none forks zygotes and commands.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 from dadms_ipc.channel import Channel, Frame
 from dadms_ipc.errors import ChannelClosed, HostFailure, PeerViolation
+from dadmsd.stderr import say
 from dadmsd.zygote import accounting
 from dadmsd.zygote.birth import DESCRIPTORS, Birth
 from dadmsd.zygote.messages import Exited, Fork, Forked, ForkFailed, FromZygote, Greeting, Hello, Imported, Reap
@@ -139,8 +141,9 @@ class Zygote:
         if objection:
             self._fail(order, fds, objection)
             return None
-        sys.stdout.flush()  # else the child would print it again
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # the log takes nothing, or user code closed it
+                stream.flush()  # else the child would print it again
         try:
             os_pid = os.fork()
         except OSError as error:
@@ -236,4 +239,4 @@ def _close(fds: list[int]) -> None:
 
 
 def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - stderr is the zygote's log
+    say(line)

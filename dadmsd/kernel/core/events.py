@@ -217,6 +217,12 @@ class DiskFreed(Event, frozen=True):
     """The journal has room again, and everything that was held in memory is in it."""
 
 
+class JournalDamaged(Event, frozen=True):
+    """A file of the journal was not what had been written."""
+
+    text: str
+
+
 class DiskMeasured(Event, frozen=True):
     """The artifacts, logs and working directories of all processes were looked at."""
 
@@ -364,6 +370,7 @@ AnyEvent = (
     | DiskMeasured
     | DiskFilled
     | DiskFreed
+    | JournalDamaged
     | PortViolated
     | ResultsRead
     | WorkerFrozen

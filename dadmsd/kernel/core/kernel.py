@@ -130,6 +130,10 @@ def _on_disk_freed(state: State, event: events.DiskFreed) -> None:
         _HANDLERS[type(submitted)](state, submitted)
 
 
+def _on_journal_damaged(state: State, event: events.JournalDamaged) -> None:
+    state.tell_event("journal.damaged", event.text)
+
+
 def _on_time_passed(_state: State, _event: events.TimePassed) -> None:
     """Deadlines are looked at after every batch."""
 
@@ -167,6 +171,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.DiskMeasured: disk.on_measured,
     events.DiskFilled: unkept.on_filled,
     events.DiskFreed: _on_disk_freed,
+    events.JournalDamaged: _on_journal_damaged,
     events.LineWanted: processes.on_line_wanted,
     events.GroupGone: ending.on_group_gone,
     events.RequestArrived: requests.on_request,
