@@ -21,7 +21,7 @@ from dadms_ipc.errors import RequestRefused
 from dadms_ipc.requests import Limits, Spec
 from dadmsd import config
 from dadmsd.kernel.core.defined import Definition, Reading
-from dadmsd.kernel.core.soundness import flaw_of
+from dadmsd.kernel.core.soundness import flaws
 
 SUFFIX = ".toml"
 FILES_MOST = 10_000
@@ -38,9 +38,15 @@ class Mistake(Exception):
 
 
 def read(directory: Path | str | None) -> Reading:
-    """Read a directory; one that is not there defines nothing."""
+    """Read a directory; one that is not there defines nothing, and neither does a file with a mistake."""
     if directory is None or not Path(directory).is_dir():
         return Reading()
+    found = gather(directory)
+    return Reading([each for each in found.definitions if each.file not in found.bad_files], found.mistakes, found.bad_files)
+
+
+def gather(directory: Path | str) -> Reading:
+    """Read a directory with all that can be understood of files with mistakes as well."""
     definitions: dict[str, Definition] = {}
     mistakes: list[str] = []
     bad: list[str] = []
@@ -55,7 +61,7 @@ def read(directory: Path | str | None) -> Reading:
         if wrong:
             bad.append(path.name)
             mistakes += [f"{path.name} line {line}: {text}" if line else f"{path.name}: {text}" for line, text in sorted(wrong)]
-    return Reading([each for each in definitions.values() if each.file not in bad], mistakes, bad)
+    return Reading(list(definitions.values()), mistakes, bad)
 
 
 def _read_file(path: Path) -> tuple[list[tuple[Definition, int]], list[tuple[int, str]]]:
@@ -100,11 +106,13 @@ def _define(
     types = {field.name: field.type for field in msgspec.structs.fields(Spec)}
     keys = [key for key in [*types, *OWN] if key not in HIDDEN]
     is_enabled = True
+    meant: set[str] = set()  # keys that others were probably meant to be
     for key, value in content.items():
         where = f"[{table}] {key}" if table else key
         line = _line_of(text, table, key)
         if key not in keys:
             near = difflib.get_close_matches(key, keys, 1, cutoff=0.4)
+            meant.update(near)
             wrong.append((line, f'unknown key "{key}"' + (f'; did you mean "{near[0]}"?' if near else "")))
             continue
         try:
@@ -117,14 +125,16 @@ def _define(
         except (Mistake, msgspec.ValidationError) as error:
             reason = str(error).replace("`", "")
             wrong.append((line, f"{where} = {value!r}: {reason[:1].lower()}{reason[1:]}"))
+    spec = Spec(**values)
+    unread = meant | {
+        key for key in content if OWN.get(key, key) not in values
+    }  # what cannot be read is told already: what its lack leads to is no news
+    head = _line_of(text, table, None)
+    wrong += [(_line_of(text, table, key) or head, f'"{name}": {flaw}') for key, flaw in flaws(spec) if key not in unread]
     if wrong:
         return [], wrong
-    spec = Spec(**values)
-    flaw = flaw_of(spec)
-    head = _line_of(text, table, flaw.partition(" ")[0]) if flaw else 0
-    if flaw:
-        return [], [(head or _line_of(text, table, None), f'"{name}": {flaw}')]
-    return [(Definition(spec.name, path.name, spec, is_enabled), _line_of(text, table, None))], []
+    lines: dict[str, int] = {key: _line_of(text, table, key) for key in ("requires", "after") if key in content}
+    return [(Definition(spec.name, path.name, spec, is_enabled, {"": head, **lines}), head)], []
 
 
 def _limits(text: str, table: str, value: Any, wrong: list[tuple[int, str]]) -> Limits:

@@ -183,8 +183,7 @@ class Keeper:
         if not change.tables:
             self._reloaded("the configuration is the same")
             return
-        tables = ", ".join(f"[{table}]" for table in change.tables)
-        self._voice.say(f"the configuration changed in {tables}: {', '.join(change.servers) or 'nobody'} started again")
+        self._voice.say(f"the configuration changed: {', '.join(change.keys)}; {' and '.join(change.servers) or 'nobody'} started again")
         for server in servers:
             server.kill("it reads the configuration again")
         for server in servers:

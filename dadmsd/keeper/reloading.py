@@ -5,6 +5,7 @@
 3. A server is started again as if it had died: the work outlives it (docs/explanation/failure-model.md).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -31,11 +32,17 @@ class Change(msgspec.Struct, frozen=True):
     config: configuration.Config
     tables: tuple[str, ...]  # that differ
     warnings: tuple[str, ...]
+    keys: tuple[str, ...] = ()  # that differ, each with its table and both values
 
     @property
     def servers(self) -> tuple[str, ...]:
         """Give the servers to start again, each once."""
-        return tuple(dict.fromkeys(name for table in self.tables if table != "daemon" for name in READERS.get(table, DEFAULT_READERS)))
+        return tuple(dict.fromkeys(name for table in self.tables for name in readers(table)))
+
+
+def readers(table: str) -> tuple[str, ...]:
+    """Give the servers that read a table, which are started again when it differs."""
+    return () if table == "daemon" else READERS.get(table, DEFAULT_READERS)
 
 
 def read(source: Path, copy: Path) -> Change:
@@ -47,4 +54,13 @@ def read(source: Path, copy: Path) -> Change:
     new = copy.with_name(f"{copy.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(copy)
-    return Change(fresh, tables, tuple(configuration.warnings(fresh, text)))
+    return Change(fresh, tables, tuple(configuration.warnings(fresh, text)), tuple(_differences(old, fresh, tables)))
+
+
+def _differences(old: configuration.Config, fresh: configuration.Config, tables: tuple[str, ...]) -> Iterator[str]:
+    for table in tables:
+        was, now = getattr(old, table), getattr(fresh, table)
+        for key in was.__struct_fields__:
+            if getattr(was, key) != getattr(now, key):
+                before, after = (msgspec.json.encode(getattr(each, key)).decode() for each in (was, now))
+                yield f"[{table}] {key} = {before} → {after}"

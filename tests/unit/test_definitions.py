@@ -85,6 +85,18 @@ def test_an_orchestrator_has_its_config(tmp_path: Path) -> None:
         ('x = 1\n[process.a]\ncommand = "a"', ['a.toml line 1: "x" stands beside [process.NAME] tables: it belongs into one of them']),
         ("[process]\na = 1", ["a.toml line 2: [process.a] must be a table"]),
         ('command = "a"\numask = "9"', ["a.toml line 2: umask = '9': it is no mask of modes: write it in octal, such as 027"]),
+        (
+            'command = "a"\nnice = 99\nrestart = "x"\nready_command = "y"',
+            [
+                'a.toml line 2: "a": nice is 99, it can be from -20 to 19',
+                "a.toml line 3: \"a\": no restart 'x'; there are never, on-failure, always",
+                'a.toml line 4: "a": ready = "exec" needs a ready_command, and nothing else does',
+            ],
+        ),
+        (
+            'comand = "a"\nnice = 99',
+            ['a.toml line 1: unknown key "comand"; did you mean "command"?', 'a.toml line 2: "a": nice is 99, it can be from -20 to 19'],
+        ),
     ],
 )
 def test_each_mistake_has_its_file_line_key_and_the_nearest_name(tmp_path: Path, text: str, mistakes: list[str]) -> None:

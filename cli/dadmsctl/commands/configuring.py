@@ -32,13 +32,24 @@ except DadmsError as error:
 """
 _CHECK_DEFINITIONS = """
 import sys, msgspec
-from dadmsd.definitions import read
-reading = read(sys.argv[1])
-for line in reading.mistakes:
+from pathlib import Path
+from dadmsd.dependence import check
+found = check(Path(sys.argv[1]))
+for line in [*found.mistakes, *(f"warning: {each}" for each in found.warnings)]:
     print(line, file=sys.stderr)
-names = [{"name": each.name, "file": each.file, "enabled": each.is_enabled} for each in reading.definitions]
-sys.stdout.buffer.write(msgspec.json.encode(names))
-sys.exit(1 if reading.mistakes else 0)
+sys.stdout.buffer.write(msgspec.json.encode(found.names))
+sys.exit(1 if found.mistakes else 0)
+"""
+_IS_DEFINITION = """
+import sys
+from pathlib import Path
+from dadmsd.dependence import is_definition
+sys.exit(0 if is_definition(Path(sys.argv[1])) else 1)
+"""
+_READERS = """
+import sys, msgspec
+from dadmsd.keeper.reloading import readers
+sys.stdout.buffer.write(msgspec.json.encode({table: readers(table) for table in sys.argv[1:]}))
 """
 SIGNS = {"start": "+", "end": "-", "restart": "!", "change": "~"}
 
@@ -52,15 +63,16 @@ def config() -> None:
 @click.argument("file", type=FILE)
 @as_json
 def check(file: Path, as_json: bool) -> None:
-    """Check a configuration file, or a directory of definitions, without a daemon: every mistake with its line, and what is not in force yet."""
-    answer = ask(f'check "{file}"', ["-c", _CHECK_DEFINITIONS if file.is_dir() else _CHECK, str(file)])
+    """Check a configuration file, or a directory of definitions or one file of it, without a daemon: every mistake with its line, and what is not in force yet."""
+    defines = file.is_dir() or ask(f'check "{file}"', ["-c", _IS_DEFINITION, str(file.absolute())]).is_yes
+    answer = ask(f'check "{file}"', ["-c", _CHECK_DEFINITIONS if defines else _CHECK, str(file.absolute() if defines else file)])
     for line in answer.complaints:
         click.echo(printable(f"dadmsctl: {line}"), err=True)
     if not answer.is_yes:
         raise Finished(Exit.REFUSED)
     if as_json:
         write_json(msgspec.json.decode(answer.output))
-    elif file.is_dir():
+    elif defines:
         names = ", ".join(each["name"] for each in msgspec.json.decode(answer.output))
         click.echo(printable(f"{file} is in order: {names or 'it defines nothing'}"))
     else:
@@ -98,8 +110,7 @@ def diff(door: Door, as_json: bool) -> None:
     if as_json:
         write_json({"keys": keys, "definitions": msgspec.to_builtins(report)})
     else:
-        for key in keys:
-            click.echo(printable(f"~ [{key['table']}] {key['key']} = {key['now']} → {key['then']}"))
+        _show_keys(keys)
         _show(report)
     _finish(report, Exit.FAILED if keys or report.changes else Exit.DONE)
 
@@ -114,12 +125,26 @@ def _changed_keys(held: requests.ConfigurationInfo) -> list[dict[str, Any]]:
             click.echo(printable(f"dadmsctl: {line}"), err=True)
         raise Finished(Exit.REFUSED)
     fresh = msgspec.json.decode(answer.output)
-    return [
+    found = [
         {"table": table, "key": key, "now": held.values.get(table, {}).get(key), "then": value}
         for table, values in fresh.items()
         for key, value in values.items()
         if held.values.get(table, {}).get(key) != value
     ]
+    if found:
+        asked = ask("compare the configuration", ["-c", _READERS, *dict.fromkeys(str(each["table"]) for each in found)])
+        servers = msgspec.json.decode(asked.output)
+        for each in found:
+            each["servers"] = servers[each["table"]]
+    return found
+
+
+def _show_keys(keys: list[dict[str, Any]]) -> None:
+    """Show what was or would be changed in the configuration, and who is started again for it; what runs runs on."""
+    for each in keys:
+        now, then = (msgspec.json.encode(each[when]).decode() for when in ("now", "then"))
+        again = f"{' and '.join(each['servers'])} started again" if each["servers"] else "nobody started again"
+        click.echo(printable(f"~ [{each['table']}] {each['key']} = {now} → {then} ({again})"))
 
 
 @click.command()
@@ -128,16 +153,20 @@ def _changed_keys(held: requests.ConfigurationInfo) -> list[dict[str, Any]]:
 def reload(door: Door, as_json: bool) -> None:
     """Read the definitions and the configuration again: what is defined anew starts, what is no more ends, and only what must restarts.
 
-    A file with a mistake is told, and changes nothing; the others count. Exits with 4 when there was one.
+    Says which keys changed, from what to what, and which servers are started again for it; what runs runs on. A file with a mistake is told, and changes nothing; the others count. Exits
+    with 4 when there was one.
     """
     with door.connect() as client:
         held = client.call(requests.Configuration())
-        _changed_keys(held)  # a configuration that is wrong is refused before anything is done
+        keys = _changed_keys(held)  # a configuration that is wrong is refused before anything is done
         report = client.call(requests.Reload())
     if as_json:
-        write_json(report)
+        write_json({**msgspec.to_builtins(report), "keys": keys})
     else:
+        _show_keys(keys)
         _show(report)
+        if not keys and not report.changes and not report.mistakes:
+            click.echo("nothing has changed")
     _finish(report, Exit.DONE)
 
 

@@ -25,6 +25,7 @@ class Definition(msgspec.Struct, frozen=True):
     file: str
     spec: Spec
     is_enabled: bool = True
+    lines: dict[str, int] = {}  # of "requires" and "after" in the file, from 1; "" is where it begins
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -57,11 +58,14 @@ def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = Fals
     """Bring about what the definitions ask for, or only say what would be."""
     mistakes = list(reading.mistakes)
     changes: list[ChangeInfo] = []
+    others = {each.name: [*each.spec.requires, *each.spec.after] for each in reading.definitions if each.is_enabled}
     known = {process.spec.name: process for process in state.processes.values() if process.definition}
     wanted = {each.name: each for each in reading.definitions if each.is_enabled}
     for name, process in known.items():
         definition = wanted.get(name)
-        if definition is not None:
+        if definition is not None and (way := dependencies.circle(definition.spec, others)) and definition.spec != process.spec:
+            mistakes.append(f'{place(definition, way[1])}: cannot change "{name}": its dependencies go in a circle: {" → ".join(way)}')
+        elif definition is not None:
             found = _change(state, process, definition, mistakes, is_dry=is_dry)
             changes += [found] if found is not None else []
         elif process.definition not in reading.bad_files:
@@ -127,7 +131,7 @@ def _ordered(state: State, fresh: list[Definition], mistakes: list[str]) -> list
     for each in fresh:
         circle = dependencies.circle(each.spec, edges)
         if circle:
-            mistakes.append(f'{each.file}: cannot start "{each.name}": its dependencies go in a circle: {" → ".join(circle)}')
+            mistakes.append(f'{place(each, circle[1])}: cannot start "{each.name}": its dependencies go in a circle: {" → ".join(circle)}')
         else:
             waiting.append(each)
     found: list[Definition] = []
@@ -138,8 +142,17 @@ def _ordered(state: State, fresh: list[Definition], mistakes: list[str]) -> list
         waiting = [each for each in waiting if each not in ready]
     for each in waiting:
         missing = next(name for name in each.spec.requires if name not in there)
-        mistakes.append(f'{each.file}: cannot start "{each.name}": it requires "{missing}", and there is no process of that name')
+        mistakes.append(
+            f'{place(each, missing)}: cannot start "{each.name}": it requires "{missing}", and there is no process of that name'
+        )
     return found
+
+
+def place(definition: Definition, name: str) -> str:
+    """Say where it is written that a definition depends on a name."""
+    key = "requires" if name in definition.spec.requires else "after"
+    line = definition.lines.get(key) or definition.lines.get("")
+    return f"{definition.file} line {line}" if line else definition.file
 
 
 def _start(state: State, definition: Definition, mistakes: list[str]) -> int:

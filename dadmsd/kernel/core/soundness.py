@@ -1,7 +1,8 @@
-"""What is wrong with a specification by itself, whoever asks and whatever there is room for: said in one sentence, before anything is done."""
+"""What is wrong with a specification by itself, whoever asks and whatever there is room for: said in sentences, before anything is done."""
 
 import difflib
 import math
+from collections.abc import Iterator
 
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core.restarts import ESCALATIONS, POLICIES
@@ -26,6 +27,11 @@ _COMMAND_ONLY: dict[str, object] = {
 
 def flaw_of(spec: Spec) -> str:
     """Say why no host could start this; "" when nothing is wrong with it."""
+    return next((sentence for _, sentence in flaws(spec)), "")
+
+
+def flaws(spec: Spec) -> Iterator[tuple[str, str]]:
+    """Give everything that is wrong with a specification, each with the field that it is about."""
     for name, value, known in (
         ("kind", spec.kind, KINDS),
         ("restart", spec.restart, ("", *POLICIES)),
@@ -33,8 +39,10 @@ def flaw_of(spec: Spec) -> str:
         ("ready", spec.ready, ("", *READINESS)),
     ):
         if value not in known:
-            return _unknown(name, value, [each for each in known if each])
-    return (_command_flaw(spec) if spec.kind != "orchestrator" else _orchestrator_flaw(spec)) or _number_flaw(spec)
+            yield name, _unknown(name, value, [each for each in known if each])
+    yield from _command_flaws(spec) if spec.kind != "orchestrator" else _orchestrator_flaws(spec)
+    yield from _directory_flaws(spec)
+    yield from _number_flaws(spec)
 
 
 def _unknown(name: str, value: str, known: list[str]) -> str:
@@ -42,49 +50,40 @@ def _unknown(name: str, value: str, known: list[str]) -> str:
     return f"no {name} {value!r}; " + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
 
 
-def _orchestrator_flaw(spec: Spec) -> str:
-    changed = [name for name, default in _COMMAND_ONLY.items() if getattr(spec, name) != default]
-    if changed:
-        return f"{changed[0]} is for a service or a tool, and this is an orchestrator"
+def _orchestrator_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
+    for name, default in _COMMAND_ONLY.items():
+        if getattr(spec, name) != default:
+            yield name, f"{name} is for a service or a tool, and this is an orchestrator"
+
+
+def _directory_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
     if "\0" in (spec.directory or ""):
-        return "a null byte is in its directory"
-    return _directory_flaw(spec)
+        yield "directory", "a null byte is in its directory"
+    elif spec.directory is not None and not spec.directory.startswith("/"):
+        yield "directory", f'its directory "{spec.directory}" is no absolute path'
 
 
-def _directory_flaw(spec: Spec) -> str:
-    if spec.directory is not None and not spec.directory.startswith("/"):
-        return f'its directory "{spec.directory}" is no absolute path'
-    return ""
-
-
-def _command_flaw(spec: Spec) -> str:
+def _command_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
     if not spec.command or not spec.command[0]:
-        return f"a {spec.kind} needs a command"
+        yield "command", f"a {spec.kind} needs a command"
     if spec.orchestrator or spec.handlers:
-        return f"a {spec.kind} runs a command, and no orchestrator"
+        yield "orchestrator" if spec.orchestrator else "handlers", f"a {spec.kind} runs a command, and no orchestrator"
     if (spec.ready == "exec") != bool(spec.ready_command):
-        return 'ready = "exec" needs a ready_command, and nothing else does'
-    if any(
-        "\0" in word
-        for word in (
-            *spec.command,
-            *spec.ready_command,
-            *spec.live_command,
-            spec.directory or "",
-            *spec.environment,
-            *spec.environment.values(),
-        )
+        yield "ready" if spec.ready == "exec" else "ready_command", 'ready = "exec" needs a ready_command, and nothing else does'
+    for key, words in (
+        ("command", (*spec.command, *spec.ready_command, *spec.live_command)),
+        ("environment", (*spec.environment, *spec.environment.values())),
     ):
-        return "a null byte is in its command, directory or environment"
+        if any("\0" in word for word in words):
+            yield key, f"a null byte is in its {key}"
     size = sum(len(word.encode(errors="surrogateescape")) for word in spec.command)
     if size > ARGUMENTS_MOST:
-        return f"its command has {size} bytes, at most {ARGUMENTS_MOST} are possible"
+        yield "command", f"its command has {size} bytes, at most {ARGUMENTS_MOST} are possible"
     if any(not name or "=" in name for name in spec.environment):
-        return "a name in its environment is empty or has a = in it"
-    return _directory_flaw(spec)
+        yield "environment", "a name in its environment is empty or has a = in it"
 
 
-def _number_flaw(spec: Spec) -> str:
+def _number_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
     for name, value, least, most in (
         ("umask", spec.umask, 0, 0o777),
         ("nice", spec.nice, -20, 19),
@@ -106,17 +105,20 @@ def _number_flaw(spec: Spec) -> str:
         ("start_limit_seconds", spec.start_limit_seconds, 0.001, math.inf),
     ):
         if value is not None and not (least <= value <= most and value < math.inf):
-            return (
+            yield (
+                name,
                 f"{name} is {value}, it can be from {least:g} to {most:g}"
                 if most < math.inf
-                else f"{name} is {value}, at least {least:g} is needed"
+                else f"{name} is {value}, at least {least:g} is needed",
             )
     if len(spec.after) + len(spec.requires) > NAMES_MOST:
-        return f"it depends on {len(spec.after) + len(spec.requires)} names, at most {NAMES_MOST} are possible"
+        yield "requires", f"it depends on {len(spec.after) + len(spec.requires)} names, at most {NAMES_MOST} are possible"
     for name in ("success_codes", "restart_codes", "final_codes"):
         codes = getattr(spec, name)
         wrong = next((code for code in codes if not 0 <= code <= 255), None)
-        if wrong is not None or len(codes) > CODES_MOST:
-            return f"{name} has {wrong}, an exit code is from 0 to 255" if wrong is not None else f"{name} has more than {CODES_MOST} codes"
-    both = set(spec.restart_codes) & set(spec.final_codes)
-    return f"exit code {min(both)} is in restart_codes and in final_codes" if both else ""
+        if wrong is not None:
+            yield name, f"{name} has {wrong}, an exit code is from 0 to 255"
+        elif len(codes) > CODES_MOST:
+            yield name, f"{name} has more than {CODES_MOST} codes"
+    if both := set(spec.restart_codes) & set(spec.final_codes):
+        yield "final_codes", f"exit code {min(both)} is in restart_codes and in final_codes"

@@ -108,9 +108,43 @@ def test_config_show_has_what_holds_and_a_wrong_file_changes_nothing(ctl: Ctl, s
     done = ctl(*at, "reload")
     assert (done.returncode, "max_proceses" in done.stderr) == (4, True)
     (short_path / "dadms.toml").write_text("[process_kernel]\nmax_processes = 60\n")
-    assert "~ [process_kernel] max_processes = 50 → 60\n" in ctl(*at, "config", "diff").stdout
+    line = "~ [process_kernel] max_processes = 50 → 60 (kernel started again)\n"
+    assert line in ctl(*at, "config", "diff").stdout
     before = by_name(ctl, daemon)
-    ctl(*at, "reload")
+    assert line in ctl(*at, "reload").stdout
     while "max_processes = 60\n" not in ctl(*at, "config", "show").stdout:
         time.sleep(0.05)
     assert by_name(ctl, daemon)["db"]["os_pid"] == before["db"]["os_pid"]
+    assert "the configuration changed: [process_kernel] max_processes = 50 → 60; kernel started again" in daemon.said()
+    (short_path / "processes.d" / "bad.toml").unlink()
+    assert ctl(*at, "reload").stdout == "nothing has changed\n"
+    (short_path / "dadms.toml").write_text("[process_kernel]\nmax_processes = 60\n[daemon]\nstop_timeout_ms = 7000\n")
+    told = json.loads(ctl(*at, "reload", "--json").stdout)["keys"]
+    assert told == [{"table": "daemon", "key": "stop_timeout_ms", "now": 30000, "then": 7000, "servers": []}]
+
+
+def test_a_directory_is_checked_as_a_whole_without_a_daemon(ctl: Ctl, files: Path) -> None:
+    (files / "a.toml").write_text('command = "x"\n\nrequires = ["b"]\n')
+    (files / "b.toml").write_text(
+        '[process.b]\ncommand = "x"\nafter = ["a"]\n[process.c]\ncommand = "x"\nrequires = ["dd", "off", "spoilt"]\nafter = ["cc"]\n'
+    )
+    (files / "d.toml").write_text('command = "x"\nnice = 77\nrestart = "sometimes"\numask = "9"\n')
+    (files / "off.toml").write_text('command = "x"\nenabled = false\n')
+    (files / "spoilt.toml").write_text('comand = "x"\n')
+    done = ctl("config", "check", files)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.splitlines() == [
+        'dadmsctl: a.toml line 3: "a": its dependencies go in a circle: a → b → a',
+        'dadmsctl: b.toml line 3: "b": its dependencies go in a circle: b → a → b',
+        'dadmsctl: b.toml line 6: "c" requires "dd", which nothing here defines; did you mean "d"?',
+        'dadmsctl: b.toml line 6: "c" requires "off", which is not enabled (off.toml)',
+        'dadmsctl: d.toml line 2: "d": nice is 77, it can be from -20 to 19',
+        "dadmsctl: d.toml line 3: \"d\": no restart 'sometimes'; there are never, on-failure, always",
+        "dadmsctl: d.toml line 4: umask = '9': it is no mask of modes: write it in octal, such as 027",
+        'dadmsctl: spoilt.toml line 1: unknown key "comand"; did you mean "command"?',
+        'dadmsctl: warning: b.toml line 7: "c" starts after "cc", which nothing here defines; did you mean "c"?',
+    ]
+    one = ctl("config", "check", files / "b.toml")
+    assert [line.split(" line ")[0] for line in one.stderr.splitlines()] == ["dadmsctl: b.toml"] * 3 + ["dadmsctl: warning: b.toml"]
+    fine = ctl("config", "check", files / "off.toml")
+    assert (fine.returncode, fine.stdout, fine.stderr) == (0, f"{files / 'off.toml'} is in order: off\n", "")

@@ -35,8 +35,19 @@ def test_those_are_started_again_that_read_what_differs(
     source.write_text(text)
     change = reloading.read(source, copy)
     assert (change.tables, change.servers) == (tables, servers)
+    assert tuple(dict.fromkeys(key.partition("]")[0][1:] for key in change.keys)) == tables
     assert copy.read_text() == text
     assert sorted(path.name for path in copy.parent.iterdir()) == ["config.toml", "dadms.toml"]
+
+
+def test_each_key_is_told_with_both_values(files: tuple[Path, Path]) -> None:
+    source, _ = files
+    source.write_text('[logger]\nto = "journald"\n[access]\nadmin = ["root"]\n')
+    assert reloading.read(*files).keys == (
+        '[access] admin = [] → ["root"]',
+        '[logger] to = "files" → "journald"',
+        "[logger] keep_files = 3 → 8",
+    )
 
 
 def test_a_file_with_mistakes_changes_nothing(files: tuple[Path, Path]) -> None:

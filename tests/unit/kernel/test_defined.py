@@ -133,6 +133,15 @@ def test_order_does_not_matter_and_circles_and_missing_names_cost_only_those() -
     ]
 
 
+def test_a_change_that_would_close_a_circle_is_refused_and_the_process_stays_as_it_was() -> None:
+    driver = Driver()
+    reload(driver, definition("db"), definition("web", requires=["db"]))
+    report = reload(driver, definition("db", after=["web"]), definition("web", requires=["db"]))
+    assert actions(report) == []
+    assert report.mistakes == ['a.toml: cannot change "db": its dependencies go in a circle: db → web → db']
+    assert driver.process(1001).spec.after == []
+
+
 def test_one_that_there_is_no_room_for_is_told_with_the_numbers() -> None:
     driver = Driver(memory_limit=1 << 30)
     report = reload(driver, definition("big", memory_request=2 << 30), definition("small"))
