@@ -4,6 +4,8 @@ What goes wrong is said in one line on stderr, with an exit code that a script c
 that refuses, 1 for a daemon that did not end in order, 0 otherwise.
 """
 
+import sys
+
 if __name__ == "__main__":
     from dadmsd import entry  # it answers Ctrl-C while what stands below is imported, for `python -m dadmsd`
 
@@ -12,7 +14,6 @@ if __name__ == "__main__":
 from pathlib import Path
 
 from dadmsd import __version__
-from dadmsd.stderr import say
 
 EXIT_ORDER, EXIT_USAGE, EXIT_REFUSED = 0, 2, 4
 
@@ -84,5 +85,5 @@ def _run(argv: list[str] | None) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    say(f"dadmsd: {error}")
+    print(f"dadmsd: {error}", file=sys.stderr)  # noqa: T201 - the program's own error
     return code
