@@ -6,7 +6,6 @@
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -15,6 +14,7 @@ from dadmsd.kernel.confine import Confinement, group_of
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.ports import Port
+from dadmsd.kernel.tidying import Tidying
 
 CLEAR_SECONDS = 0.005  # until a group that was told to end is looked at again
 FREEZE_SECONDS = 0.0005  # until a group that was told to stand still is: a freeze takes microseconds, or as long as a system call
@@ -33,12 +33,14 @@ class Groups:
         ports: Mapping[str, Port],
         report: Callable[[events.Event], None],
         close_log: Callable[[str], None],
+        tidying: Tidying,
     ) -> None:
         self._state = state
         self._confinement = confinement
         self._ports = ports
         self._report = report
         self._close_log = close_log
+        self._tidying = tidying
         self._looks: dict[Work, tuple[float, float]] = {}  # -> (monotonic time of the next look, pause after it)
         self._soonest: float | None = None  # of these times, or earlier: what was dropped since may have been it
         self._patience: dict[int, float] = {}  # process -> monotonic seconds: until then what is left of it is not killed
@@ -165,8 +167,7 @@ class Groups:
             return
         self._looks.pop((self._clear, (pid,)), None)
         self._patience.pop(pid, None)
-        with contextlib.suppress(OSError):  # what it left in its working directory stays; an empty one goes
-            os.rmdir(f"{self._state.settings.state_dir}/work/{pid}")  # noqa: PTH106 -- a path object costs ten times as much as the call
+        self._tidying.note(pid)
         self._close_log(f"{pid}.{process.incarnation}")
         peak, cpu = (usage.memory_peak, usage.cpu_seconds) if usage is not None else (0, 0.0)
         self._report(events.GroupGone(pid, peak, cpu, process.incarnation))

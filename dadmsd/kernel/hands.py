@@ -32,6 +32,7 @@ from dadmsd.kernel.host.processes import look
 from dadmsd.kernel.notify import Notify
 from dadmsd.kernel.ports import Port
 from dadmsd.kernel.survey import Surveyor
+from dadmsd.kernel.tidying import Tidying
 from dadmsd.worker import messages as worker
 from dadmsd.worker.page import Page
 from dadmsd.zygote import messages as zygote
@@ -69,7 +70,8 @@ class Hands:
         self.watch_notify: Callable[[Notify], None] = lambda _notify: None  # the loop's
         self.unwatch_notify: Callable[[Notify], None] = lambda _notify: None
         self._gates = Gates(state)
-        self.groups = Groups(state, confinement, self.ports, self._report, self._close_log)
+        self.tidying = Tidying(state)
+        self.groups = Groups(state, confinement, self.ports, self._report, self._close_log, self.tidying)
         state_dir = Path(self._settings.state_dir)
         self.surveyor = Surveyor([state_dir / "work", state_dir / "logs"])
         self._perform: dict[type[Any], Callable[[Any], None]] = {
@@ -109,7 +111,7 @@ class Hands:
             effects.KillBase: self._kill_base,
             effects.AskReload: self._ask_reload,
             effects.AskShutdown: lambda _effect: self.tell_keeper(keeper.ShutdownAsked()),
-            effects.SayStopped: lambda _effect: self.tell_keeper(keeper.Stopped()),
+            effects.SayStopped: self._say_stopped,
         }
 
     def _report(self, event: events.Event) -> None:
@@ -325,6 +327,11 @@ class Hands:
             for fd in ends:
                 os.close(fd)
             self.tell_keeper(keeper.Drop(f"v1/log/{name}"))
+
+    def _say_stopped(self, _effect: effects.SayStopped) -> None:
+        if not self._settings.is_private:  # of a private daemon the whole directory goes
+            self.tidying.finish()
+        self.tell_keeper(keeper.Stopped())
 
     # artifacts
 

@@ -115,6 +115,7 @@ class Loop:
             self.hands.found.extend(self._take_from_keeper(frame))
         self.early = []
         self.hands.drop_strange_artifacts()
+        self.hands.tidying.find()
         self._look_for_lost_at = now + LOST_LOOK_SECONDS
         self.hands.tell_keeper(keeper.Ready())
 
@@ -133,7 +134,14 @@ class Loop:
         """Wait for something to happen and give it as events."""
         now = time.monotonic()
         fold_at = self._journal.next_fold()
-        upcoming = (self._kernel.next_deadline(), self.hands.groups.next_look(), self._look_for_lost_at, fold_at, self._journal.look_at)
+        upcoming = (
+            self._kernel.next_deadline(),
+            self.hands.groups.next_look(),
+            self._look_for_lost_at,
+            fold_at,
+            self._journal.look_at,
+            self.hands.tidying.due,
+        )
         deadlines = [when for when in upcoming if when is not None]
         timeout = (
             max(0.0, min(*deadlines, now + LONGEST_SLEEP) - now)
@@ -165,6 +173,8 @@ class Loop:
         self.hands.groups.look(now)
         if fold_at is not None and fold_at <= now and (not found or self._journal.is_long):
             self._journal.fold()
+        elif not found:
+            self.hands.tidying.tidy(now)
         return [*self._room(), *found] or [events.TimePassed()]
 
     def _room(self) -> list[events.Event]:

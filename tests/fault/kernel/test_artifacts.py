@@ -8,6 +8,7 @@ from pathlib import Path
 from dadms_ipc.artifacts import FOLDER
 from dadms_ipc.client import Client
 from dadms_ipc.errors import RequestRefused
+from dadms_ipc.requests import Spawn, Spec
 from tests.fault.kernel.daemon import MEBIBYTE, client, daemon, ended, kill_server
 from tests.fault.kernel.test_context import outcome, start
 
@@ -79,3 +80,18 @@ def test_artifacts_of_nobody_are_removed_by_the_next_daemon(short_path: Path) ->
     with daemon(short_path) as made, client(made):
         until(lambda: [path.name for path in work.iterdir()] == ["7002"])
         until(lambda: [path.name for path in (work / "7002").iterdir()] == ["report.txt"])
+
+
+def test_an_empty_working_directory_goes_after_the_end_whichever_kernel_is_there_then(short_path: Path) -> None:
+    """It goes in a quiet moment of the kernel, or of the next; what a process left in it stays."""
+    with daemon(short_path) as made, client(made) as door:
+        work = made.state_dir / "work"
+        for round_ in range(4):
+            empty, full = (
+                int(door.call(Spawn(Spec("w", kind="tool", command=["sh", "-c", script])))["pid"]) for script in ("pwd", "touch report.txt")
+            )
+            assert ended(door, empty).status == ended(door, full).status == "completed"
+            if round_ % 2:
+                kill_server(door, "kernel")
+            until(lambda: not any(path.name == str(empty) for path in work.iterdir()))  # noqa: B023 -- it is asked before the next round
+            assert [path.name for path in (work / str(full)).iterdir()] == ["report.txt"]
