@@ -76,6 +76,11 @@ def bytes_text(count: int) -> str:
     return f"{amount:.0f} {unit}" if amount >= 10 or amount == int(amount) else f"{amount:.1f} {unit}"
 
 
+def cores_text(count: float) -> str:
+    """Show a number of cores."""
+    return f"{count:g} core{'' if count == 1 else 's'}"
+
+
 def seconds_text(seconds: float) -> str:
     """Show a duration with as many digits as mean something: ``4 ms``, ``0.21 s``, ``1 min 12 s``, ``3 h 05 min``."""
     if seconds < 0.0995:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dadms_ipc.requests import DaemonInfo, ProcessInfo
-from dadmsctl.quantities import ago_text, bytes_text, seconds_text
+from dadmsctl.quantities import ago_text, bytes_text, cores_text, seconds_text
 from dadmsctl.terminal import printable, table
 from dadmsctl.values import view
 
@@ -54,7 +54,12 @@ def of_process(process: ProcessInfo) -> RenderableType:
         ("belongs to", str(process.parent or "")),
         ("user", f"uid {process.uid}"),
         ("group", process.group),
-        ("lived" if process.ended_at else "age", ago_text(process.created_at, until)),
+        ("age", "" if process.is_past else ago_text(process.created_at)),
+        (
+            "lived" if process.ended_at else "lives",
+            ago_text(process.started_at, until) if process.started_at and not process.starts_at else "",
+        ),
+        ("restarts", str(process.incarnation - 1) if process.incarnation > 1 else ""),
         ("ended", f"{ago_text(process.ended_at)} ago" if process.ended_at else ""),
         ("ready after", ago_text(process.begun_at or process.created_at, process.ready_at) if process.ready_at else ""),
         (
@@ -88,7 +93,7 @@ def _machine(machine: dict[str, float]) -> str:
     if not machine:
         return ""
     memory, available = int(machine["memory"]), int(machine["memory_available"])
-    return f"{machine['cores']:g} cores, {bytes_text(memory)} of memory, {bytes_text(available)} available, load {machine['load']:.2f}"
+    return f"{cores_text(machine['cores'])}, {bytes_text(memory)} of memory, {bytes_text(available)} available, load {machine['load']:.2f}"
 
 
 def of_daemon(daemon: DaemonInfo) -> RenderableType:

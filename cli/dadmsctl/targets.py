@@ -3,7 +3,8 @@
 1. A number is a pid. ``group:NAME`` is every process of that group; anything else is a name. Names and groups may be patterns (``etl-*``, ``web?``, ``[ab]``).
 2. Of processes with one name those that live are meant, all of them; where none lives, the newest that has ended.
 3. What means nobody is a refusal that says which names there are.
-4. A command for one process (``ONE``) takes the same words, as long as they mean one; else the refusal says which they mean. A name that only the history knows means the newest of that name.
+4. A name that only the history knows means the newest of that name; who cannot do anything with one that has left the table is told so by the daemon.
+5. A command for one process (``ONE``) takes the same words, as long as they mean one; else the refusal says which they mean.
 """
 
 import difflib
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 GROUP = "group:"
 SHOWN = 8  # names in a refusal
 PAST_SEEN = 1000  # incarnations of the history among which a name is looked for
+LOOKING = ("wait for", "show", "explain")  # verbs that the history can answer
 VERBS = {
     "status": "show",
     "logs": "read the log of",
@@ -55,8 +57,22 @@ def resolve(client: "Client", words: Iterable[str], verb: str, several: Several)
         if table is None:
             table = client.call(List())
         with several.attempt(f'{verb} "{word}"'):
-            found.update(dict.fromkeys(meant(table, word)))
+            found.update(dict.fromkeys(_meant_ever(client, table, word, is_shown=verb in LOOKING)))
     return list(found)
+
+
+def _meant_ever(client: "Client", table: Sequence[ProcessInfo], word: str, *, is_shown: bool) -> list[int]:
+    """Give the pids that a word means, else those that have left the table: of a pattern for who only looks, since nobody means all that ever was; raises RequestRefused."""
+    try:
+        return meant(table, word)
+    except RequestRefused:
+        if word.startswith(GROUP) or (not is_shown and any(sign in word for sign in "*?[")):
+            raise
+        past: list[LifeInfo] = client.call(History(limit=PAST_SEEN))
+        gone = {life.name: life.pid for life in past if fnmatch.fnmatchcase(life.name, word)}  # the newest come last
+        if not gone:
+            raise
+        return sorted(gone.values())
 
 
 def meant(table: Sequence[ProcessInfo], word: str) -> list[int]:
@@ -108,19 +124,10 @@ ONE = One()
 def one(client: "Client", word: str) -> int:
     """Give the one process that a word means; raises RequestRefused where it means several, or nobody."""
     table: list[ProcessInfo] = client.call(List())
-    try:
-        pids = meant(table, word)
-    except RequestRefused:
-        if word.startswith(GROUP):
-            raise
-        past: list[LifeInfo] = client.call(History(limit=PAST_SEEN))
-        gone = [life.pid for life in past if fnmatch.fnmatchcase(life.name, word)]
-        if not gone:
-            raise
-        return gone[-1]
+    pids = _meant_ever(client, table, word, is_shown=True)
     if len(pids) > 1:
         names = {each.pid: each.name for each in table}
-        shown = ", ".join(f"{pid} ({names[pid]})" for pid in pids[:SHOWN])
+        shown = ", ".join(f"{pid} ({names[pid]})" if pid in names else str(pid) for pid in pids[:SHOWN])
         raise RequestRefused(f"it means {len(pids)} processes, {shown}{' …' if len(pids) > SHOWN else ''}; say which")
     return pids[0]
 

@@ -75,8 +75,13 @@ def sentence_of(process: ProcessInfo) -> str:
     if process.status == "killed" and ", by " in cause:  # who did it is what one asks first
         how, _, who = cause.partition(", by ")
         cause = f"by {who}, {how}"
-    why = reason if cause in reason else cause if reason in cause else f"{cause}: {reason}"  # each says what the other does not
+    why = why_of(cause, reason)
     return one_line(f'"{process.name}" ({process.pid}) {process.status}' + (f": {why}" if why and process.status != "completed" else ""))
+
+
+def why_of(cause: str, reason: str) -> str:
+    """Give cause and reason of an end, each where it says what the other does not."""
+    return reason if cause in reason else cause if reason in cause else f"{cause}: {reason}"
 
 
 def stuck_warning(process: ProcessInfo) -> str:

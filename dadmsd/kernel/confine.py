@@ -14,7 +14,7 @@ from dadms_ipc.requests import Limits, Spec
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.host import Backend, Caps, Usage, limits, oom
 from dadmsd.kernel.host.caps import size_text
-from dadmsd.kernel.host.niceness import set_niceness
+from dadmsd.kernel.host.niceness import nice_text, set_niceness
 from dadmsd.kernel.host.steering import swap_total
 from dadmsd.zygote.messages import Rlimit
 
@@ -89,8 +89,12 @@ class Confinement:
         caps = self.backend.create(group, plan.caps)
         self.backend.attach(group, child.os_pid)
         applied = limits.apply(plan, child.os_pid)
-        if process is not None and process.spec.nice and not child.is_command:  # a command sets it on itself, as the one who may
-            set_niceness(lambda: [child.os_pid], process.spec.nice)
+        if process is not None and process.spec.nice:
+            if child.is_command:  # sets it on itself, as the one who may, and does not run where that fails
+                niceness = f"{process.spec.nice}, by its main for itself"
+            else:
+                niceness = nice_text(process.spec.nice, set_niceness(lambda: [child.os_pid], process.spec.nice))
+            held = {**held, "nice": niceness} if child.role == "main" else held
         name_of = f"worker_{{}}{_whose(child, process)}" if role == "worker" else "{}"
         own = {name_of.format(name): text for name, text in limits.held_caps(caps, self.backend).items()}
         return Confined({**held, **own, **applied.enforced.limits}, [*warnings, *applied.enforced.warnings], applied.left)
@@ -127,7 +131,7 @@ class Confinement:
             fresh, warnings = self._put(process, asked, enforcement, children)
             if process.spec.nice != before.nice:
                 tasks = set_niceness(lambda: self.backend.members(group), process.spec.nice)
-                fresh = {**fresh, "nice": f"{process.spec.nice} of {tasks} tasks, read back"}
+                fresh = {**fresh, "nice": nice_text(process.spec.nice, tasks)}
         except DadmsError:
             with contextlib.suppress(DadmsError):
                 self._put(process, before.limits, "best-effort", children)

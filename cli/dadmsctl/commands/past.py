@@ -11,7 +11,7 @@ from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import ago_text, bytes_text, seconds_text
 from dadmsctl.targets import ONE, resolve, target
 from dadmsctl.terminal import printable, write_json
-from dadmsctl.waiting import ENDED
+from dadmsctl.waiting import ENDED, why_of
 
 COLUMNS = (">PID", ">INC", "NAME", "STATUS", ">RAN", ">ENDED", ">EXIT", ">MEMORY", ">CPU s", "CAUSE")
 IMPORTANCE = ("PID", "INC", "STATUS", "CAUSE", "NAME", "ENDED", "RAN", "EXIT", "MEMORY", "CPU s")
@@ -55,7 +55,7 @@ def _row(life: LifeInfo) -> tuple[str, ...]:
         code,
         bytes_text(life.memory_peak),
         f"{life.cpu_seconds:.2f}",
-        f"{life.cause}: {life.reason}" if life.reason and life.reason != life.cause else life.cause,
+        why_of(life.cause, life.reason) or "-",
     )
 
 

@@ -12,8 +12,22 @@ from dadmsctl.quantities import ago_text, bytes_text
 from dadmsctl.targets import resolve, target
 from dadmsctl.terminal import console, write_json
 
-PS_COLUMNS = (">PID", "NAME", "ORCHESTRATOR", "STATUS", ">OS PID", ">LIVED", ">MEMORY", ">CPU s", ">WORKERS", "THREADS", "CAUSE")
-PS_IMPORTANCE = ("PID", "NAME", "STATUS", "LIVED", "MEMORY", "CPU s", "CAUSE", "WORKERS", "OS PID", "ORCHESTRATOR", "THREADS")
+PS_COLUMNS = (
+    ">PID",
+    "NAME",
+    "ORCHESTRATOR",
+    "STATUS",
+    ">OS PID",
+    ">LIVED",
+    ">RESTARTS",
+    ">MEMORY",
+    ">CPU s",
+    ">WORKERS",
+    "THREADS",
+    "CAUSE",
+)
+NOT_BEGUN = ("waiting", "admitted", "backoff")  # statuses in which no incarnation lives
+PS_IMPORTANCE = ("PID", "NAME", "STATUS", "LIVED", "MEMORY", "CPU s", "CAUSE", "WORKERS", "RESTARTS", "OS PID", "ORCHESTRATOR", "THREADS")
 
 
 @click.command()
@@ -55,7 +69,8 @@ def _row(process: requests.ProcessInfo, depth: int = 0) -> tuple[str, ...]:
         process.orchestrator or f"{process.kind}: {process.command[0] if process.command else '-'}",
         process.suspension or process.status,
         str(process.os_pid or "-"),
-        ago_text(process.created_at, process.ended_at or None),
+        ago_text(process.started_at, process.ended_at or None) if process.status not in NOT_BEGUN else "-",
+        str(process.incarnation - 1),
         bytes_text(process.memory or process.memory_peak),
         f"{process.cpu_seconds:.2f}",
         str(process.workers),

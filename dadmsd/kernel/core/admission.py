@@ -7,7 +7,7 @@ import msgspec
 
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import dependencies, disk, restarts
-from dadmsd.kernel.core.ledger import Grant, size_text
+from dadmsd.kernel.core.ledger import Grant, cores_text, size_text
 from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance, expectation
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.soundness import flaw_of
@@ -99,7 +99,7 @@ def limits_flaw(state: State, spec: Spec) -> str:
     if limits.memory is not None and limits.memory > state.ledger.memory:
         return f"a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)"
     if limits.cpu is not None and spec.enforcement == "strict" and limits.cpu > state.ledger.cpu + 1e-9:
-        return f"{limits.cpu:g} cores asked, all processes together may use {state.ledger.cpu:g} (cpu_limit_percent)"
+        return f"{cores_text(limits.cpu)} asked, all processes together may use {state.ledger.cpu:g} (cpu_limit_percent)"
     if limits.pids is not None and limits.pids > MOST_PIDS:
         return f"pids = {limits.pids} asked, at most {MOST_PIDS} tasks are on any Linux (kernel.pid_max)"
     if limits.cpu_weight is not None and limits.cpu_weight > MOST_WEIGHT:
@@ -115,7 +115,7 @@ def lowered(state: State, spec: Spec) -> tuple[Spec, list[str]]:
     if spec.enforcement == "strict" or cores is None or cores <= state.ledger.cpu + 1e-9 or "cpu" not in state.settings.holds:
         return spec, []
     limits = msgspec.structs.replace(spec.limits, cpu=state.ledger.cpu)
-    words = f"{cores:g} cores asked, held to the {state.ledger.cpu:g} that all processes together may use (cpu_limit_percent)"
+    words = f"{cores_text(cores)} asked, held to the {state.ledger.cpu:g} that all processes together may use (cpu_limit_percent)"
     return msgspec.structs.replace(spec, limits=limits), [words]
 
 

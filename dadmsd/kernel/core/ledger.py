@@ -33,7 +33,7 @@ class Ledger:
         if asked.memory > self.memory - self.memory_reserved:
             return f'cannot start "{name}": {size_text(asked.memory)} asked, {size_text(self.memory - self.memory_reserved)} free of {size_text(self.memory)}'
         if asked.cpu > self.cpu - self.cpu_reserved + 1e-9:
-            return f'cannot start "{name}": {asked.cpu:g} cores asked, {self.cpu - self.cpu_reserved:g} free of {self.cpu:g}'
+            return f'cannot start "{name}": {cores_text(asked.cpu)} asked, {self.cpu - self.cpu_reserved:g} free of {self.cpu:g}'
         return ""
 
     def grant(self, pid: int, asked: Grant) -> None:
@@ -50,7 +50,7 @@ class Ledger:
         if asked.memory > free:
             return f'cannot reserve for "{name}": {size_text(asked.memory)} asked, {size_text(free)} free of {size_text(self.memory)}'
         if asked.cpu > cores + 1e-9:
-            return f'cannot reserve for "{name}": {asked.cpu:g} cores asked, {cores:g} free of {self.cpu:g}'
+            return f'cannot reserve for "{name}": {cores_text(asked.cpu)} asked, {cores:g} free of {self.cpu:g}'
         self.give_back(pid)
         self.grant(pid, asked)
         return ""
@@ -66,6 +66,11 @@ class Ledger:
         assert self.memory_reserved == sum(grant.memory for grant in self.grants.values()), "memory: the sum is not that of the grants"
         assert abs(self.cpu_reserved - sum(grant.cpu for grant in self.grants.values())) < 1e-6, "cpu: the sum is not that of the grants"
         assert self.memory_reserved <= self.memory, "memory: more granted than there is"
+
+
+def cores_text(cores: float) -> str:
+    """Show a number of cores."""
+    return f"{cores:g} core{'' if cores == 1 else 's'}"
 
 
 def size_text(size: int) -> str:

@@ -78,6 +78,11 @@ def same(group: str, file: str, asked: int, found: str) -> int:
     return asked
 
 
+def cores_text(cores: float) -> str:
+    """Show a number of cores."""
+    return f"{cores:g} core{'' if cores == 1 else 's'}"
+
+
 def size_text(size: int) -> str:
     """Write bytes for people: ``64 MiB``, ``1.5 GiB``."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from dadms_ipc.errors import HostFailure, RequestRefused
 from dadms_ipc.requests import Limits
 from dadmsd.kernel.host.backend import Backend
-from dadmsd.kernel.host.caps import CPU_LEAST, PAGE, STEERED, Caps, page_rounded, size_text
+from dadmsd.kernel.host.caps import CPU_LEAST, PAGE, STEERED, Caps, cores_text, page_rounded, size_text
 from dadmsd.kernel.host.steering import io_caps, io_line
 from dadmsd.zygote.messages import Rlimit
 
@@ -144,7 +144,7 @@ def _unheld(field: str, value: float) -> str:
     if field == "pids":
         return f"pids = {value}: only a cgroup counts the tasks of one process (RLIMIT_NPROC counts all that the user runs)"
     if field == "cpu":
-        return f"cpu = {value:g} cores: only a cgroup caps CPU time by the second"
+        return f"cpu = {cores_text(value)}: only a cgroup caps CPU time by the second"
     tree = "a worker and its children" if field == "worker_memory" else "the whole tree"
     return f"{field} = {size_text(int(value))} for {tree}: RLIMIT_DATA holds each OS process to it, not their sum"
 
@@ -159,7 +159,7 @@ def held_caps(caps: Caps, backend: Backend) -> dict[str, str]:
     if caps.memory is not None:
         texts["memory"] = f"{size_text(caps.memory)} by {backend.kind} memory, read back"
     if caps.cpu is not None:
-        texts["cpu"] = f"{caps.cpu:g} cores by {backend.kind} cpu, read back"
+        texts["cpu"] = f"{cores_text(caps.cpu)} by {backend.kind} cpu, read back"
     if caps.pids is not None:
         texts["pids"] = f"{caps.pids} by {backend.kind} pids, read back"
     for field, controller in STEERED.items():

@@ -13,6 +13,12 @@ from dadms_ipc.errors import HostFailure
 ROUNDS = 8  # looks at a group that forks faster than it is read
 
 
+def nice_text(niceness: int, tasks: int) -> str:
+    """Say what holds for how many."""
+    whose = "" if tasks == 1 else f" of {tasks} tasks"
+    return f"{niceness}{whose}, read back"
+
+
 def set_niceness(members: Callable[[], Iterable[int]], wanted: int) -> int:
     """Give every task of a group this niceness, and say how many there are; raises HostFailure, and those that were changed are what they were."""
     before: dict[int, int] = {}

@@ -45,7 +45,8 @@ def test_every_way_to_die_has_its_honest_cause_in_the_history(ctl: Ctl, at: tupl
     assert lives["burns"]["cpu_seconds"] > 0.02
     assert lives["exits"]["memory_peak"] > 0
     table = ctl(*at, "history").stdout
-    assert "not by us" in table
+    assert "SIGKILL), not by us" in table
+    assert "signal 9 (SIGKILL): signal 9" not in table, "nothing is said twice"
     assert len(table.splitlines()) == 6
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,9 @@ def test_niceness_changes_live_for_all_processes_and_threads_and_for_those_to_co
     )
     assert ctl(*at, "restart", "busy").returncode == 0
     assert nices(int(str(status(ctl, at, pid)["os_pid"]))) == {7}, "the next incarnation has it as well"
+    assert ctl(*at, "priority", "busy").stdout == f"{pid}  nice            7, by its main for itself\n"
+    os.kill(int(json.loads(ctl(*at, "status", "--json").stdout)["os_pid"]), signal.SIGKILL)
+    assert "nice            7, by" in ctl(*at, "limits", "busy").stdout, "the next kernel knows it"
 
 
 def test_names_and_patterns_mean_processes_where_pids_do(ctl: Ctl, at: tuple[str, str]) -> None:

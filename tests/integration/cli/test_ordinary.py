@@ -94,6 +94,6 @@ def test_on_a_daemon_of_ones_own_every_limit_is_a_wish(run: Run, model: list[str
     assert done.returncode == 0, done.stderr
     if "limits by rlimits only" not in done.stdout:
         pytest.skip("a cgroup is delegated to this user")
-    for words in ("cpu = 1 cores", *UNENFORCED):
+    for words in ("cpu = 1 core:", *UNENFORCED):
         assert f"⚠ not enforced: {words}" in done.stdout
     assert "hello" in done.stdout
