@@ -1,7 +1,7 @@
 """How the daemon ends: goes through the table of stages (stages.py) and does what each begins with.
 
 1. Whoever asks first is the reason. A second *signal* means: at once.
-2. The exit code is 0 when the kernel ended everything itself.
+2. The exit code is 0 when the kernel ended everything itself, and kept everything that it had said.
 """
 
 import os
@@ -62,6 +62,13 @@ class Ending:
             self._voice.say(f"{reason}, the second signal: what is left is killed")
             self._enter(Stage.KILLING)
         self._was_signalled |= is_signal
+
+    def stopped(self, lost: str) -> None:
+        """The kernel has ended everything; ``lost``: what it could not keep, in words."""
+        self.is_stopped = True
+        if lost:
+            self._voice.say(lost)
+            self.exit_code = 1
 
     def give_up(self) -> None:
         """End a daemon that never stood."""

@@ -442,10 +442,10 @@ class Keeper:
                 self._readied(server)
             case messages.ShutdownAsked():
                 self._ending.ask("shutdown")
-            case messages.Stopped():
+            case messages.Stopped(lost):
                 if self._ending.stage is Stage.RUNNING:
                     raise PeerViolation("it said Stopped, and nobody had asked it to stop")
-                self._ending.is_stopped = True
+                self._ending.stopped(lost)
 
     def _keep(self, name: str, fds: list[int]) -> None:
         try:

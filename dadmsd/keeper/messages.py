@@ -112,6 +112,8 @@ class ShutdownAsked(Message, tag="shutdown-asked", frozen=True):
 class Stopped(Message, tag="stopped", frozen=True):
     """Every process and cgroup is gone: the servers may be ended."""
 
+    lost: str = ""  # what the kernel could not keep, in words
+
 
 # logger to keeper
 

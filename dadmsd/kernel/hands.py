@@ -69,6 +69,7 @@ class Hands:
         self.notify: dict[str, Notify] = {}  # main -> where it says how it is
         self.watch_notify: Callable[[Notify], None] = lambda _notify: None  # the loop's
         self.unwatch_notify: Callable[[Notify], None] = lambda _notify: None
+        self.last_look: Callable[[], str] = lambda: ""  # the journal's
         self._gates = Gates(state)
         self.tidying = Tidying(state)
         self.groups = Groups(state, confinement, self.ports, self._report, self._close_log, self.tidying)
@@ -331,7 +332,7 @@ class Hands:
     def _say_stopped(self, _effect: effects.SayStopped) -> None:
         if not self._settings.is_private:  # of a private daemon the whole directory goes
             self.tidying.finish()
-        self.tell_keeper(keeper.Stopped())
+        self.tell_keeper(keeper.Stopped(self.last_look()))
 
     # artifacts
 

@@ -20,6 +20,7 @@ import os
 import secrets
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -398,11 +399,20 @@ class Journal:
         else:
             self._tail.drop()
 
-    def close(self) -> None:
-        """Close the files, with the tail and SQLite's write-ahead log folded in."""
+    def last_look(self) -> str:
+        """Look for room once more; say what finds none and goes with this kernel, "" when everything is kept."""
         if self._held:
             self._look_at = 0.0
-            self.trouble()  # the last look for room
+            self.trouble()
+        if not self._held:
+            return ""
+        counts = Counter(table for table, _ in self._held)
+        words = ", ".join(f"{count} of {table}" for table, count in sorted(counts.items()))
+        return f"{len(self._held)} rows of the journal ({words}) found no room and are lost: {self._trouble}"
+
+    def close(self) -> None:
+        """Close the files, with the tail and SQLite's write-ahead log folded in."""
+        self.last_look()
         for _ in range(2):  # what is being folded, and what came meanwhile
             if self._left is not None or self._newest:
                 self.fold(math.inf)

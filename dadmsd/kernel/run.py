@@ -63,6 +63,7 @@ class Loop:
         self.hands = Hands(self._kernel.state, confinement, to_keeper, self._watch, self._unwatch)
         self.hands.watch_notify = self._watch_notify
         self.hands.unwatch_notify = self._unwatch_notify
+        self.hands.last_look = journal.last_look
         self._selector.register(self.hands.surveyor, selectors.EVENT_READ, "disk")
         self.reports = Reports(self._kernel.state, self.hands)
         self._request_decoder = msgspec.msgpack.Decoder(requests.Request)
@@ -339,9 +340,12 @@ class Loop:
         deadline = time.monotonic() + END_SECONDS
         while not self.hands.confinement.end_all() and time.monotonic() < deadline:
             time.sleep(0.01)  # nobody is left who would tell us
+        lost = self._journal.last_look()
+        if lost:
+            say(f"kernel: {lost}")
         self._journal.close()
         remove_strays(self._settings.runtime_dir, set())
         proofs.remove_strays(self._settings.runtime_dir, set())
         if self._settings.is_private:  # whoever would have removed it is gone, or removes it as well
             shutil.rmtree(self._settings.runtime_dir, ignore_errors=True)
-        return 0
+        return 1 if lost else 0

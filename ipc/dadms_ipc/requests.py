@@ -434,6 +434,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     is_past: bool = False  # it has left the table: this is its last incarnation as the history has it, without outcome, limits and warnings
     checkpoint_at: float = 0.0  # wall clock: of the checkpoint that its next incarnation would go on from; 0.0: there is none
     is_stuck: bool = False  # it waits for what does not come by itself: ``waits_for`` says what somebody has to do
+    keys_dropped: int = 0  # results under idempotency keys that gave way to newer ones: what is submitted again with such a key runs again
 
 
 class AttemptInfo(msgspec.Struct, frozen=True):

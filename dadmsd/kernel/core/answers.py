@@ -61,6 +61,7 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
         waits_for=waits_for(state, process),
         checkpoint_at=state.checkpoints[process.pid].at if process.pid in state.checkpoints else 0.0,
         is_stuck=dependencies.stuck_on(state, process) is not None,
+        keys_dropped=process.keys_dropped,
     )
 
 

@@ -3,8 +3,9 @@
 1. While a thread with the key is open, a second one waits for it and ends as it does; afterwards a second one is given what was kept, in the turn in which it is submitted.
 2. Kept is what the entry itself came to: what it returned, or the exception that it raised for good. Who was terminated, timed out, ran out of memory or lost its
    worker came to nothing of its own: the key is free again.
-3. What is kept is a row of the transaction that ends the thread. It is bounded for each process by KEPT_MOST and KEPT_BYTES; the oldest gives way, and that is told.
-4. It is kept until the process ends for good; not when it is stopped, or to be started again.
+3. A key stands for an entry and its argument: with another one it is refused, and both are named. Giving the first one's result would pass for the answer to another question.
+4. What is kept is a row of the transaction that ends the thread. It is bounded for each process by KEPT_MOST and KEPT_BYTES; the oldest gives way, and that is told.
+5. It is kept until the process ends for good; not when it is stopped, or to be started again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +14,8 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import ThreadInfo
-from dadmsd.kernel.core.keyed import Keyed
-from dadmsd.kernel.core.records import Chunk, Kept
+from dadmsd.kernel.core.keyed import Keyed, Work, work
+from dadmsd.kernel.core.records import Chunk, Kept, Process
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.stages import SENT, STATE_NUMBER
 from dadmsd.kernel.core.state import MEBIBYTE, State
@@ -43,6 +44,30 @@ def flaw_of(state: State, pid: int, request: port.Submit) -> str:
     is_open = len(keyed.key_of) if keyed is not None else 0
     if is_open + count > OPEN_MOST:
         return f"cannot submit {count} threads with keys: {is_open} with keys are open already, at most {OPEN_MOST} may be"
+    return _other_work(keyed or Keyed(), request)
+
+
+def _other_work(keyed: Keyed, request: port.Submit) -> str:
+    """Say which key stands for something else already, in this submission or before it; "" for none."""
+    first: dict[str, int] = {}  # key -> where it stands in this submission
+    for index, key in enumerate(request.keys):
+        if not key:
+            continue
+        now = work(request.entry, request.arguments[index]) if key in first or key in keyed.open or key in keyed.kept else None
+        if now is None:
+            first[key] = index
+            continue
+        if key in keyed.open:
+            known, who = keyed.work_of[key], f"thread {keyed.open[key][0]}, which is open,"
+        elif key in keyed.kept:
+            kept = keyed.kept[key]
+            known, who = Work(kept.entry, kept.digest), f"thread {_result.decode(kept.result).tid}, which has ended,"
+        else:
+            known, who = work(request.entry, request.arguments[first[key]]), f"number {first[key] + 1} of the same submission"
+        if known.digest and known != now:
+            is_same = known.entry == now.entry
+            what = f'"{now.entry}" with another argument' if is_same else f'"{now.entry}"'
+            return f'cannot submit {what} with the key "{key}": {who} is "{known.entry}" {"with its own" if is_same else "with it"}'
     return ""
 
 
@@ -55,16 +80,19 @@ def enter(state: State, pool: Pool, chunk: Chunk) -> list[Repeated]:
         if key and kept is not None:
             ended.append(_repeat(pool, chunk, tid, _result.decode(kept.result)))
         elif key:
-            _open(keyed, pool, tid, key)
+            _open(keyed, pool, chunk, tid)
     return ended
 
 
-def _open(keyed: Keyed, pool: Pool, tid: int, key: str) -> None:
+def _open(keyed: Keyed, pool: Pool, chunk: Chunk, tid: int) -> None:
+    key = chunk.key_of(tid)
     who = keyed.open.setdefault(key, [])
     who.append(tid)
     keyed.key_of[tid] = key
     if len(who) > 1:
         pool.park(tid)
+    else:
+        keyed.work_of[key] = work(chunk.entry, chunk.arguments[tid - chunk.first_tid])
 
 
 def _repeat(pool: Pool, chunk: Chunk, tid: int, result: port.Result) -> Repeated:
@@ -120,8 +148,9 @@ def settle(state: State, pool: Pool, ended: Sequence[Repeated]) -> list[Repeated
             who.remove(result.tid)
             continue
         del keyed.open[key]
+        known = keyed.work_of.pop(key)
         if result.cause in KEPT_CAUSES:
-            _keep(state, keyed, pool.pid, key, result)
+            _keep(state, keyed, pool.pid, key, result, known)
         for tid in who[1:]:
             del keyed.key_of[tid]
             if pool.state(tid) <= SENT:
@@ -129,15 +158,26 @@ def settle(state: State, pool: Pool, ended: Sequence[Repeated]) -> list[Repeated
     return more
 
 
-def _keep(state: State, keyed: Keyed, pid: int, key: str, result: port.Result) -> None:
-    kept = Kept(pid=pid, key=key, order=keyed.order + 1, result=msgspec.msgpack.encode(result))
+def _keep(state: State, keyed: Keyed, pid: int, key: str, result: port.Result, known: Work) -> None:
+    kept = Kept(pid=pid, key=key, order=keyed.order + 1, result=msgspec.msgpack.encode(result), entry=known.entry, digest=known.digest)
     keyed.add(kept)
     state.changed(kept)
     while len(keyed.kept) > KEPT_MOST or keyed.size > KEPT_BYTES:
         state.deleted(keyed.pop_oldest())
-        if keyed.dropped % TOLD_EVERY == 1:
-            words = f"{keyed.dropped} results of threads with keys have given way to newer ones: {KEPT_MOST} or {KEPT_BYTES // MEBIBYTE} MiB are kept"
-            state.tell_event("threads.keys_dropped", words, pid=pid, data={"count": keyed.dropped})
+        _count_dropped(state, state.processes[pid])
+
+
+def _count_dropped(state: State, process: Process) -> None:
+    """Tell that a result gave way: ``status`` shows how many, an event the first and each TOLD_EVERY-th."""
+    process.keys_dropped += 1
+    state.changed(process)
+    if process.keys_dropped % TOLD_EVERY == 1:
+        results = "result of a thread with a key has" if process.keys_dropped == 1 else "results of threads with keys have"
+        words = (
+            f"{process.keys_dropped} {results} given way to newer ones: {KEPT_MOST} or {KEPT_BYTES // MEBIBYTE} MiB are kept, "
+            "and what is submitted again with an older key runs again"
+        )
+        state.tell_event("threads.keys_dropped", words, pid=process.pid, data={"count": process.keys_dropped})
 
 
 def close(state: State, pool: Pool) -> None:
@@ -146,6 +186,7 @@ def close(state: State, pool: Pool) -> None:
     if keyed is not None:
         keyed.open.clear()
         keyed.key_of.clear()
+        keyed.work_of.clear()
 
 
 def forget(state: State, pid: int) -> None:
@@ -166,4 +207,4 @@ def adopt(state: State, rows: Iterable[Kept]) -> None:
         for chunk in pool.chunks():
             for tid, key in enumerate(chunk.keys, chunk.first_tid):
                 if key and pool.state(tid) <= SENT:
-                    _open(state.keyed.setdefault(pool.pid, Keyed()), pool, tid, key)
+                    _open(state.keyed.setdefault(pool.pid, Keyed()), pool, chunk, tid)

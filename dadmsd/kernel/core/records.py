@@ -80,6 +80,7 @@ class Process(Record):
     resumed: int = 0  # incarnations in a row that were lost and had gone on from the same checkpoint
     kinds: dict[str, Kind] = {}  # of the entries whose workers are not plain
     kinds_failed: dict[str, int] = {}  # as workers_failed, of the kinds that are not plain, by their words
+    keys_dropped: int = 0  # results under idempotency keys that gave way to newer ones, over all incarnations
 
     @property
     def is_kept(self) -> bool:
@@ -189,6 +190,8 @@ class Kept(Record):
     key: str
     order: int  # in which they were kept; the oldest goes first
     result: bytes  # msgpack: a port.Result
+    entry: str = ""  # that it ran
+    digest: bytes = b""  # of entry and argument; b"" in rows of an older kernel: anything may be submitted with the key
 
 
 class GroupRow(Record):

@@ -1,6 +1,7 @@
 """A file system that is really full, below a daemon that stays: new durable work is refused with the numbers, what runs runs on, and all is well by itself when there is room."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,3 +178,17 @@ def test_every_server_that_dies_meanwhile_is_replaced_also_where_not_even_an_epo
             assert daemon.process.poll() is None
         completes(door, pid, short_path / "ledger")
         assert sleeper(door, "after").status == "running"
+
+
+def test_a_daemon_that_is_ended_meanwhile_says_what_it_could_not_keep(daemon: Roomless, door: Client, short_path: Path) -> None:
+    """Results of threads use up what the journal has of its own."""
+    pid = spawn(door, short_path / "ledger", [[["work", 3.0, None], *[["big", 200_000, None]] * 50]], workers=1)
+    until(door, lambda event: event.kind == "thread.started" and event.pid == pid)
+    daemon.fill()  # whose file goes with the daemon
+    with pytest.raises(RequestRefused, match=FULL):
+        exhaust(door, pid)
+    door.call(requests.WaitThreads(pid, list(range(1, 52)), timeout=60.0))
+    daemon.fill()
+    assert daemon.stop() == 1
+    line = next(line for line in daemon.said().splitlines() if "found no room" in line)
+    assert re.search(rf"^dadmsd: \d+ rows of the journal \(.*\d+ of results.*\) found no room and are lost: {FULL}", line), line

@@ -137,11 +137,100 @@ def test_the_oldest_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
         finish(driver)
     assert list(driver.state.keyed[1001].kept) == ["b", "c"]
     assert driver.kinds("threads.keys") == ["threads.keys_dropped"]
-    monkeypatch.setattr(keys, "KEPT_BYTES", 400)
+    monkeypatch.setattr(keys, "KEPT_BYTES", 450)
     driver.submit(1001, keys=["d"])
     finish(driver)
     assert list(driver.state.keyed[1001].kept) == ["d"]
     assert [key for table, key in driver.rows if table == "kept"] == [(1001, "d")]
+
+
+ONE, TWO = (msgspec.Raw(msgspec.msgpack.encode(number)) for number in (1, 2))
+
+
+def ask(driver: Driver, *submitted: tuple[str, msgspec.Raw], entry: str = "work") -> list[effects.AnyEffect]:
+    """Have process 1001 submit an argument for each key."""
+    process = driver.process()
+    keys, arguments = [key for key, _ in submitted], [argument for _, argument in submitted]
+    return driver.give(
+        events.Submitted(f"1001.{process.incarnation}", port.Submit(process.asked + 1, entry, arguments, [], None, keys=keys))
+    )
+
+
+def started() -> Driver:
+    driver = Driver()
+    driver.run(workers=1, restart="on-failure")
+    ask(driver, ("a", ONE))
+    driver.worker("1001.1/w1")
+    return driver
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_key_that_is_open_is_refused_with_other_work(restarts: int) -> None:
+    driver = started()
+    for _ in range(restarts):
+        driver.next_kernel()
+    (refused,) = told(ask(driver, ("b", ONE), ("a", TWO)), port.Refused)
+    assert refused.reason == 'cannot submit "work" with another argument with the key "a": thread 1, which is open, is "work" with its own'
+    (refused,) = told(ask(driver, ("a", ONE), entry="other"), port.Refused)
+    assert refused.reason == 'cannot submit "other" with the key "a": thread 1, which is open, is "work" with it'
+    assert told(ask(driver, ("a", ONE)), port.Accepted), "the same is the same"
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_key_that_has_ended_is_refused_with_other_work(restarts: int) -> None:
+    driver = started()
+    finish(driver)
+    for _ in range(restarts):
+        driver.next_kernel()
+    (refused,) = told(ask(driver, ("a", TWO)), port.Refused)
+    assert (
+        refused.reason == 'cannot submit "work" with another argument with the key "a": thread 1, which has ended, is "work" with its own'
+    )
+    (refused,) = told(ask(driver, ("a", ONE), entry="other"), port.Refused)
+    assert refused.reason == 'cannot submit "other" with the key "a": thread 1, which has ended, is "work" with it'
+    assert [each.repeats for each in results(ask(driver, ("a", ONE)))] == [1]
+
+
+def test_a_key_that_became_free_may_be_of_other_work() -> None:
+    driver = started()
+    driver.give(events.Exited("1001.1/w1", 2, 9, begun=1))
+    assert told(ask(driver, ("a", TWO)), port.Accepted)
+
+
+def test_two_of_one_submission_with_one_key_have_to_be_the_same() -> None:
+    driver = started()
+    (refused,) = told(ask(driver, ("", ONE), ("b", ONE), ("b", TWO)), port.Refused)
+    assert (
+        refused.reason
+        == 'cannot submit "work" with another argument with the key "b": number 2 of the same submission is "work" with its own'
+    )
+    assert told(ask(driver, ("b", ONE), ("b", ONE)), port.Accepted)
+
+
+def test_the_order_of_the_keys_of_a_map_does_not_matter() -> None:
+    """And what cannot be sorted is compared as it came."""
+    driver = started()
+    maps = [{"x": 1, "y": [2, {"p": 1, "q": 2}]}, {"y": [2, {"q": 2, "p": 1}], "x": 1}]
+    first, second = (msgspec.Raw(msgspec.msgpack.encode(each)) for each in maps)
+    odd = msgspec.Raw(msgspec.msgpack.encode({1: 1, "a": 2, None: 3}))
+    ask(driver, ("m", first), ("odd", odd))
+    assert told(ask(driver, ("m", second), ("odd", odd)), port.Accepted)
+
+
+def test_a_row_of_an_older_kernel_takes_any_work() -> None:
+    driver = started()
+    finish(driver)
+    driver.state.keyed[1001].kept["a"].digest = b""
+    assert [each.repeats for each in results(ask(driver, ("a", TWO)))] == [1]
+
+
+def test_what_gave_way_is_counted_over_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "KEPT_MOST", 1)
+    driver = keyed("a", "b", "c")
+    for _ in range(3):
+        finish(driver)
+    driver.next_kernel()
+    assert driver.answer(requests.Status(1001)).keys_dropped == 2
 
 
 def test_short_threads_with_keys_are_kept_as_well() -> None:
