@@ -381,8 +381,11 @@ class Keeper:
             server.due = None
             self._voice.note(f"{server.name} (pid {pid}) ended: {how}")
             return
-        speak = self._voice.say if self._was_ready else self._voice.note  # before that, people want the verdict only
-        speak(f"{server.name} (pid {pid}) ended after {lived:.1f} s: {how}; it is started again")
+        last = self._voice.last_words() if how.startswith("exit ") else ""  # it had time to say why
+        is_known = bool(last) and server.told == last
+        server.told = last if self._was_ready else ""
+        speak = self._voice.say if self._was_ready and not is_known else self._voice.note  # before that, people want the verdict only
+        speak(f"{server.name} (pid {pid}) ended after {lived:.1f} s: {how}{last and f': {last}'}; it is started again")
         self._check_start(server, how)
 
     def _check_start(self, server: Server, how: str) -> None:
@@ -464,6 +467,7 @@ class Keeper:
     def _readied(self, server: Server) -> None:
         server.is_ready = True
         server.failures = 0
+        server.told = ""
         self._voice.note(
             f"{server.name} (pid {server.pid}) is ready, {(time.monotonic() - server.started_at) * 1000:.0f} ms after its start"
         )

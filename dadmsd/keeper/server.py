@@ -28,6 +28,7 @@ class Server:
         self.incarnation = 0  # how often it was started
         self.failures = 0  # ends in a row before it was ready
         self.started_at = 0.0  # monotonic seconds
+        self.told = ""  # what people were told of its end, when it ended by itself: they are not told again while it does not stand
         self.killed_for = ""  # why we killed it, when we did
         self.last_pid = 0  # of the incarnation that ended last
         self.last_end = ""  # and how it did, in words

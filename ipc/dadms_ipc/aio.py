@@ -94,6 +94,7 @@ class Client(Dialogue):
     async def __aenter__(self) -> Self:
         """Connect; raises Unreachable when nobody answers in time, RequestRefused when the bus does not let this client in."""
         self._loop = asyncio.get_running_loop()
+        await self._loop.run_in_executor(None, self.target.check)
         end = self._loop.time() + self._start_timeout
         while not self.target.is_bound(Door.CONTROL):
             if self._loop.time() >= end:
@@ -103,7 +104,7 @@ class Client(Dialogue):
         try:
             self._open(Door.CONTROL)
             if not await self._until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, self.timeout):
-                raise self.target.unreachable(self.timeout)
+                raise self.target.unreachable(self.timeout, await self._loop.run_in_executor(None, self.target.diagnosis))
             self._raise_if_over()
         except BaseException:
             await self.close()

@@ -74,6 +74,7 @@ class Client(Dialogue):
         self._poll = select.poll()
         self._next_look = 0.0  # when every door is looked at again
         self._by_fd: dict[int, Wire | None] = {}  # None: of denials
+        self.target.check()
         self._await_path(start_timeout)
         self._context = zmq.Context()
         try:
@@ -81,7 +82,7 @@ class Client(Dialogue):
             self._until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, monotonic() + timeout)
             self._raise_if_over()
             if not self._session.is_welcomed(Door.CONTROL):
-                raise self.target.unreachable(timeout)
+                raise self.target.unreachable(timeout, self.target.diagnosis())
         except BaseException:
             self.close()
             raise

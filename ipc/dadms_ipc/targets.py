@@ -5,6 +5,7 @@ A client names one place. That there are two doors, and at which port the second
 
 import os
 import re
+import socket
 from pathlib import Path
 
 from dadms_ipc import paths, presence
@@ -14,6 +15,7 @@ from dadms_ipc.keys import Key, read_key
 
 SOCKETS = {Door.CONTROL: paths.CONTROL_SOCKET, Door.DATA: paths.DATA_SOCKET}
 PATH_LIMIT = 107  # bytes of a unix socket's path (unix(7)), the final NUL taken off
+LOOK_SECONDS = 1.0  # for a connection, after all the time that a daemon had to speak
 KERNEL_PORT = 3017  # that DADMS allocates to the kernel
 _PLACE = re.compile(r"(?:tcp://)?(\[[0-9A-Fa-f:.%a-z]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?")
 
@@ -42,12 +44,19 @@ class Local:
         except PermissionError as error:
             raise RequestRefused(f"cannot reach a daemon on {self.directory}: its directory is closed to uid {os.geteuid()}") from error
 
-    def unreachable(self, seconds: float) -> Unreachable:
+    def unreachable(self, seconds: float, diagnosis: str = "") -> Unreachable:  # noqa: ARG002 - a directory shows all there is to see
         """Give the error for a daemon that does not answer."""
-        socket = SOCKETS[Door.CONTROL]
+        name = SOCKETS[Door.CONTROL]
         if not self.is_bound(Door.CONTROL):
-            return Unreachable(f'cannot reach a daemon on "{self.directory}": {socket} is missing')
-        return Unreachable(f'cannot reach a daemon on "{self.directory}": {socket} is there, but nobody spoke in {seconds:g} s')
+            return Unreachable(f'cannot reach a daemon on "{self.directory}": {name} is missing')
+        return Unreachable(f'cannot reach a daemon on "{self.directory}": {name} is there, but nobody spoke in {seconds:g} s')
+
+    def check(self) -> None:
+        """Find nothing wrong with a path."""
+
+    def diagnosis(self) -> str:
+        """Give what can be seen from here of a daemon that does not answer."""
+        return ""
 
     def is_gone(self) -> bool:
         """Tell whether nobody keeps a daemon here any more; one whose bus is being restarted is kept."""
@@ -82,11 +91,27 @@ class Remote:
         """Tell that there is no telling without trying."""
         return True
 
-    def unreachable(self, seconds: float) -> Unreachable:
-        """Give the error for a daemon that does not answer."""
-        return Unreachable(
-            f"cannot reach a daemon at {self}: nobody spoke in {seconds:g} s; it may listen elsewhere, or have another key than the one in yours"
-        )
+    def unreachable(self, seconds: float, diagnosis: str = "") -> Unreachable:
+        """Give the error for a daemon that does not answer, with what ``diagnosis`` has seen."""
+        why = diagnosis or "it may listen elsewhere, or have another key than the one in yours"
+        return Unreachable(f"cannot reach a daemon at {self}: nobody spoke in {seconds:g} s; {why}")
+
+    def check(self) -> None:
+        """Have the name resolved, which may take as long as the system lets it; raises Unreachable where nobody has it."""
+        try:
+            socket.getaddrinfo(self.host.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise Unreachable(f'cannot reach a daemon at {self}: the name "{self.host}" cannot be resolved: {error.strerror}') from error
+
+    def diagnosis(self) -> str:
+        """Try the port itself, for up to a second, and say what can be seen of it."""
+        try:
+            with socket.create_connection((self.host.strip("[]"), self.port), LOOK_SECONDS):
+                return "something listens there; it may be no daemon, or have another key than the one in yours"
+        except TimeoutError:
+            return f"no connection came about in {LOOK_SECONDS:g} s either; something between here and there may drop it"
+        except OSError as error:
+            return f"nobody can be connected with there: {error.strerror}"
 
     def is_gone(self) -> bool:
         """Tell that there is no telling: a network that is silent may speak again."""

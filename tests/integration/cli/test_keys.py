@@ -1,13 +1,18 @@
 """Keys, from the command line to a daemon's network door and back."""
 
+import asyncio
 import json
 import os
+import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from dadms_ipc.aio import Client as AsyncClient
+from dadms_ipc.errors import Unreachable
 from tests.conftest import Daemon
 from tests.fault.bus.network import NAMES
 from tests.integration.cli.conftest import Ctl
@@ -108,6 +113,64 @@ def test_a_daemon_is_reached_over_the_network(
     assert ctl("--runtime-dir", running.runtime_dir, "ps").returncode == 0
     audit = (running.state_dir / "logs" / "audit.log").read_text()
     assert 'refused key="laptop" address=127.0.0.1 what="shutdown" why="cannot shutdown: needs the role' in audit
+
+
+def test_who_cannot_be_reached_is_told_apart(ctl: Ctl, state: Path, short_path: Path) -> None:
+    """A name that nobody has, at once; a port at which nobody listens; and one at which somebody does not speak."""
+    file = short_path / "k.key"
+    assert ctl("keys", "new", "k", "--out", file, "--state-dir", state).returncode == 0
+    with Ports(1) as held, socket.create_server(("127.0.0.1", 0)) as silent:
+        for host, why in (
+            ("no-such-host.invalid", 'the name "no-such-host.invalid" cannot be resolved: '),
+            (f"127.0.0.1:{held.numbers[0]}", "nobody spoke in 0.3 s; nobody can be connected with there: Connection refused\n"),
+            (
+                f"127.0.0.1:{silent.getsockname()[1]}",
+                "nobody spoke in 0.3 s; something listens there; it may be no daemon, or have another key",
+            ),
+        ):
+            done = ctl("--host", host, "--key", file, "--timeout", "0.3", "ps")
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+            assert why in done.stderr
+
+
+def test_an_asyncio_client_tells_them_apart_as_well(ctl: Ctl, state: Path, short_path: Path) -> None:
+    """Its loop goes on meanwhile: the system resolves names in a thread."""
+    file = short_path / "k.key"
+    assert ctl("keys", "new", "k", "--out", file, "--state-dir", state).returncode == 0
+
+    async def reach(place: str) -> str:
+        with pytest.raises(Unreachable) as told:
+            await AsyncClient(place, key=file, timeout=0.3).__aenter__()
+        return str(told.value)
+
+    with Ports(1) as held:
+        assert "cannot be resolved" in asyncio.run(reach("tcp://no-such-host.invalid"))
+        assert asyncio.run(reach(f"tcp://127.0.0.1:{held.numbers[0]}")).endswith("Connection refused")
+
+
+def test_a_port_that_is_taken_is_told_at_once_and_the_daemon_stands_when_it_is_free(
+    short_path: Path, wait_for: Callable[[Daemon], None]
+) -> None:
+    """The same reason is not told again and again meanwhile; the file of the servers has it each time."""
+    with Ports(len(NAMES)) as held:
+        ports = dict(zip(NAMES, held.numbers, strict=True))
+        (short_path / "dadms.toml").write_text(
+            "\n".join(["[network]", "enabled = true", *(f"{name}_port = {port}" for name, port in ports.items())])
+        )
+        taken = socket.create_server(("127.0.0.1", ports["kernel"]))
+        daemon = Daemon(short_path, "--config", str(short_path / "dadms.toml"))
+        why = f"cannot listen on 127.0.0.1:{ports['kernel']} (kernel): Address already in use"
+        log = daemon.state_dir / "logs" / "servers.log"
+        try:
+            while not log.exists() or log.read_text().count("dadmsd: bus (pid") < 4:  # the test's own time-out ends a wait in vain
+                time.sleep(0.02)
+            assert daemon.said().count(why) == 1
+            taken.close()
+            wait_for(daemon)
+            assert "ready on" in daemon.said()
+        finally:
+            taken.close()
+            daemon.close()
 
 
 def test_a_network_without_encryption_is_refused_at_start(short_path: Path, ctl: Ctl) -> None:
