@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dadms_ipc.errors import RequestRefused
 from dadmsd import config
-from dadmsd.bus.core.offers import NAME, RESERVED, Offerers
+from dadmsd.bus.core.offers import Offerers, flaw_of
 
 KEY = "key:"  # what the name of a key begins with, where users and groups may be named as well
 
@@ -46,8 +46,8 @@ def resolve(settings: config.Config, uid: int) -> Roles:
 
 
 def _offerers(service: str, names: list[str], mistakes: list[str]) -> Offerers:
-    if NAME.fullmatch(service) is None or service in RESERVED:
-        mistakes.append(f'[access] services names "{service}": no service may be called so')
+    if flaw := flaw_of(service):
+        mistakes.append(f'[access] services names "{service}": {flaw}')
     numbers: dict[bool, set[int]] = {False: set(), True: set()}
     for name in (one for one in names if not one.startswith(KEY)):
         is_group = name.startswith("@")

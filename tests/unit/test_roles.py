@@ -65,7 +65,7 @@ def test_services_are_given_to_users_groups_and_keys() -> None:
 def test_a_service_that_cannot_be_is_a_mistake() -> None:
     settings = config.parse('[access.services]\nkernel = []\n"1001" = []\nprices = ["nobody-of-this-name"]', "x.toml")
     assert roles.resolve(settings, 0).mistakes == [
-        '[access] services names "kernel": no service may be called so',
-        '[access] services names "1001": no service may be called so',
+        '[access] services names "kernel": it is the daemon\'s own',
+        '[access] services names "1001": a name is letters, digits, _, . and -, at most 64 of them, and not only digits',
         '[access] services gives "prices" to "nobody-of-this-name": there is no such user',
     ]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from dadmsd.bus.core.access import LEVELS, Standing
 from dadmsd.bus.core.events import Who
-from dadmsd.bus.core.offers import NAME, RESERVED, Offerers
+from dadmsd.bus.core.offers import Offerers, flaw_of
 from dadmsd.bus.core.roster import Roster
 from dadmsd.bus.core.state import Session
 
@@ -25,10 +25,8 @@ class Services:
 
     def refusal(self, name: str, client: bytes, who: Who, standing: Standing) -> str | None:
         """Give the reason why somebody may not have a name; None when they may."""
-        if NAME.fullmatch(name) is None:
-            return "a name is letters, digits, _, . and -, at most 64 of them, and not only digits"
-        if name in RESERVED:
-            return "it is the daemon's own"
+        if flaw := flaw_of(name):
+            return flaw
         if LEVELS[standing.role] < LEVELS["operate"]:
             return f"the role operate is needed, yours is {standing.role}"
         if standing.role != "admin" and not self._offerers.get(name, Offerers()).include(who):

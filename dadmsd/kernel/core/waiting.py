@@ -35,6 +35,8 @@ def waiter_of(state: State, request: requests.WaitThreads) -> Waiter:
     for tid in tids:
         if (pool is None or tid not in pool) and tid not in known:
             raise Refusal(f"cannot wait for thread {tid} of process {request.pid}: there is none, or it ended long ago")
+    if tids and request.count is not None and request.count > len(tids):
+        raise Refusal(f"cannot wait for {request.count} of {len(tids)} threads")
     return Waiter(pid=request.pid, until=UNTIL, tids=tids, group=request.group, count=request.count or 0)
 
 

@@ -201,6 +201,13 @@ class Process:
             encoded = [self._encoder.encode(argument) for argument in arguments]
         except (TypeError, OverflowError, RecursionError) as error:
             raise RequestRefused(f'cannot submit "{entry}": its arguments do not encode as msgpack: {error}') from error
+        if not encoded:
+            raise RequestRefused(
+                f'cannot submit "{entry}": no arguments are given, and each would be a thread; [None] is one thread without any'
+            )
+        for what, given in (("labels", labels), ("keys", keys)):
+            if given and len(given) != len(encoded):
+                raise RequestRefused(f'cannot submit "{entry}": {len(given)} {what} for {len(encoded)} arguments')
         size = sum(map(len, encoded))
         if size > SUBMIT_LIMIT:
             raise RequestRefused(
@@ -278,10 +285,13 @@ class Process:
     def wait(self, handles: Iterable[Handle], *, count: int | None = None, timeout: float | None = None) -> bool:
         """Wait until so many of these threads have ended, all of them unless ``count`` says otherwise; False after ``timeout`` seconds.
 
-        It returns early, with False, when the process is asked to stop: the next event tells why. Raises ChannelClosed when the daemon is gone.
+        It returns early, with False, when the process is asked to stop: the next event tells why. Raises RequestRefused where there are not so many,
+        ChannelClosed when the daemon is gone.
         """
         waiting = list(handles)
-        needed = len(waiting) if count is None else min(count, len(waiting))
+        needed = len(waiting) if count is None else count
+        if count is not None and not 1 <= count <= len(waiting):
+            raise RequestRefused(f"cannot wait for {count} of {len(waiting)} threads")
         deadline = None if timeout is None else time.monotonic() + timeout
         done = 0
         if needed == len(waiting):

@@ -3,6 +3,7 @@
 import pytest
 
 from dadms_ipc.envelope import OK, Door, Flag, Kind
+from dadmsd.bus.core import broadcasts, offers
 from dadmsd.bus.core.events import Vanished, Who
 from dadmsd.bus.core.offers import Offerers
 from dadmsd.kernel import link
@@ -20,6 +21,10 @@ def _offer(room: Room, name: str = "prices", *, uid: int = 1000, who: Who | None
 
 def _reason(guest: Guest) -> str:
     return guest.reason().partition(": ")[2]
+
+
+def test_no_service_is_called_as_a_scope_of_broadcasts_is() -> None:
+    assert {scope.partition("/")[0] for scope in broadcasts.SCOPES} == offers.SCOPES
 
 
 def test_a_name_reaches_who_offers_it() -> None:
@@ -43,6 +48,8 @@ def test_a_name_reaches_who_offers_it() -> None:
         (1000, None, "7", "a name is letters"),
         (1000, None, "a/b", "a name is letters"),
         (1000, None, "client", "it is the daemon's own"),
+        (1000, None, "all", "it is a scope of broadcasts"),
+        (1000, None, "children", "it is a scope of broadcasts"),
         (1001, None, "other", "[access] services does not give it to uid 1001 pid 4242"),
         (1002, None, "prices", "the role operate is needed, yours is observe"),
         (1000, None, "name", "process 1001 has that name"),

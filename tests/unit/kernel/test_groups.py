@@ -272,6 +272,7 @@ def test_a_wait_ends_with_its_time_or_with_the_process() -> None:
         ({"tids": [1, 99]}, "cannot wait for thread 99 of process 1001: there is none, or it ended long ago"),
         ({"group": "h"}, 'cannot wait for group "h": process 1001 has none, or it was forgotten'),
         ({"group": "g", "count": 0}, "cannot wait for 0 threads"),
+        ({"tids": [1], "count": 5}, "cannot wait for 5 of 1 threads"),
         ({"tids": list(range(10_001))}, "cannot wait for 10001 threads: at most 10000"),
     ],
 )

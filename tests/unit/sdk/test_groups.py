@@ -127,3 +127,29 @@ def test_threads_of_different_groups_do_not_travel_together(made: tuple[Process,
 def test_a_group_has_a_name(made: tuple[Process, SmallKernel]) -> None:
     with pytest.raises(RequestRefused, match="cannot make a group without a name"):
         made[0].group("")
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"arguments": []}, "no arguments are given, and each would be a thread; [None] is one thread without any"),
+        ({"arguments": [1], "labels": ["a", "b"]}, "2 labels for 1 arguments"),
+        ({"arguments": [1, 2, 3], "keys": ["a"]}, "1 keys for 3 arguments"),
+    ],
+)
+def test_a_submission_that_is_none_is_refused_at_the_call(made: tuple[Process, SmallKernel], how: dict[str, Any], reason: str) -> None:
+    process, kernel = made
+    with pytest.raises(RequestRefused) as told:
+        process.submit("work", **how)
+    assert str(told.value) == f'cannot submit "work": {reason}'
+    assert heard(process, kernel).submitted == []
+
+
+@pytest.mark.parametrize("count", [0, -1, 3])
+def test_more_threads_than_there_are_or_none_are_not_waited_for(made: tuple[Process, SmallKernel], count: int) -> None:
+    process, _ = made
+    handles = [process.create("work", "completed") for _ in range(2)]
+    with pytest.raises(RequestRefused, match=f"cannot wait for {count} of 2 threads"):
+        process.wait(handles, count=count, timeout=10.0)
+    assert process.wait(handles, count=2, timeout=10.0)
+    assert process.wait([]), "all of none have ended"
