@@ -44,7 +44,7 @@ class Door:
             return Client(self.place, timeout=self.timeout, key=self.key)
         if not self.is_running():
             raise Unreachable(f'cannot reach a daemon: none runs on "{self.runtime_dir}"; dadmsd starts one, dadmsctl run brings its own')
-        from dadms_ipc.client import Client  # brings pyzmq, which --help and mistakes need not wait for
+        from dadms_ipc.client import Client  # --help and mistakes need not wait for it
 
         return Client(self.runtime_dir, timeout=self.timeout, start_timeout=self.timeout)  # its bus may be being restarted
 

@@ -1,6 +1,6 @@
-"""Client library of DADMS' execution microkernel: imports only pyzmq and msgspec.
+"""Client library of DADMS' execution microkernel: imports msgspec, and pyzmq for a daemon behind a network only.
 
-Names are loaded when they are first used, so that a program that needs only channels and ports (kernel, zygotes, workers) never imports pyzmq.
+Names are loaded when they are first used, so that a program that needs only channels and ports (kernel, zygotes, workers) imports little.
 """
 
 from importlib import import_module

@@ -10,8 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import zmq
-
 from dadms_ipc.codec import decode_body, encode_body
 from dadms_ipc.dialogue import (
     CLOSE_TIMEOUT,
@@ -100,7 +98,7 @@ class Client(Dialogue):
             if self._loop.time() >= end:
                 raise self.target.unreachable(self._start_timeout)
             await asyncio.sleep(0.005)
-        self._context = zmq.Context()
+        self._is_open = True
         try:
             self._open(Door.CONTROL)
             if not await self._until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, self.timeout):
@@ -240,7 +238,7 @@ class Client(Dialogue):
 
         Without a ``farewell`` the bus is left to find out: what a process had in its hands and did not acknowledge counts as what it died with.
         """
-        if self._pid != os.getpid() or self._context is None:
+        if self._pid != os.getpid() or not self._is_open:
             return
         if self._wires:
             if farewell:
@@ -250,14 +248,10 @@ class Client(Dialogue):
         for handle in (self._timer, self._soon, self._watch):
             if handle is not None:
                 handle.cancel()
-        for wire in self._wires.values():
-            self._disconnect(wire)
-        self._wires.clear()
+        self._disconnect_all()
         for future in self._answers.values():
             future.cancel()
         self._answers.clear()
-        context, self._context = self._context, None
-        context.term()
 
     # within
 
@@ -334,6 +328,13 @@ class Client(Dialogue):
 
     def _left(self, fd: int) -> None:
         self._loop.remove_reader(fd)
+        self._loop.remove_writer(fd)
+
+    def _wants_room(self, fd: int, wants: bool) -> None:
+        if wants:
+            self._loop.add_writer(fd, self._pump)
+        else:
+            self._loop.remove_writer(fd)
 
     def _pump(self) -> None:
         """Read all there is, send all that may go. A socket's descriptor tells of changes only, so every look must be a thorough one."""
@@ -342,6 +343,9 @@ class Client(Dialogue):
             self._soon = None
         session = self._session
         for door, wire in self._wires.items():
+            if not wire.is_settled:
+                wire.revive(self._loop.time())
+                wire.push()
             while (frames := wire.receive()) is not None:
                 for sequence in session.handle(door, frames, self._loop.time()):
                     self._resolve(sequence)
@@ -357,6 +361,9 @@ class Client(Dialogue):
 
     def _arm(self) -> None:
         deadline = self._session.next_deadline()
+        for wire in self._wires.values():
+            if wire.due is not None and (deadline is None or wire.due < deadline):
+                deadline = wire.due
         if self._timer is not None:
             if deadline is not None and self._timer.when() <= deadline and not self._timer.cancelled():
                 return  # it rings early, and is set anew then

@@ -1,4 +1,4 @@
-"""The synchronous client: a thin shell that moves frames between ZeroMQ sockets and the session, on the caller's own thread.
+"""The synchronous client: a thin shell that moves frames between its wires (wires.py) and the session, on the caller's own thread.
 
 There is no thread of ours: what arrives while the program does something else waits in the socket, and the session's work is done whenever the program
 calls. A client belongs to one thread of one process: after a fork the child opens its own.
@@ -11,8 +11,6 @@ from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-
-import zmq
 
 from dadms_ipc.codec import decode_body, encode_body
 from dadms_ipc.dialogue import (
@@ -35,8 +33,8 @@ from dadms_ipc.errors import DadmsError, DeadlinePassed, Unreachable
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer
-from dadms_ipc.sockets import WAIT, Wire
 from dadms_ipc.statuses import raise_for
+from dadms_ipc.wires import WAIT, Wire
 
 if TYPE_CHECKING:
     from dadms_ipc.answers import Request
@@ -73,10 +71,9 @@ class Client(Dialogue):
         )
         self._poll = select.poll()
         self._next_look = 0.0  # when every door is looked at again
-        self._by_fd: dict[int, Wire | None] = {}  # None: of denials
         self.target.check()
         self._await_path(start_timeout)
-        self._context = zmq.Context()
+        self._is_open = True
         try:
             self._open(Door.CONTROL)
             self._until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, monotonic() + timeout)
@@ -270,17 +267,12 @@ class Client(Dialogue):
 
     def close(self) -> None:
         """End the session; takes CLOSE_TIMEOUT and the sockets' linger at most."""
-        if self._pid != os.getpid():  # the parent's: pyzmq leaves it alone in a child
+        if self._pid != os.getpid():  # the parent's, which is not to be said goodbye to
             return
         if self._wires:
             self._session.close()
             self._until(self._is_said, monotonic() + CLOSE_TIMEOUT)
-        for wire in self._wires.values():
-            self._disconnect(wire)
-        self._wires.clear()
-        context, self._context = self._context, None
-        if context is not None:
-            context.term()
+        self._disconnect_all()
 
     def __enter__(self) -> Self:
         return self
@@ -350,8 +342,8 @@ class Client(Dialogue):
         session = self._session
         if session.has_outgoing:
             self._flush_safely()
-        if session.waiting(Door.DATA) and session.is_welcomed(Door.DATA):
-            self._until(lambda: not session.waiting(Door.DATA) or not session.is_welcomed(Door.DATA), monotonic() + self.timeout)
+        if self._has_unsent(Door.DATA):
+            self._until(lambda: not self._has_unsent(Door.DATA), monotonic() + self.timeout)
 
     def _until(self, is_done: Callable[[], bool], deadline: float) -> None:
         self._flush_safely()
@@ -360,18 +352,18 @@ class Client(Dialogue):
 
     def _listen(self, door: Door, deadline: float | None) -> bool:
         """Do as `_step`, sooner: wait in the one socket that matters. What comes at the other door is looked at every SLICE."""
-        now, session = monotonic(), self._session
+        now, session, wire = monotonic(), self._session, self._wires[door]
         own, end = session.next_deadline(), now + SLICE
         if (
             now >= self._next_look
             or session.has_outgoing  # what waits for room in a socket is woken by its descriptor only
-            or self._denials is not None
+            or not wire.is_settled
+            or self._network is not None
             or (deadline is not None and deadline < end)
             or (own is not None and own < end)
         ):
             self._next_look = end
             return self._step(deadline)
-        wire = self._wires[door]
         try:
             frames = wire.receive(WAIT)
         except BaseException:
@@ -391,10 +383,13 @@ class Client(Dialogue):
         if deadline is not None and now >= deadline:
             return False
         session = self._session
-        if self._denials is not None:
+        if self._network is not None:
             self._hear_denials()
             if self._is_over:
                 return True
+        for wire in self._wires.values():
+            if wire.due is not None:
+                wire.revive(now)
         wires = [wire for wire in self._wires.values() if not wire.is_quiet and wire.has_more()]
         if not wires:
             own = session.next_deadline()
@@ -403,10 +398,13 @@ class Client(Dialogue):
                 end = deadline
             if own is not None and own < end:
                 end = own
-            for fd, _ in self._poll.poll(max(0.0, end - now) * 1000.0):
-                wire = self._by_fd[fd]
-                if wire is not None:
-                    wires.append(wire)
+            for wire in self._wires.values():
+                if wire.due is not None and wire.due < end:
+                    end = wire.due
+            for fd, happened in self._poll.poll(max(0.0, end - now) * 1000.0):
+                wires += [wire for wire in self._wires.values() if wire.fd == fd]
+                if happened & select.POLLOUT and wires:
+                    wires[-1].push()
         for wire in wires:
             self._read(wire)
         due = session.next_deadline()
@@ -436,16 +434,17 @@ class Client(Dialogue):
 
     def _reconnect(self, wire: Wire) -> None:
         """Replace a socket that an interrupt (Ctrl-C) may have left between two frames of a message."""
-        self._disconnect(wire, 0)
+        wire.close(0)
         self._connect(wire.door)
 
     def _joined(self, fd: int) -> None:
-        self._by_fd[fd] = next((wire for wire in self._wires.values() if wire.fd == fd), None)
         self._poll.register(fd, select.POLLIN)
 
     def _left(self, fd: int) -> None:
-        del self._by_fd[fd]
         self._poll.unregister(fd)
+
+    def _wants_room(self, fd: int, wants: bool) -> None:
+        self._poll.modify(fd, select.POLLIN | select.POLLOUT if wants else select.POLLIN)
 
     def _await_path(self, start_timeout: float) -> None:
         """Wait until the control door exists; only a daemon that is just starting makes this wait."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import zmq
 
 from dadms_ipc import targets
 from dadms_ipc.codec import BATCH_BYTES, BATCHED_BODY, encode_body, trouble, trouble_of
@@ -20,12 +19,14 @@ from dadms_ipc.errors import DeadlinePassed, PartlyRefused, RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
 from dadms_ipc.session import Answer, Session
-from dadms_ipc.sockets import PATIENCE, Denials, Wire
 from dadms_ipc.statuses import raise_for
 from dadms_ipc.targets import Remote
+from dadms_ipc.unix_wire import UnixWire
+from dadms_ipc.wires import PATIENCE, Watcher, Wire
 
 if TYPE_CHECKING:
     from dadms_ipc.answers import Request
+    from dadms_ipc.sockets import Network
 
 START_TIMEOUT = 0.1  # seconds that a missing socket may take to appear: a restarted bus binds it anew
 CLOSE_TIMEOUT = 0.2  # seconds that close may take to hand over what waits
@@ -42,8 +43,6 @@ TAKEN = 256  # messages that `receive_many` gives at once, at most
 
 # Names of this module's own: a member of an enumeration is looked up in its class at each use.
 _CALL, _PUBLISH, _CONTROL, _DATA = Kind.CALL, Kind.PUBLISH, Door.CONTROL, Door.DATA
-
-_Context = zmq.Context[zmq.Socket[bytes]]
 
 
 class Dialogue:
@@ -66,8 +65,8 @@ class Dialogue:
         self._pid = os.getpid()
         self._session = Session(os.urandom(16), identity=identity, software=software, coalesce=coalesce, service=service, receives=receives)
         self._wires: dict[Door, Wire] = {}
-        self._denials: Denials | None = None
-        self._context: _Context | None = None
+        self._is_open = False
+        self._network: Network | None = None  # of a daemon behind one
         self._gone_since: float | None = None  # that nobody keeps the daemon
         self._gone_seen = (0.0, 0)  # when that was last looked at, and how often a bus had welcomed us by then
 
@@ -114,6 +113,10 @@ class Dialogue:
 
     def _left(self, fd: int) -> None:
         """Watch a descriptor no more."""
+        raise NotImplementedError
+
+    def _wants_room(self, fd: int, wants: bool) -> None:
+        """Watch a descriptor for writing, too, or no more."""
         raise NotImplementedError
 
     # within
@@ -208,11 +211,10 @@ class Dialogue:
 
     def _is_published(self) -> bool:
         session = self._session
-        return self._is_over or (session.is_welcomed(Door.DATA) and session.waiting(Door.DATA) == 0)
+        return self._is_over or (session.is_welcomed(_DATA) and not self._has_unsent(_DATA))
 
     def _is_said(self) -> bool:
-        session = self._session
-        return not any(session.waiting(door) and session.is_welcomed(door) for door in self._wires)
+        return not any(map(self._has_unsent, self._wires))
 
     def _open(self, door: Door) -> None:
         if self._pid != os.getpid():
@@ -220,33 +222,34 @@ class Dialogue:
                 f"cannot use this client in process {os.getpid()}: it belongs to process {self._pid}; open another after the fork"
             )
         if door not in self._wires:
-            if self._context is None:
+            if not self._is_open:
                 raise RequestRefused("cannot use this client: it is not open; it was closed, or never opened")
             self._connect(door)
             self._session.open(door)
             self._hand_over()
 
     def _connect(self, door: Door) -> None:
-        if self._context is None:
-            return
-        wire = self._wires[door] = Wire(self._context, self.target, door, self._session.doors)
-        self._joined(wire.fd)
-        if door == Door.CONTROL and isinstance(self.target, Remote):
-            self._denials = Denials(wire.socket)
-            self._joined(self._denials.socket.fileno())
+        watcher = Watcher(self._joined, self._left, self._wants_room)
+        if isinstance(self.target, Remote):
+            from dadms_ipc.sockets import Network  # here: it brings pyzmq, which a daemon of this machine is reached without
 
-    def _disconnect(self, wire: Wire, linger: int | None = None) -> None:
-        self._left(wire.fd)
-        if wire.door == Door.CONTROL and self._denials is not None:
-            self._left(self._denials.socket.fileno())
-            wire.socket.disable_monitor()
-            self._denials.socket.close(0)
-            self._denials = None
-        wire.close(linger)
+            self._network = self._network or Network(self.target)
+            self._wires[door] = self._network.open(door, self._session.doors, watcher)
+        else:
+            self._wires[door] = UnixWire(self.target.path(door), door, watcher)
+
+    def _disconnect_all(self) -> None:
+        for wire in self._wires.values():
+            wire.close()
+        self._wires.clear()
+        self._is_open = False
+        network, self._network = self._network, None
+        if network is not None:
+            network.close()
 
     def _hear_denials(self) -> list[int]:
         """Take the daemon's word that it does not let this key in; gives the sequences that have an answer now."""
-        if self._denials is not None and self._denials.hear():
+        if self._network is not None and self._network.is_denied():
             return self._session.deny(str(self.target.denied()))
         return []
 
@@ -258,7 +261,16 @@ class Dialogue:
             while wire is not None and (frames := session.frames_to_send(door, now)) is not None and wire.send(frames):
                 session.sent(door)
                 has_sent = True
+            if wire is not None:
+                wire.push()
         return has_sent
+
+    def _has_unsent(self, door: Door) -> bool:
+        """Tell whether anything waits for room in the socket of a door where messages flow."""
+        wire = self._wires.get(door)
+        if wire is None or not self._session.is_welcomed(door):
+            return False
+        return self._session.waiting(door) > 0 or (wire.due is None and not wire.is_settled)
 
     @property
     def _is_over(self) -> bool:

@@ -23,8 +23,6 @@ _PLACE = re.compile(r"(?:tcp://)?(\[[0-9A-Fa-f:.%a-z]+\]|[^\s:/\[\]]+)(?::(\d{1,
 class Local:
     """A daemon of this machine."""
 
-    key: Key | None = None
-
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         longest = len(os.fsencode(directory / SOCKETS[Door.CONTROL]))
@@ -33,9 +31,9 @@ class Local:
                 f"cannot reach a daemon on {directory}: the path of its socket has {longest} bytes, at most {PATH_LIMIT} work"
             )
 
-    def endpoint(self, door: Door, ports: dict[str, int]) -> str:  # noqa: ARG002 - a socket of this machine has a path
-        """Give the address of a door."""
-        return f"ipc://{self.directory / SOCKETS[door]}"
+    def path(self, door: Door) -> str:
+        """Give the path of a door's socket."""
+        return str(self.directory / SOCKETS[door])
 
     def is_bound(self, door: Door) -> bool:
         """Tell whether the door's socket exists; whether anybody listens is another question. Raises RequestRefused where nobody lets us look."""

@@ -30,7 +30,7 @@ MAY_IMPORT = {
 
 # Which servers may import these: a keeper without ZeroMQ and SQLite is what makes its death rare.
 ONLY_IN = {
-    "zmq": {"dadmsd.bus", "dadms_ipc.client", "dadms_ipc.aio", "dadms_ipc.dialogue", "dadms_ipc.sockets"},
+    "zmq": {"dadmsd.bus", "dadms_ipc.sockets"},
     "sqlite3": {"dadmsd.kernel", "dadmsd.bus"},
 }
 

@@ -4,7 +4,7 @@
 2. Without a bus nothing fails. The line tries again, ever less often; publications that found no place in the queue are counted and dropped.
 3. A line that the bus refuses (another incarnation speaks as this process) is over, and says so once in the log.
 
-Import this module where the orchestrator is imported: asyncio and pyzmq are then loaded in the zygote, and not once in every process. Neither starts a thread.
+Import this module where the orchestrator is imported: asyncio and the client are then loaded in the zygote, and not once in every process. Neither starts a thread.
 """
 
 import asyncio
