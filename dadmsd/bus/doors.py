@@ -238,7 +238,7 @@ class Router:
         """Give the connections that are gone; only while nothing waits to be received, as it could be their last words."""
         if not self.guests.departed:
             return []
-        if not self.is_quiet:
+        if self.has_more():  # asked anew: what was said last may have come since the socket was looked at
             self.is_stirred = True  # later
             return []
         departed, self.guests.departed = self.guests.departed, []

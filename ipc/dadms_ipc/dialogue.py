@@ -214,7 +214,7 @@ class Dialogue:
         return self._is_over or (session.is_welcomed(_DATA) and not self._has_unsent(_DATA))
 
     def _is_said(self) -> bool:
-        return not any(map(self._has_unsent, self._wires))
+        return not any(self._has_unsent(door) for door, wire in self._wires.items() if wire.due is None)
 
     def _open(self, door: Door) -> None:
         if self._pid != os.getpid():

@@ -62,11 +62,12 @@ class Outgoing(msgspec.Struct, gc=False):
 class Line:
     """A door's state: where its connection is in the handshake, and what waits for its socket."""
 
-    __slots__ = ("coalesce", "hello", "is_welcomed", "outbox", "staged")
+    __slots__ = ("coalesce", "hello", "is_parting", "is_welcomed", "outbox", "staged")
 
     def __init__(self, *, coalesce: bool = True) -> None:
         self.coalesce = coalesce
         self.is_welcomed = False
+        self.is_parting = False  # a goodbye follows a HELLO that has no answer
         self.hello = b""  # id of the last HELLO
         self.outbox: deque[Outgoing] = deque()
         self.staged: list[bytes] | None = None
@@ -74,6 +75,14 @@ class Line:
     def say(self, kind: int, body: bytes = b"", *, identifier: bytes = b"", topic: str = "") -> None:
         """Say something that is nobody's request or answer."""
         self.outbox.append(Outgoing(kind, identifier, "", topic, b"", None, body))
+
+    def take_back(self) -> bool:
+        """Say nothing more of what waits; tell whether HELLO had been said: the session that it opens must be ended as well."""
+        is_waiting = self.staged is not None or any(one.kind == _HELLO for one in self.outbox)
+        self.is_parting = bool(self.hello) and not is_waiting
+        self.outbox.clear()
+        self.staged = None
+        return self.is_parting
 
     def acknowledge(self, run: bytes, place: int, *, to: str, status: str, body: bytes, count: int = 1) -> None:
         """Answer a message that came in a run; neighbours that came out well are answered together."""
@@ -86,7 +95,7 @@ class Line:
     def stage(self, now: float) -> list[bytes] | None:
         """Take from the outbox what may go now: one message, or all that are small together."""
         outbox = self.outbox
-        if not outbox or not (self.is_welcomed or outbox[0].kind == _HELLO):
+        if not outbox or not (self.is_welcomed or self.is_parting or outbox[0].kind == _HELLO):
             return None
         if len(outbox) == 1:  # most often
             alone = self._envelope(outbox.popleft(), now)

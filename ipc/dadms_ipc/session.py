@@ -102,6 +102,7 @@ class Session:
         self._answers: dict[int, Answer] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._subscriptions: dict[str, None] = {}
+        self._is_closed = False
 
     # what a program does
 
@@ -210,9 +211,10 @@ class Session:
             start = end
 
     def close(self) -> None:
-        """Say that the session ends for good."""
+        """Say that the session ends for good; who invites it after that gets no answer."""
+        self._is_closed = True
         for line in self._lines.values():
-            if line.is_welcomed:
+            if line.is_welcomed or line.take_back():
                 line.say(int(Kind.BYE))
 
     def deny(self, reason: str) -> list[int]:
@@ -382,6 +384,8 @@ class Session:
         line.outbox.clear()
         line.staged = None
         line.is_welcomed = False
+        if self._is_closed:
+            return
         self._sequence += 1
         line.hello = message_id(self.client, self._sequence)
         credit = self.inbox.credit_at_hello() if door == Door.DATA else 0

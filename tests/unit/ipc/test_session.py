@@ -404,6 +404,35 @@ def test_goodbyes_are_said_where_there_is_somebody() -> None:
     assert Session(CLIENT).waiting(CONTROL) == 0
 
 
+def test_a_hello_that_has_no_answer_yet_is_followed_by_a_goodbye() -> None:
+    """Else the bus would open the session again that the other door's goodbye has just ended, and wait for its client."""
+    bench = Bench(CONTROL, DATA)
+    bench.enter(DATA)
+    bench.invite(CONTROL)
+    bench.session.ask(Kind.CALL, b"\x80", to="kernel", deadline=105.0)
+    bench.session.close()
+    assert bench.kinds(DATA) == [Kind.BYE]
+    assert bench.kinds(CONTROL) == [Kind.BYE]
+
+
+def test_a_session_that_was_closed_says_hello_to_nobody() -> None:
+    """The bus behind a new connection would open it again, after the other door's goodbye."""
+    bench = Bench(CONTROL, DATA)
+    bench.enter(CONTROL)
+    bench.enter(DATA)
+    bench.session.close()
+    bench.tell(Kind.INVITE, encode_body(Invite(b"N" * 16, [1])), door=CONTROL)
+    assert bench.said(CONTROL) == []
+    assert bench.kinds(DATA) == [Kind.BYE]
+
+
+def test_a_hello_that_was_not_said_is_taken_back() -> None:
+    bench = Bench(CONTROL)
+    bench.tell(Kind.INVITE, encode_body(Invite(b"B" * 16, [1])), door=CONTROL)
+    bench.session.close()
+    assert bench.said(CONTROL) == []
+
+
 def test_a_violation_answers_what_it_is_about() -> None:
     """The bus could not read it: so it was not done."""
     bench = Bench(DATA)

@@ -18,5 +18,5 @@ def test_contract_and_sdk_import_nothing_heavy(module: str) -> None:
 
 @pytest.mark.parametrize("module", ["bpmn", "decision"])
 def test_builtin_orchestrators_have_the_bus_imported_before_they_fork(module: str) -> None:
-    script = f"import sys, threading, dadms_orchestrators.{module}.orchestrator; print('zmq' in sys.modules, 'asyncio' in sys.modules, threading.active_count())"
-    assert subprocess.check_output([sys.executable, "-c", script], text=True).split() == ["True", "True", "1"]
+    script = f"import sys, threading, dadms_orchestrators.{module}.orchestrator; print(*(name in sys.modules for name in ('dadms_ipc.aio', 'asyncio', 'zmq')), threading.active_count())"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).split() == ["True", "True", "False", "1"]
