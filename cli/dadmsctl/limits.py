@@ -48,6 +48,11 @@ def is_strict(caps: Mapping[str, Any], *, is_own: bool = False) -> bool:
     return not is_own and not caps.get("best_effort") and any(caps.get(name) is not None for name in (*CONTROLLERS, *STEERED))
 
 
+def unasked(caps: Mapping[str, Any]) -> dict[str, str]:
+    """Give the limits that a run has by default, and that nobody named, as they are shown."""
+    return {name: str(value) if name == "pids" else bytes_text(value) for name, value in DEFAULTS.items() if caps.get(name) is None}
+
+
 def demand(caps: Mapping[str, Any], backend: str, *, is_own: bool = False) -> Demand:
     """Give what a run asks for; ``backend`` is the daemon's name of what holds limits, and matters only where ``is_strict``."""
     if not is_strict(caps, is_own=is_own):
@@ -55,7 +60,7 @@ def demand(caps: Mapping[str, Any], backend: str, *, is_own: bool = False) -> De
     held = held_by(backend)
     kept = {name: value for name, value in DEFAULTS.items() if CONTROLLERS[name] in held}
     absent = [name for name in DEFAULTS if name not in kept and caps.get(name) is None]
-    texts = [f"{name} = {DEFAULTS[name] if name == 'pids' else bytes_text(DEFAULTS[name])}" for name in absent]
+    texts = [f"{name} = {text}" for name, text in unasked(caps).items() if name in absent]
     warnings = [f"not enforced: {', '.join(texts)}, which a run has by default: limits are held by {backend}"] if texts else []
     return Demand(limits_from(caps, **kept), "strict", warnings)
 

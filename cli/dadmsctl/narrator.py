@@ -4,6 +4,7 @@ On a pipe there are lines only, without control characters, each handed on at on
 """
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -64,13 +65,23 @@ OTHER = Look("·", "dim")
 class Narrator:
     """Writes the story of one run; a context manager that leaves the terminal as it was."""
 
-    def __init__(self, console: "Console", *, is_quiet: bool, began: float, is_verbose: bool = False) -> None:
+    def __init__(
+        self,
+        console: "Console",
+        *,
+        is_quiet: bool,
+        began: float,
+        is_verbose: bool = False,
+        defaults: Mapping[str, str] | None = None,  # limits that nobody asked for: that one is not enforced is no warning
+    ) -> None:
         self._console = console
         self._is_quiet = is_quiet
         self._is_verbose = is_verbose
         self._began = began  # wall clock, as events have it
         self._live: Live | None = None
         self._story: Story | None = None
+        self._defaults = defaults or {}
+        self._are_defaults_told = False
         self._held: dict[str, None] = {}  # warnings about limits that a quiet run tells in one line
 
     def __enter__(self) -> Self:
@@ -109,6 +120,9 @@ class Narrator:
         data = event.data if isinstance(event.data, dict) else {}
         if event.kind in UNTOLD or (event.kind == "note" and data.get("kind") in UNTOLD_NOTES):
             return
+        if event.kind == "limits" and not self._is_verbose and not self._is_quiet:
+            self._tell_limits(event, data)
+            return
         if event.kind == "process.starting" and not self._is_verbose:
             if "process.importing" in story.marks:
                 self._line(event.at, LOOKS[event.kind], f"code imported in {event.at - story.marks['process.importing']:.2f} s")
@@ -120,6 +134,27 @@ class Narrator:
                     self._held[warning.removeprefix(UNENFORCED).partition(": ")[0]] = None
                 else:
                     self.warn(warning)
+
+    def _tell_limits(self, event: EventInfo, data: dict[str, Any]) -> None:
+        """Tell what is in force; of defaults that are not, one line in all."""
+        warnings = list(map(str, data.get("warnings") or []))
+        lacking = [warning for warning in warnings if self._is_default(warning)]
+        if data.get("limits") or len(lacking) < len(warnings) or not warnings:
+            self._line(event.at, LOOKS[event.kind], event.text)
+        for warning in warnings:
+            if warning not in lacking:
+                self.warn(warning)
+        if lacking and not self._are_defaults_told:
+            self._are_defaults_told = True
+            names = dict.fromkeys(warning.removeprefix(UNENFORCED).partition(" ")[0] for warning in lacking)
+            if "memory" in names and "worker_memory" in self._defaults:  # a worker comes later, and is held by the same means
+                names["worker_memory"] = None
+            shown = ", ".join(f"{name} = {self._defaults[name]}" for name in names)
+            self._line(event.at, LOOKS[event.kind], f"not enforced on a whole tree here, and nobody asked for it: {shown}; -v says why")
+
+    def _is_default(self, warning: str) -> bool:
+        """Tell whether a warning is about a limit that nobody asked for."""
+        return warning.startswith(UNENFORCED) and warning.removeprefix(UNENFORCED).partition(" ")[0] in self._defaults
 
     def _line(self, at: float, look: Look, text: str) -> None:
         if self._is_quiet:

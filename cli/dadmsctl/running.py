@@ -17,7 +17,7 @@ from dadmsctl.door import Door
 from dadmsctl.excerpt import excerpt
 from dadmsctl.exits import Exit, WorkLost
 from dadmsctl.job import Job
-from dadmsctl.limits import demand, is_strict
+from dadmsctl.limits import demand, is_strict, unasked
 from dadmsctl.narrator import Narrator
 from dadmsctl.story import Spent, Story, spent
 from dadmsctl.terminal import console, write_json
@@ -51,7 +51,9 @@ class Asked(msgspec.Struct, frozen=True):
 def run(door: Door, asked: Asked) -> Exit:
     """Run what was asked for to its end, show that, and give the exit code."""
     screen = console(stderr=asked.as_json, pipe_width=PAGE_WIDTH)
-    with Narrator(screen, is_quiet=asked.is_quiet, began=asked.began, is_verbose=asked.is_verbose) as narrator:
+    with Narrator(
+        screen, is_quiet=asked.is_quiet, began=asked.began, is_verbose=asked.is_verbose, defaults=unasked(asked.caps)
+    ) as narrator:
         narrator.say(asked.job.headline + (f", handlers {asked.handlers.name}" if asked.handlers else ""))
         with daemon(door, narrator, is_private=asked.is_private) as (place, private):
             story, process, log = pursue(place, asked, narrator, is_private=private is not None)

@@ -223,7 +223,7 @@ class Keeper:
         except (OSError, DadmsError) as error:
             server.started_at = now
             server.ended(now, str(error))
-            self._voice.say(str(error))
+            self._voice_of(server, str(error))(str(error))
             self._check_start(server, str(error))
             return
         if server.name == ZYGOTE:
@@ -382,11 +382,18 @@ class Keeper:
             self._voice.note(f"{server.name} (pid {pid}) ended: {how}")
             return
         last = self._voice.last_words() if how.startswith("exit ") else ""  # it had time to say why
-        is_known = bool(last) and server.told == last
-        server.told = last if self._was_ready else ""
-        speak = self._voice.say if self._was_ready and not is_known else self._voice.note  # before that, people want the verdict only
-        speak(f"{server.name} (pid {pid}) ended after {lived:.1f} s: {how}{last and f': {last}'}; it is started again")
+        self._voice_of(server, last)(
+            f"{server.name} (pid {pid}) ended after {lived:.1f} s: {how}{last and f': {last}'}; it is started again"
+        )
         self._check_start(server, how)
+
+    def _voice_of(self, server: Server, why: str) -> Callable[[str], None]:
+        """Give what tells of an end: people want the verdict only before the daemon has stood, and the same reason once."""
+        if not self._was_ready:
+            return self._voice.note
+        is_known = bool(why) and server.told == why
+        server.told = why
+        return self._voice.note if is_known else self._voice.say
 
     def _check_start(self, server: Server, how: str) -> None:
         """Give up on a daemon that has never stood and does not get up, and on a private one of which a part does not; of any other, say why."""

@@ -184,6 +184,22 @@ def test_a_server_that_dies_at_once_is_started_less_and_less_often(theatre: Thea
         assert gap >= delay - 0.002  # the stamps' own precision
 
 
+def test_servers_that_cannot_be_started_at_all_are_told_once(theatre: Theatre) -> None:
+    theatre.open(zygote="/no/such/python", kernel="/no/such/python", bus="/no/such/python", logger="/no/such/python")
+    assert theatre.over() == 1
+    first, second = theatre.said().splitlines()
+    assert first.endswith('ended 8 times before it was ready, last with cannot start zygote "/no/such/python": No such file or directory')
+    assert second == f"dadmsd: more is in {theatre.state}/logs/servers.log"
+
+
+def test_why_a_server_ends_again_and_again_is_told_once(theatre: Theatre) -> None:
+    theatre.open(bus="/bin/sh -c 'echo cannot listen on 3017 >&2; exit 1'")
+    kernel = theatre.actor("kernel")
+    kernel.say("Ready")
+    kernel.hears("ServerChanged", server="bus", restarts=5, is_running=False)
+    assert theatre.said().count("exit 1: cannot listen on 3017; it is started again") == 1
+
+
 def test_a_daemon_that_never_stood_gives_up_with_the_reason(theatre: Theatre) -> None:
     theatre.open(kernel="/bin/sh -c 'echo cannot open kernel.db: version 9 is newer than 1 >&2; exit 3'")
     assert theatre.over() == 1
