@@ -14,7 +14,6 @@ from dadms_orchestrators.sdk.process import Process
 
 WORKERS = 2
 MILLISECOND = 0.001  # seconds of the fixed work
-PAUSE = 0.002  # seconds between two threads on an idle system: long enough for everything to sleep
 
 
 def noop(arguments: Any, _thread: Thread) -> Any:
@@ -57,11 +56,12 @@ def many(process: Process, entry: str, count: int) -> float:
     return seconds
 
 
-def one_by_one(process: Process, count: int) -> list[float]:
-    """Create one thread at a time on an idle system; give the seconds from its creation to its value, of each."""
+def one_by_one(process: Process, count: int, pause: float) -> list[float]:
+    """Create one thread at a time on an idle system, after a pause; give the seconds from its creation to its value, of each."""
     seconds = []
     for index in range(count):
-        time.sleep(PAUSE)
+        if pause:
+            time.sleep(pause)
         began = time.perf_counter()
         handle = process.create("noop", index)
         process.wait([handle])
@@ -137,7 +137,7 @@ def run(process: Process) -> None:
         case "noop" | "spin" as entry:
             found: Any = many(process, entry, config["count"])
         case "idle":
-            found = one_by_one(process, config["count"])
+            found = one_by_one(process, config["count"], config["pause"])
         case "terminate":
             found = terminations(process, config["count"])
         case "naps":

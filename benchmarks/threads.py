@@ -47,6 +47,8 @@ COUNTS = {
 RATIOS = ("processpoolexecutor", "multiprocessing_pool", "loky", "pebble", "dask")
 SPINS = 1_000
 IDLE = 1_000
+LATENCIES = (("idle", 0.002, "after 2 ms of nothing"), ("next", 0.0, "right after another"))  # figure, seconds of pause, words
+LONE_PEERS = ("processpoolexecutor", "multiprocessing_pool", "echo")
 TERMINATIONS = 15
 CURVE = (0, 10_000, 30_000, 100_000)  # waiting threads
 OPERATIONS = 50
@@ -78,17 +80,16 @@ def ours(client: Client, measure: str, count: int, **config: object) -> Any:
 
 def theirs(python: str, name: str, work: str, count: int) -> float:
     """Run one measurement of a peer and give its seconds."""
+    return _said([python, str(HERE / "thread_peers.py"), name, work, str(count)], name)[-1]
+
+
+def _said(command: list[str], name: str) -> list[float]:
+    """Run a file of ours and give the numbers that it says last."""
     try:
-        done = subprocess.run(  # our own file
-            [python, str(HERE / "thread_peers.py"), name, work, str(count)],
-            capture_output=True,
-            text=True,
-            timeout=PEER_PATIENCE,
-            check=True,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PEER_PATIENCE, check=True)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
         raise HostFailure(f"cannot measure {name}: {error}") from error
-    return float(done.stdout.split()[-1])
+    return [float(number) for number in done.stdout.splitlines()[-1].split()]
 
 
 def peers_python() -> str:
@@ -134,15 +135,36 @@ def efficiency(client: Client, repeats: int) -> tuple[dict[str, float], list[Row
     return {"efficiency_1ms": statistics.median(values)}, [Row("threads of 1 ms, against two bare loops", values, "")]
 
 
-def latency(client: Client, _repeats: int) -> tuple[dict[str, float], list[Row]]:
-    """One thread on an idle system."""
-    found = sorted(ours(client, "idle", IDLE))
-    p50, p99 = found[len(found) // 2] * 1e6, found[len(found) * 99 // 100] * 1e6
-    note = f"of {IDLE}, {PAUSE_WORDS}"
-    return {"idle_latency_us_p50": p50, "idle_latency_us_p99": p99}, [
-        Row("one thread on an idle system, p50", [p50], "us", note),
-        Row("  p99", [p99], "us", note),
-    ]
+def latency(client: Client, repeats: int) -> tuple[dict[str, float], list[Row]]:
+    """One thread at a time on an idle system: after a pause, in which every core goes to sleep, and one right after the other."""
+    figures: dict[str, float] = {}
+    rows: list[Row] = []
+    for name, pause, words in LATENCIES:
+        medians: dict[str, list[float]] = {peer: [] for peer in ("ours", *LONE_PEERS)}
+        tails: dict[str, list[float]] = {peer: [] for peer in medians}
+        for _ in range(repeats):
+            for peer in medians:
+                p50, p99 = _alone(client, pause) if peer == "ours" else their_latency(peer, pause)
+                medians[peer].append(p50 * 1e6)
+                tails[peer].append(p99 * 1e6)
+        mine = statistics.median(medians["ours"])
+        figures |= {f"{name}_latency_us_p50": mine, f"{name}_latency_us_p99": statistics.median(tails["ours"])}
+        figures |= {f"{name}_latency_ratio_vs_{peer}": mine / statistics.median(medians[peer]) for peer in LONE_PEERS}
+        rows += [Row(f"one thread, {words}, p50", medians["ours"], "us", f"of {IDLE}, {PAUSE_WORDS}"), Row("  p99", tails["ours"], "us")]
+        for peer in LONE_PEERS:
+            rows += [Row(f"  {peer.replace('_', ' ')}, p50", medians[peer], "us"), Row("    p99", tails[peer], "us")]
+    return figures, rows
+
+
+def _alone(client: Client, pause: float) -> tuple[float, float]:
+    found = sorted(ours(client, "idle", IDLE, pause=pause))
+    return found[len(found) // 2], found[len(found) * 99 // 100]
+
+
+def their_latency(name: str, pause: float) -> tuple[float, float]:
+    """Measure one task at a time in a peer; give p50 and p99 in seconds."""
+    p50, p99 = _said([sys.executable, str(HERE / "thread_alone.py"), name, str(pause), str(IDLE)], name)
+    return p50, p99
 
 
 PAUSE_WORDS = "from its creation to its value in the process"
