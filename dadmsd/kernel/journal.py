@@ -54,7 +54,7 @@ from dadmsd.space import shortage
 from dadmsd.stderr import say
 
 SCHEMA_VERSION = 7  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: tables "tries" and "kept"; 7: table "grouped"
-FOLD_SECONDS = 1.0  # that a turn may wait in the tail while there is nothing else to do
+FOLD_SECONDS = 1.0  # without a turn, after which the tail is folded: a kernel that waits for its next turn is not idle, and a row that each turn writes is folded once
 FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
 SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
 IN_PLACE_LEAST = 8 << 20  # bytes of a tail that is folded where it is, when the disk has no room for a new file
@@ -290,7 +290,7 @@ class Journal:
         newest = self._newest
         for table, columns, record in turn:
             newest[(table, columns)] = record
-        if self._fold_at is None:
+        if self._left is None and not self.is_long:
             self._fold_at = time.monotonic() + FOLD_SECONDS
 
     # a disk that takes nothing

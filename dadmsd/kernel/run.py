@@ -187,10 +187,13 @@ class Loop:
         return [events.DiskFreed()] if known[0] and not reason else []
 
     def _turn(self, batch: list[events.Event]) -> None:
-        done = self._kernel.handle(batch, now=time.monotonic(), wall=time.time())
-        self._kernel.state.record_flight(batch)
-        self._kernel.state.record_flight(done)
-        self._finish(done)
+        done: Sequence[Any] = ()
+        try:
+            done = self._kernel.handle(batch, now=time.monotonic(), wall=time.time())
+            self._finish(done)
+        finally:  # when nobody waits for it any more; of a turn that failed, too
+            self._kernel.state.record_flight(batch)
+            self._kernel.state.record_flight(done)
 
     def _finish(self, effects: Sequence[Any]) -> None:
         """Commit, then perform: the one place where a decision becomes true."""

@@ -117,11 +117,16 @@ class Delivery(Message, frozen=True):
 
 
 class Finished(Message, tag="finished", frozen=True):
-    """Threads that ended; ``sequence`` is that of the last one, and they are consecutive: those of the runs, then the results. It is repeated whole."""
+    """Threads that ended; ``sequence`` is that of the last one, and they are consecutive: those of the runs, then the results. It is repeated whole.
+
+    The first time, it may be the answer to a submission as well, and be taken as its ``Accepted`` followed by the results: a process is woken once, and not twice.
+    """
 
     sequence: int
     results: list[Result]
     runs: list[Run] = []
+    submission: int = 0  # that it accepts; 0: none
+    first_tid: int = 0
 
 
 class Stop(Message, tag="stop", frozen=True):

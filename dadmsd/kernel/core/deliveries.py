@@ -185,7 +185,7 @@ def is_ended_soon(pool: Pool, request: port.Submit) -> bool:
 
 
 def owe_answer(state: State, pool: Pool) -> None:
-    """Answer a submission when its thread has ended, or in a moment: the process is woken once, and not twice."""
+    """Answer a submission with the result of its thread, or in a moment: the process is woken once, and not twice."""
     pool.owes_answer = True
     state.arm(state.now + ANSWER_SECONDS, "answer", str(pool.pid))
 
@@ -250,10 +250,13 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
         state.threads.add_run(facts)
     state.threads.extend(info for info, _ in ended)
     pool.unseen += len(payload)
-    give_answer(state, pool)
+    if process.refusal:
+        give_answer(state, pool)
     main = state.main_of(process)
     if main is not None:
-        state.do(effects.Tell(main.name, port.Finished(results.last_sequence, delivery.results, delivery.runs)))
+        accepts = (process.submitted, process.submitted_tid) if pool.owes_answer else (0, 0)
+        state.do(effects.Tell(main.name, port.Finished(results.last_sequence, delivery.results, delivery.runs, *accepts)))
+    pool.owes_answer = False
     _tell_all(state, pool, ended, runs, count=count, failed=failed)
     sharing.threads_ended(state, pool)
     _sweep(state, pool)

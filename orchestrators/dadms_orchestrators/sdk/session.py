@@ -280,6 +280,10 @@ class Session:
                 return self._accepted_now(message)
             case port.Refused():
                 return self._refused(message)
+            case port.Finished() if message.submission:
+                accepted, said = self._accepted_now(port.Accepted(message.submission, message.first_tid))
+                ended, more = self._finished(message)
+                return [*accepted, *ended], [*said, *more]
             case port.Finished():
                 return self._finished(message)
             case port.Stop():

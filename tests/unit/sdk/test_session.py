@@ -43,6 +43,20 @@ def test_results_carry_ticket_and_index_of_their_argument() -> None:
     assert session.open_threads == 2
 
 
+def test_results_may_be_the_answer_as_well() -> None:
+    """Accepted, then ended; repeated, neither is taken twice."""
+    session = Session()
+    ticket = submitted(session, 2)
+    second, _ = session.submit("b", [raw(1)])
+    finished = port.Finished(1, [result(7, "one")], submission=ticket, first_tid=7)
+    events, sent = session.receive(finished)
+    assert events[0] == Accepted(ticket, [7, 8])
+    assert [(end.ticket, end.index, end.value) for end in events[1:] if isinstance(end, ThreadEnded)] == [(ticket, 0, "one")]
+    assert [message.sequence for message in sent if isinstance(message, port.PackedSubmit)] == [second]
+    assert session.receive(finished)[0] == []
+    assert session.open_threads == 2
+
+
 def test_second_submission_waits_for_the_answer_to_the_first() -> None:
     session = Session()
     first, sent = session.submit("a", [raw(1)])
