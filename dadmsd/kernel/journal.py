@@ -45,6 +45,7 @@ from dadmsd.kernel.core.records import (
     Record,
     Region,
     Results,
+    Talk,
     Tries,
 )
 from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
@@ -53,7 +54,7 @@ from dadmsd.kernel.tail import ASIDE, Damage, Reading, Tail
 from dadmsd.space import shortage
 from dadmsd.stderr import say
 
-SCHEMA_VERSION = 7  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: tables "tries" and "kept"; 7: table "grouped"
+SCHEMA_VERSION = 8  # 2: table "life"; 3: tables of shared context; 4: the tail, and threads in columns; 5: table "checkpoint"; 6: tables "tries" and "kept"; 7: table "grouped"; 8: table "talk"
 FOLD_SECONDS = 1.0  # without a turn, after which the tail is folded: a kernel that waits for its next turn is not idle, and a row that each turn writes is folded once
 FOLD_BYTES = 16 << 20  # of the tail, beyond which folding does not wait for that
 SLICE_SECONDS = 0.0005  # of folding between two looks at who has come meanwhile
@@ -66,6 +67,7 @@ PAGE_SIZE = 1024  # bytes: a turn changes a row or two of each table, and pays f
 _TABLES: dict[str, tuple[type[Record], str]] = {
     "counters": (Counters, "id INTEGER PRIMARY KEY"),
     "process": (Process, "pid INTEGER PRIMARY KEY"),
+    "talk": (Talk, "pid INTEGER PRIMARY KEY"),
     "child": (Child, "name TEXT PRIMARY KEY"),
     "chunk": (Chunk, "first_tid INTEGER PRIMARY KEY"),
     "tries": (Tries, "tid INTEGER PRIMARY KEY"),

@@ -239,11 +239,12 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
     )
     if process.suspended:
         process.suspended = [tid for tid in process.suspended if pool.state(tid) <= SENT]
+        state.changed(process)
     failed = sum(1 for info, _ in ended if info.state != "completed")
     process.results = results.last_sequence
     process.threads_done += count
     process.threads_failed += failed
-    state.changed(process)
+    state.changed_talk(process)
     state.changed(results)
     state.results.setdefault(process.pid, []).append(results)
     for facts, _ in runs:
@@ -348,7 +349,7 @@ def on_results_seen(state: State, event: events.ResultsSeen) -> None:
     if process is None or pool is None or not process.seen < event.sequence <= process.results:
         return
     process.seen = event.sequence
-    state.changed(process)
+    state.changed_talk(process)
     for results in reversed(state.results[process.pid]):
         if results.last_sequence > event.sequence:
             continue

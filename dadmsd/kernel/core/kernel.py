@@ -66,6 +66,7 @@ from dadmsd.kernel.core.records import (
     Region,
     Results,
     Run,
+    Talk,
     Tries,
 )
 from dadmsd.kernel.core.stages import READY, SENT, STATE_NUMBER
@@ -284,8 +285,12 @@ class Kernel:
             state.counters.started_at = wall
             state.changed(state.counters)
         state.checkpoints = {each.pid: each for each in by_kind.get(Checkpoint, [])}
+        talks = {talk.pid: talk for talk in by_kind.get(Talk, [])}
+        state.talked |= talks.keys()
         for process in sorted(by_kind.get(Process, []), key=lambda each: each.pid):
             state.processes[process.pid] = process
+            if (talk := talks.get(process.pid)) is not None:
+                talk.put_into(process)
             if process.status not in ENDED:
                 state.ledger.grant(process.pid, Grant(process.spec.memory_request, process.spec.cpu_request))
             restarts.take_up(state, process, is_interrupted=bool(interruption))

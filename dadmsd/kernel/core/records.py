@@ -88,6 +88,43 @@ class Process(Record):
         return bool(self.definition) or self.status == "stopped" or self.resume
 
 
+class Talk(Record):
+    """What each thread changes of its process: a row of its own, for that of the process is long.
+
+    The process's row has it as well. When that is written this one goes, so a row that is there is the newer one.
+    """
+
+    pid: int
+    asked: int
+    submitted: int
+    submitted_tid: int
+    refusal: str
+    results: int
+    seen: int
+    threads_done: int
+    threads_failed: int
+
+    @classmethod
+    def of(cls, process: Process) -> "Talk":
+        """Take it out of a process."""
+        return cls(
+            pid=process.pid,
+            asked=process.asked,
+            submitted=process.submitted,
+            submitted_tid=process.submitted_tid,
+            refusal=process.refusal,
+            results=process.results,
+            seen=process.seen,
+            threads_done=process.threads_done,
+            threads_failed=process.threads_failed,
+        )
+
+    def put_into(self, process: Process) -> None:
+        """Give it to the process that was read from an older row."""
+        for name in self.__struct_fields__:
+            setattr(process, name, getattr(self, name))
+
+
 class Child(Record):
     """An OS process that a zygote forked or will fork: a version zygote, a main, a worker."""
 

@@ -42,6 +42,7 @@ from dadmsd.kernel.core.records import (
     Record,
     Region,
     Results,
+    Talk,
     Tries,
 )
 from dadmsd.kernel.core.scheduler import Pool
@@ -193,6 +194,8 @@ class State:
         self._effects: list[effects.AnyEffect] = []
         self._first: list[effects.AnyEffect] = []  # those that are done before the others
         self._rows: dict[tuple[str, object], Record | None] = {}
+        self._talking: dict[int, Process] = {}  # those of whom no more than that has changed in this turn
+        self.talked: set[int] = set()  # those with a row of it
 
     # what handlers leave behind
 
@@ -219,15 +222,32 @@ class State:
     def take_rows(self) -> dict[tuple[str, object], Record | None]:
         """Give the rows of the turn: (table, key) -> the record, or None where it is to be deleted."""
         taken, self._rows = self._rows, {}
+        for pid, process in self._talking.items():
+            if ("process", pid) not in taken:
+                taken[("talk", pid)] = Talk.of(process)
+                self.talked.add(pid)
+        self._talking.clear()
         return taken
 
     def changed(self, record: Record) -> None:
         """Have a record written."""
         self._rows[_address(record)] = record
+        if type(record) is Process and record.pid in self.talked:
+            self._drop_talk(record.pid)
+
+    def changed_talk(self, process: Process) -> None:
+        """Have what each thread changes of its process written, and no more of it."""
+        self._talking[process.pid] = process
 
     def deleted(self, record: Record) -> None:
         """Have a record deleted."""
         self._rows[_address(record)] = None
+        if type(record) is Process and record.pid in self.talked:
+            self._drop_talk(record.pid)
+
+    def _drop_talk(self, pid: int) -> None:
+        self.talked.discard(pid)
+        self._rows[("talk", pid)] = None
 
     def tell_event(self, kind: str, text: str, *, pid: int = 0, data: object = None) -> None:
         """Put a fact into the event stream."""
@@ -339,6 +359,7 @@ class EventRow(Record):
 
 _ADDRESSES: dict[type[Record], tuple[str, Callable[[Any], object]]] = {  # kind of record -> its table, and its primary key
     Process: ("process", attrgetter("pid")),
+    Talk: ("talk", attrgetter("pid")),
     Child: ("child", attrgetter("name")),
     Chunk: ("chunk", attrgetter("first_tid")),
     Tries: ("tries", attrgetter("tid")),

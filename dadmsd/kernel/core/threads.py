@@ -93,7 +93,7 @@ def on_submitted(state: State, event: events.Submitted) -> None:
         is_answered_later = pool is not None and is_ended_soon(pool, request)
         state.pools[process.pid].add(chunk)
         state.ready_pools.setdefault(process.pid)
-    state.changed(process)
+    state.changed_talk(process)
     if is_answered_later:
         owe_answer(state, state.pools[process.pid])
     else:
