@@ -30,6 +30,7 @@ RECEIVES: dict[str, Any] = {
     "worker": worker.FromWorker,
     "command": zygote.GateFailed,
 }
+_LAST = (worker.Doorbell, port.Submit)  # who says it rarely says more at once: what there is makes the descriptor ready again
 
 
 class Port:
@@ -96,10 +97,10 @@ class Port:
                 os.close(fd)
             if isinstance(frame.body, worker.Doorbell):
                 has_rung = True
-                if most < FRAMES_A_TURN:
-                    break  # it rarely says more: what there is makes the descriptor ready again
             else:
                 self._translate(frame.body, found)
+            if isinstance(frame.body, _LAST) and most < FRAMES_A_TURN:
+                break
         if has_rung:  # however often: the page is read once
             if not self._has_rung:
                 self._has_rung = True
