@@ -54,9 +54,9 @@ def of_process(process: ProcessInfo) -> RenderableType:
         ("belongs to", str(process.parent or "")),
         ("user", f"uid {process.uid}"),
         ("group", process.group),
-        ("age", "" if process.is_past else ago_text(process.created_at)),
+        ("age", "" if process.is_past or process.ended_at else ago_text(process.created_at)),
         (
-            "lived" if process.ended_at else "lives",
+            "ran for" if process.ended_at else "runs for",
             ago_text(process.started_at, until) if process.started_at and not process.starts_at else "",
         ),
         ("restarts", str(process.incarnation - 1) if process.incarnation > 1 else ""),
@@ -116,7 +116,9 @@ def of_daemon(daemon: DaemonInfo) -> RenderableType:
         ("keeps", f"nothing new: {daemon.unkept}" if daemon.unkept else ""),
         ("machine", _machine(daemon.machine)),
     ]
-    return Group(facts(pairs), "", table(SERVER_COLUMNS, (_server(name, server) for name, server in daemon.servers.items())))
+    servers = table(SERVER_COLUMNS, (_server(name, server) for name, server in daemon.servers.items()))
+    servers.columns[-1].no_wrap, servers.columns[-1].overflow = False, "fold"  # a sentence, on a narrow terminal
+    return Group(facts(pairs), "", servers)
 
 
 def _server(name: str, server: dict[str, object]) -> tuple[str, ...]:

@@ -3,9 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -23,6 +21,9 @@ state_dir = click.option(
     metavar="PATH",
     help="Where the daemon keeps its keys. [$DADMS_STATE_DIR, else the system's place]",
 )
+
+LS_COLUMNS = ("NAME", "ROLE", ">UID", "MADE", "PUBLIC HALF")
+LS_IMPORTANCE = ("NAME", "ROLE", "UID", "PUBLIC HALF", "MADE")
 
 
 @click.group()
@@ -89,11 +90,16 @@ def ls(as_json: bool, state_dir: Path | None) -> None:
             ]
         )
         return
-    rows = [["name", "role", "uid", "made", "public half"]]
-    for name, one in entries.items():
-        rows.append([name, one.role, str(one.uid), time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created)), one.public])
-    for line in _aligned(rows):
-        click.echo(line)
+    from dadmsctl.listing import show
+
+    show(
+        LS_COLUMNS,
+        LS_IMPORTANCE,
+        (
+            (name, one.role, str(one.uid), time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created)), one.public)
+            for name, one in entries.items()
+        ),
+    )
 
 
 @keys.command("revoke")
@@ -132,9 +138,3 @@ def _uid(user: str | None, role: str) -> int:
     if owner not in (0, uid):
         raise RequestRefused(f"cannot make a key for uid {uid}: the daemon belongs to uid {owner} and cannot start processes as another")
     return uid
-
-
-def _aligned(rows: list[list[Any]]) -> Iterable[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

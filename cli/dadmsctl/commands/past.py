@@ -14,7 +14,7 @@ from dadmsctl.terminal import printable, write_json
 from dadmsctl.waiting import ENDED, why_of
 
 COLUMNS = (">PID", ">INC", "NAME", "STATUS", ">RAN", ">ENDED", ">EXIT", ">MEMORY", ">CPU s", "CAUSE")
-IMPORTANCE = ("PID", "INC", "STATUS", "CAUSE", "NAME", "ENDED", "RAN", "EXIT", "MEMORY", "CPU s")
+IMPORTANCE = ("PID", "STATUS", "NAME", "INC", "ENDED", "EXIT", "CAUSE", "RAN", "MEMORY", "CPU s")
 
 
 @click.command()

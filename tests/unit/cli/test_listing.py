@@ -5,8 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from dadms_ipc.requests import ProcessInfo, ThreadInfo
+from dadms_ipc.requests import LifeInfo, ProcessInfo, ThreadInfo
 from dadmsctl import listing
+from dadmsctl.commands.past import COLUMNS, IMPORTANCE
+from dadmsctl.commands.past import _row as life_row
 from dadmsctl.commands.processes import PS_COLUMNS, PS_IMPORTANCE
 from dadmsctl.commands.processes import _row as process_row
 from dadmsctl.commands.threads import LS_COLUMNS, LS_IMPORTANCE
@@ -21,7 +23,12 @@ THREAD = ThreadInfo(
     tid=123456, pid=1001, entry="external", label="Simulate life-cycle cost", state="error", worker=3, os_pid=31333, run_seconds=1.5,
     cause="exception", message="ValueError: no budget\nmore",
 )  # fmt: skip
+LIFE = LifeInfo(
+    1001, 2, "uas_selection", 0, "stopped", "signal 15 (SIGTERM), by the end of the daemon (SIGTERM)", started_at=1.0, ended_at=9.0, exit_signal=15,
+    memory_peak=14 << 20, cpu_seconds=12.3,
+)  # fmt: skip
 LISTS = {
+    "history": (COLUMNS, IMPORTANCE, life_row(LIFE), ("1001", "uas_selection", "stopped")),
     "ps": (PS_COLUMNS, PS_IMPORTANCE, process_row(PROCESS), ("1001", "uas_selection", "completed")),
     "thread ls": (LS_COLUMNS, LS_IMPORTANCE, thread_row(THREAD), ("123456", "Simulate life-cycle cost", "error")),
 }
