@@ -1,6 +1,8 @@
 """The worked example, run whole against a real port: its outcome, its parallel branches, and that its data decide."""
 
+import functools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,15 @@ def test_example_selects_the_system_that_keeps_to_the_budget(select: Callable[..
     assert ranking[0]["system"] == "Osprey Tiltwing T2", "the best score is too dear here, and the outcome says so"
     assert any("Osprey Tiltwing T2 scores higher, but" in reason for reason in advice["reasons"])
     assert {one["system"] for one in variables["rejected"]} >= {"Sparrow Scout", "Albatross Long Eye"}
+
+
+def test_what_the_page_for_scripts_reads_of_the_outcome_is_there(select: Callable[..., PortKernel]) -> None:
+    page = (EXAMPLE.parents[1] / "docs" / "how-to" / "run-in-scripts.md").read_text()
+    named = set(re.findall(r"\.outcome\.variables\.([\w.]+)", page))
+    assert named == {"recommendation", "budget", "recommendation.system"}
+    variables = select().outcome["variables"]
+    for path in named:
+        assert functools.reduce(lambda value, key: value[key], path.split("."), variables) is not None
 
 
 def test_parallel_branches_overlap_in_different_os_processes(select: Callable[..., PortKernel]) -> None:
