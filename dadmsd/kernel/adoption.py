@@ -69,6 +69,8 @@ def adopt_children(state: State, hands: Hands, stored: list[tuple[str, list[int]
             hands.tell_keeper(keeper.Drop(name))
     for name, fd in pages.items():
         _give_page(hands, name, fd)
+        if name in hands.ports:  # what ended while no kernel was there has ended, and does not run out of time now
+            hands.found.extend(hands.ports[name].read_page())
     for child in state.children.values():
         _give_pidfd(hands, child)
         _regroup(state, hands, child)

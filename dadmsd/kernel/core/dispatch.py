@@ -197,11 +197,12 @@ def spans(pool: Pool, tids: list[int]) -> list[Span]:
 
 def new_head(state: State, pool: Pool, worker: Worker) -> None:
     """The oldest thread of a worker is another one, and its time starts; or there is none."""
-    worker.head_since = state.now
+    child = state.children[worker.name]
+    worker.head_since = child.head_since = state.now
     worker.head_at = state.wall
+    state.changed(child)
     if not worker.is_busy:
         worker.idle_since = state.now
-        child = state.children[worker.name]
         if worker.is_ready and child.phase == "ready" and not worker.is_leaving and left_of(state, pool, worker) <= 0:
             retire(state, child, worker)
             return
@@ -297,6 +298,20 @@ def fork_workers(state: State, pool: Pool, kind: Kind, count: int) -> None:
         state.workers_coming += worker.takes_slots
         make(state, child)
     state.changed(process)
+
+
+def take_up_head(state: State, pool: Pool, worker: Worker) -> None:
+    """The oldest thread of a worker is the one that an earlier kernel knew: its time goes on."""
+    child = state.children[worker.name]
+    if not worker.is_busy or child.head_since is None:
+        new_head(state, pool, worker)
+        return
+    worker.head_since = child.head_since
+    worker.head_at = state.wall - max(0.0, state.now - child.head_since)
+    tid = worker.head[1]
+    state.arm(worker.head_since + pool.chunk_of(tid).timeout, "head", worker.name)
+    if tid in pool.condemned:
+        strike(state, pool, worker, tid)
 
 
 # deadlines

@@ -20,7 +20,7 @@ from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.stages import READY, SENT, SUSPENDED, WAITING
 from dadmsd.kernel.core.state import State
-from dadmsd.kernel.core.yielding import STANDING_MOST
+from dadmsd.kernel.core.yielding import STANDING_MOST, went_on
 
 FROZEN_MOST = STANDING_MOST  # workers of a process that stand still with a suspended thread, or one that gave way
 
@@ -43,7 +43,7 @@ def on_frozen(state: State, event: events.WorkerFrozen) -> None:
         end(state, child, pool.condemned.pop(running)[1], tid=running)
     elif running in process.suspended:
         state.slots_held -= worker.holds_slot
-        worker.suspended_at = worker.yielded_at if worker.is_yielded else state.now
+        worker.suspended_at = child.stands_since = worker.yielded_at if worker.is_yielded else state.now
         worker.is_yielded = False
         worker.is_suspended = True
         _tell(state, pool, running, "suspended", f"is suspended in w{child.number}")
@@ -175,8 +175,7 @@ def go_on(state: State) -> None:
         worker.is_suspended = False
         state.slots_held += 1
         stood = state.now - worker.suspended_at
-        worker.head_since += stood
-        state.arm(worker.head_since + pool.chunk_of(worker.head[1]).timeout, "head", name)
+        went_on(state, pool, worker, stood)
         thaw(state, child)
         if child.is_yielded:  # it was suspended while it waited
             child.is_yielded = False
@@ -192,7 +191,7 @@ def adopt(state: State, process: Process, pool: Pool) -> None:
         is_ended = child.phase != "ready" and worker.head[1] in process.suspended  # it was thawed so that it can be killed
         if child.freeze == FROZEN or is_ended:
             worker.is_suspended = worker.is_busy
-            worker.suspended_at = state.now
+            worker.suspended_at = child.stands_since if child.stands_since is not None else state.now
     for tid in process.suspended:
         if tid in pool and pool.state(tid) in (READY, WAITING):
             pool.set_aside(tid)

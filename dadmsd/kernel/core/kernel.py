@@ -415,7 +415,7 @@ class Kernel:
                 yielding.adopt(state, pool, worker)
                 state.slots_held += worker.holds_slot
                 if worker.takes_slots or not worker.is_busy:
-                    dispatch.new_head(state, pool, worker)
+                    dispatch.take_up_head(state, pool, worker)
             state.failing.extend((pid, name) for name, known in pool.groups.items() if known.row.failed_by and known.open)
             state.ready_pools[pid] = None
             if pool.loops:

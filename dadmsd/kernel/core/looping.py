@@ -89,7 +89,7 @@ def _serve(state: State, pool: Pool, lane: Lane) -> None:
 
 def _send(state: State, pool: Pool, loop: Loop, tids: list[int]) -> None:
     child = state.children[loop.name]
-    batch = Batch(worker=loop.name, first_sequence=loop.next_sequence, tids=tids)
+    batch = Batch(worker=loop.name, first_sequence=loop.next_sequence, tids=tids, since=state.now)
     loop.next_sequence += len(tids)
     child.next_sequence = loop.next_sequence
     state.changed(batch)
@@ -281,12 +281,14 @@ def lose(state: State, child: Child, pool: Pool, loop: Loop, *, begun: int, oom:
 def hold(state: State, loop: Loop, tid: int) -> None:
     """Have a thread not stepped any more, from its next wait on; its time stands still at once."""
     loop.hold(tid, state.now)
+    state.changed(loop.flights[tid].batch)
     _say_held(state, loop)
 
 
 def release(state: State, loop: Loop, tid: int) -> float:
     """Let a thread go on that is not to stand still any more; gives the seconds that it stood."""
     stood = loop.release(tid, state.now)
+    state.changed(loop.flights[tid].batch)
     _say_held(state, loop)
     state.arm(loop.flights[tid].due, "loop", loop.name)
     return stood
@@ -305,12 +307,14 @@ def adopt(state: State, process: Process, pool: Pool, loop: Loop, batches: list[
     """Take up what a worker has of the batches that were in the journal."""
     for batch in batches:
         timeouts = {tid: pool.chunk_of(tid).timeout for tid in batch.tids if tid in pool and pool.state(tid) == SENT}
-        loop.add(batch, timeouts, now=state.now, wall=state.wall)
+        since = batch.since if batch.since is not None else state.now
+        loop.add(batch, timeouts, now=since, wall=state.wall - max(0.0, state.now - since))
         for tid in timeouts:
+            loop.flights[tid].since += batch.stood.get(tid, 0.0)
             if tid in batch.condemned:
                 pool.condemned[tid] = batch.condemned[tid]
             if tid in process.suspended:
-                loop.hold(tid, state.now)
+                loop.hold(tid, batch.held.get(tid, state.now))
     look_again(state, loop)
 
 

@@ -73,15 +73,20 @@ class Loop(Worker):
 
     def stood(self, seconds: float) -> None:
         """Note that time stood still for all that it has."""
-        for flight in self.flights.values():
-            if flight.held_since is None:  # what stands anyway gets all of it back at its release
+        for tid, flight in self.flights.items():
+            if flight.held_since is None:
                 flight.since += seconds
+            else:  # what stands anyway gets all of it back at its release
+                flight.batch.stood[tid] = flight.batch.stood.get(tid, 0.0) - seconds
             if flight.cancel_by is not None:
                 flight.cancel_by += seconds
+        for batch in self.batches:
+            batch.since = (batch.since or 0.0) + seconds
 
     def hold(self, tid: int, now: float) -> None:
         """Note that a thread is to stand still."""
-        self.flights[tid].held_since = now
+        flight = self.flights[tid]
+        flight.held_since = flight.batch.held[tid] = now
         self._held += 1
 
     def release(self, tid: int, now: float) -> float:
@@ -91,6 +96,8 @@ class Loop(Worker):
         stood = now - flight.held_since
         flight.since += stood
         flight.held_since = None
+        flight.batch.held.pop(tid, None)
+        flight.batch.stood[tid] = flight.batch.stood.get(tid, 0.0) + stood
         self._held -= 1
         return stood
 

@@ -162,6 +162,10 @@ class Child(Record):
     kind: Kind = PLAIN  # of a worker
     yields: int = 0  # the newest word of a worker that its thread gives way
     is_yielded: bool = False  # it waits to be told to go on
+    head_since: float | None = (
+        None  # monotonic seconds: when the time of the thread that it runs began, less what it stood still; of a plain one
+    )
+    stands_since: float | None = None  # monotonic seconds, of one that is frozen or gave way
 
     @property
     def wire_role(self) -> str:
@@ -261,6 +265,11 @@ class Batch(Record):
     first_sequence: int
     tids: list[int]
     condemned: dict[int, tuple[str, str, str]] = {}  # those to be terminated once they are at the head: status, cause, message
+    since: float | None = (
+        None  # of an async worker, monotonic seconds: when the time of these threads began, less what the process stood still
+    )
+    held: dict[int, float] = {}  # of these, monotonic seconds: those that stand still, and since when
+    stood: dict[int, float] = {}  # seconds that each has stood still
 
 
 class Results(Record):

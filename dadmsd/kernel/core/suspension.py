@@ -7,6 +7,7 @@
 """
 
 from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.loops import Loop
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.state import State
 
@@ -50,6 +51,13 @@ def resume(state: State, process: Process, who: str) -> None:
     if pool is not None:
         for worker in pool.workers.values():
             worker.stood(state.now - process.suspended_since)
+            if isinstance(worker, Loop):
+                for batch in worker.batches:
+                    state.changed(batch)
+            elif worker.is_busy:
+                child = state.children[worker.name]
+                child.head_since = worker.head_since
+                state.changed(child)
             if worker.is_busy:
                 state.arm(state.now, "loop" if worker.kind.is_async else "head", worker.name)
         if pool.ready or pool.yielded:

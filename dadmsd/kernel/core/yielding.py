@@ -69,7 +69,7 @@ def on_yielded(state: State, event: events.Yielded) -> None:
         return
     child.is_yielded = True
     worker.is_yielded = True
-    worker.yielded_at = state.now
+    worker.yielded_at = child.stands_since = state.now
     state.slots_held -= 1
     pool.queue_yielded(worker, state.wall)
     state.ready_pools.setdefault(pool.pid)
@@ -101,9 +101,17 @@ def go_on(state: State, pool: Pool, can_serve: Callable[[], bool]) -> None:
         heappop(pool.yielded)
         worker.is_yielded = False
         state.slots_held += 1
-        worker.head_since += state.now - worker.yielded_at
-        state.arm(worker.head_since + pool.chunk_of(worker.head[1]).timeout, "head", name)
+        went_on(state, pool, worker, state.now - worker.yielded_at)
         end_wait(state, child, worker)
+
+
+def went_on(state: State, pool: Pool, worker: Worker, seconds: float) -> None:
+    """The oldest thread of a worker stood still for so long, and goes on: that was none of its time."""
+    child = state.children[worker.name]
+    worker.head_since += seconds
+    child.head_since, child.stands_since = worker.head_since, None
+    state.changed(child)
+    state.arm(worker.head_since + pool.chunk_of(worker.head[1]).timeout, "head", worker.name)
 
 
 def end_wait(state: State, child: Child, worker: Worker) -> None:
@@ -118,5 +126,5 @@ def adopt(state: State, pool: Pool, worker: Worker) -> None:
     child = state.children[worker.name]
     if child.is_yielded and worker.is_busy and not worker.is_suspended:
         worker.is_yielded = True
-        worker.yielded_at = state.now
+        worker.yielded_at = child.stands_since if child.stands_since is not None else state.now
         pool.queue_yielded(worker, state.wall)

@@ -107,8 +107,7 @@ def test_what_has_ended_of_a_submission_has_ended_for_every_kernel() -> None:
     assert not [table for table, _ in driver.rows if table in ("chunk", "batch")]
 
 
-def test_time_outs_begin_anew_for_what_runs_and_stand_for_what_is_ending() -> None:
-    """Nobody knows how long a thread ran while no kernel was there; a stop has its deadline in the journal."""
+def test_time_outs_stand_for_what_runs_and_for_what_is_ending() -> None:
     driver = Driver()
     pid, other = driver.run(workers=1), driver.run()
     driver.submit(pid, timeout=2.0)
@@ -116,9 +115,9 @@ def test_time_outs_begin_anew_for_what_runs_and_stand_for_what_is_ending() -> No
     driver.give(after=1.5)
     driver.answer(requests.Kill(other))
     driver.next_kernel()
-    assert not names(driver.give(after=1.9), effects.Signal)
+    assert not names(driver.give(after=0.4), effects.Signal)
     assert names(driver.give(after=0.2), effects.Signal) == [f"{pid}.1/w1"]
-    assert names(driver.give(after=3.0), effects.Signal) == [f"{other}.1"]
+    assert names(driver.give(after=4.5), effects.Signal) == [f"{other}.1"]
 
 
 def test_an_end_that_had_begun_goes_on() -> None:
