@@ -73,6 +73,7 @@ def test_a_suspended_thread_can_be_terminated(short_path: Path) -> None:
 def test_a_suspended_worker_that_is_killed_ends_its_thread(short_path: Path) -> None:
     with daemon(short_path) as made, client(made) as door:
         pid, tid, os_pid = start(door)
+        awaits_cpu(os_pid, cpu_seconds(os_pid) + 0.05)  # what has not begun yet is lost with nobody
         door.call(SuspendThread(tid))
         until(door, lambda event: event.kind == "thread.suspended")
         os.kill(os_pid, signal.SIGKILL)
