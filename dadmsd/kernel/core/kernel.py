@@ -96,18 +96,23 @@ def _on_server_changed(state: State, event: events.ServerChanged) -> None:
     }  # fmt: skip
     if event.server == "zygote":
         silence.on_base_changed(state, is_running=event.is_running)
-    # A kernel is told of its own start once, and knows nothing of what it was told of the others in its last life.
-    is_news = event.server == "kernel" if known is None else event.restarts > known["restarts"]  # type: ignore[operator]  # an int by construction
-    if is_news and event.is_running:
+    if event.is_running and event.restarts > (known["restarts"] if known is not None else _restarts_told(state, event)):  # type: ignore[operator]  # an int by construction
         data = {
-            "server": event.server,
-            "os_pid": event.os_pid,
-            "reason": event.reason,
-            "last_pid": event.last_pid,
-            "restarts": event.restarts,
-        }
+            "server": event.server, "os_pid": event.os_pid, "reason": event.reason, "last_pid": event.last_pid, "restarts": event.restarts
+        }  # fmt: skip
         last = f"pid {event.last_pid} ended: {event.reason}" if event.last_pid else event.reason or "it ended"
         state.tell_event("server.restarted", f"{event.server} was restarted as pid {event.os_pid}: {last}", data=data)
+
+
+def _restarts_told(state: State, event: events.ServerChanged) -> int:
+    """Give how many restarts of a server earlier kernels of this daemon have told of; where the events do not go back so far, all."""
+    for info in reversed(state.events):
+        if info.at < state.counters.started_at:
+            return 0
+        if info.kind == "server.restarted" and isinstance(info.data, dict) and info.data.get("server") == event.server:
+            return int(info.data.get("restarts", event.restarts))
+    is_whole = not state.events or state.events[0].number == 1
+    return 0 if is_whole or event.server == "kernel" else event.restarts
 
 
 def _on_stop_asked(state: State, event: events.StopAsked) -> None:

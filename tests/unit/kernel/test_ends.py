@@ -296,13 +296,27 @@ def test_a_restarted_server_is_told_once_it_runs_again() -> None:
     assert driver.answer(requests.Status()).servers == {"bus": {"os_pid": 11, "restarts": 1, "running": True, "last_end": "signal 9"}}
 
 
-def test_a_kernel_that_took_over_tells_how_its_predecessor_ended_once() -> None:
+def test_a_kernel_that_took_over_tells_once_what_ended_with_its_predecessor() -> None:
     driver = Driver()
-    driver.give(events.ServerChanged("bus", 10, 3, True, "exit 1", 9))
+    driver.give(events.ServerChanged("bus", 10, 1, True, "exit 1", 9), after=1.0)
     driver.next_kernel()
-    driver.give(events.ServerChanged("bus", 10, 3, True, "exit 1", 9))
-    driver.give(events.ServerChanged("kernel", 12, 1, True, "signal 9 (SIGKILL)", 11))
-    assert [info.text for info in driver.state.events] == ["kernel was restarted as pid 12: pid 11 ended: signal 9 (SIGKILL)"]
+    for _ in range(2):  # what the keeper says of the bus is no news, and of the others is
+        driver.give(events.ServerChanged("bus", 10, 1, True, "exit 1", 9))
+        driver.give(events.ServerChanged("logger", 21, 1, True, "signal 9 (SIGKILL)", 20))
+        driver.give(events.ServerChanged("kernel", 12, 1, True, "signal 9 (SIGKILL)", 11))
+    driver.next_kernel()
+    driver.give(events.ServerChanged("logger", 21, 1, True, "signal 9 (SIGKILL)", 20))
+    driver.give(events.ServerChanged("kernel", 13, 2, True, "exit 1", 12))
+    assert [info.text for info in driver.state.events] == [
+        "bus was restarted as pid 10: pid 9 ended: exit 1",
+        "logger was restarted as pid 21: pid 20 ended: signal 9 (SIGKILL)",
+        "kernel was restarted as pid 12: pid 11 ended: signal 9 (SIGKILL)",
+        "kernel was restarted as pid 13: pid 12 ended: exit 1",
+    ]
+    driver.give(after=1.0)
+    driver.next_kernel(interruption="the daemon was restarted")
+    driver.give(events.ServerChanged("bus", 40, 0, True, ""), events.ServerChanged("logger", 42, 1, True, "exit 2", 41), after=1.0)
+    assert [info.text for info in driver.state.events][4:] == ["logger was restarted as pid 42: pid 41 ended: exit 2"]
 
 
 # late and strange
