@@ -25,6 +25,15 @@ with Client(sys.argv[1], timeout=60.0) as client:
     while True:
         client.publish("benchmark/load", b"x" * 200)
 """
+DEATHS = """
+import os, select, sys, time
+for line in sys.stdin:
+    pidfd = os.pidfd_open(int(line))
+    print("watched", flush=True)
+    select.select([pidfd], [], [])
+    print(time.monotonic(), flush=True)
+    os.close(pidfd)
+"""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -66,36 +75,55 @@ def stopped(client: Client, infos: list[requests.ProcessInfo], *, force: bool) -
 
 
 class Seen(NamedTuple):
-    """How long after a SIGKILL its exit was known, in milliseconds."""
+    """The way of one exit, in milliseconds."""
 
-    by_kernel: float  # when the turn began that wrote it down
-    by_subscriber: float  # who asked the bus for events
+    death: float  # from the SIGKILL until it was dead, as a pidfd told another program
+    by_kernel: float  # from then until the turn of the kernel began that wrote it down
+    by_subscriber: float  # and until a client had it who asked the bus for events
+    in_all: float  # from the SIGKILL until then
+
+
+def sleepers(client: Client, *, enforcement: str) -> list[requests.ProcessInfo]:
+    """Start programs that die as soon as they are killed, having nothing to give back."""
+    spec = requests.Spec(name="sleeper", kind="tool", command=["sleep", "1000"], enforcement=enforcement)
+    pids = [client.call(requests.Spawn(spec))["pid"] for _ in range(EXITS)]
+    return [client.call(requests.Wait(pid, until="ready", timeout=PATIENCE)) for pid in pids]
 
 
 def exits_seen(client: Client, runtime_dir: Path, infos: list[requests.ProcessInfo]) -> list[Seen]:
-    """Kill processes one by one while the bus is flooded; the clock runs from each kill, so that the death of the process itself is in it."""
+    """Kill processes one by one while the bus is flooded."""
     loads = [subprocess.Popen([sys.executable, "-c", LOAD, str(runtime_dir)], stdout=subprocess.PIPE) for _ in range(LOADS)]
-    found = []
+    deaths = subprocess.Popen([sys.executable, "-c", DEATHS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         with Client(runtime_dir, timeout=PATIENCE) as watcher:
             watcher.subscribe("events/#")
             for load in loads:
                 assert load.stdout is not None
                 load.stdout.read(5)
-            for info in infos[:EXITS]:
-                time.sleep(0.05)  # what the exit before it left behind is cleared away
-                began, began_wall = time.perf_counter(), time.time()
-                os.kill(info.os_pid, signal.SIGKILL)
-                while watcher.receive(timeout=PATIENCE).topic != f"events/{info.pid}/process.exited":
-                    pass
-                told = (time.perf_counter() - began) * 1000
-                (event,) = [event for event in client.call(requests.Events(pid=info.pid)).events if event.kind == "process.exited"]
-                found.append(Seen((event.at - began_wall) * 1000, told))
+            return [_exit_seen(client, watcher, deaths, info) for info in infos[:EXITS]]
     finally:
         for load in loads:
             load.kill()
             load.communicate()
-    return found
+        deaths.kill()
+        deaths.communicate()
+
+
+def _exit_seen(client: Client, watcher: Client, deaths: "subprocess.Popen[str]", info: requests.ProcessInfo) -> Seen:
+    assert deaths.stdin is not None
+    assert deaths.stdout is not None
+    time.sleep(0.05)  # what the exit before it left behind is cleared away
+    deaths.stdin.write(f"{info.os_pid}\n")
+    deaths.stdin.flush()
+    deaths.stdout.readline()
+    began, wall = time.monotonic(), time.time()
+    os.kill(info.os_pid, signal.SIGKILL)
+    while watcher.receive(timeout=PATIENCE).topic != f"events/{info.pid}/process.exited":
+        pass
+    told = time.monotonic() - began
+    dead = float(deaths.stdout.readline()) - began
+    (event,) = [event for event in client.call(requests.Events(pid=info.pid)).events if event.kind == "process.exited"]
+    return Seen(dead * 1000, (event.at - wall - dead) * 1000, (told - dead) * 1000, told * 1000)
 
 
 def adoption(client: Client, infos: list[requests.ProcessInfo]) -> float:

@@ -129,10 +129,11 @@ class Loop:
                 found = self._collect()
             except KeeperGone:
                 return self._end_without_keeper()
-            self._turn(found)
+            if found:
+                self._turn(found)
 
     def _collect(self) -> list[events.Event]:
-        """Wait for something to happen and give it as events."""
+        """Wait for something to happen and give it as events; nothing, where what happened concerns the shell alone: the end of a port, of which an exit tells."""
         now = time.monotonic()
         fold_at = self._journal.next_fold()
         upcoming = (
@@ -176,7 +177,11 @@ class Loop:
             self._journal.fold()
         elif not found:
             self.hands.tidying.tidy(now)
-        return [*self._room(), *found] or [events.TimePassed()]
+        found = [*self._room(), *found]
+        due = self._kernel.next_deadline()
+        if not found and due is not None and due <= now:
+            return [events.TimePassed()]
+        return found
 
     def _room(self) -> list[events.Event]:
         """Say first whether anything new can be kept: what is decided after it goes by it."""

@@ -199,16 +199,18 @@ def _count(state: State, process: Process, event: events.Exited) -> None:
 
 
 def _gone(state: State, child: Child, *, begun: int, oom: str) -> None:
-    """Bury a child and tell whom it concerns."""
-    state.do(effects.Bury(child.name))
+    """Bury a child and tell whom it concerns. The end of a main is waited for: it is told before anybody is woken to clear away."""
     state.drop_child(child)
+    if child.role == "main":
+        processes.main_gone(state, child, oom)
+        state.do(effects.Bury(child.name))
+        return
+    state.do(effects.Bury(child.name))
     if child.role == "zygote":
         silence.forget(state, child.name)
         why = processes.zygote_gone(state, child, oom)
         if why:
             workers.import_failed(state, child, why)
-    elif child.role == "main":
-        processes.main_gone(state, child, oom)
     elif child.role == "probe":
         if readiness.probe_gone(state, child):
             on_main_ready(state, events.MainReady(f"{child.pid}.{child.incarnation}", [], []))

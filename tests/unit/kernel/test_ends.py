@@ -40,6 +40,16 @@ def test_the_bus_hears_of_a_process_when_its_limits_are_in_force_and_of_its_end(
     assert only(driver.give(events.BusLinked()), effects.FinishRoster) == [effects.FinishRoster(0)]
 
 
+def test_the_end_of_a_main_is_told_before_anybody_is_woken_to_clear_away() -> None:
+    """Who is woken may take the processor, and who waits for the news would wait for him as well."""
+    driver = Driver()
+    pid = driver.run()
+    done = driver.give(events.Exited(f"{pid}.1", 2, 9))
+    kinds = [type(effect) for effect in done if not isinstance(effect, effects.Publish) or effect.kind == "process.exited"]
+    assert kinds.index(effects.Publish) < kinds.index(effects.Bury)
+    assert only(done, effects.Bury) == [effects.Bury(f"{pid}.1")]
+
+
 def outcome(status: str = "completed", reason: str = "") -> list[events.Event]:
     return [events.OutcomeGiven("1001.1", port.Outcome(status, msgspec.Raw(msgspec.msgpack.encode({"x": 1})), reason))]
 
