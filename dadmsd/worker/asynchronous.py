@@ -5,8 +5,9 @@
 3. A full ring keeps nobody waiting: results queue here, in their order, until the kernel has consumed; there are never more of them than threads were handed out.
 4. The doorbell rings once for all that ends in one turn of the loop.
 5. To cancel a thread is ``Task.cancel``: it may put things in order, and its end is marked as that of a cancelled one. To hold it is not to step it (``stepping``).
-6. Whatever an entry raises is an error of its thread. What a task of its own raises to end the program (SystemExit) is printed, and ends nothing.
-7. The working directory is everybody's: it is set back whenever a thread ends after it was changed.
+6. Tasks that an entry began and left are cancelled with its thread (``left_tasks``).
+7. Whatever an entry raises is an error of its thread. What a task of its own raises to end the program (SystemExit) is printed, and ends nothing.
+8. The working directory is everybody's: it is set back whenever a thread ends after it was changed.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from dadms_ipc.running import TID
 from dadmsd.stderr import say, say_all
 from dadmsd.worker import failure
 from dadmsd.worker.failure import Timing
+from dadmsd.worker.left_tasks import Tasks
 from dadmsd.worker.loop import PROGRESS_INTERVAL, TEXT_LIMIT, Entry
 from dadmsd.worker.messages import Batch, Consumed, Doorbell, Finish, Hello, Progress, Ready, Span, Steer
 from dadmsd.worker.moves import moves
@@ -67,6 +69,9 @@ class AsyncWorker:
         self._loop = asyncio.new_event_loop()
         self._place = AsyncPlace(gate.pid, gate.worker, gate.directory, gate.config, self._report, self._ask, gate.workplace, self._loop)
         self._runs: dict[int, _Run] = {}
+        self._tasks = Tasks()
+        self._loop.set_task_factory(self._tasks.make)
+        self._has_told_of_left = False
         self._ended = 0  # threads, so far
         self._unwritten: deque[bytes] = deque()  # records that the ring has no room for
         self._calls = Calls()
@@ -98,7 +103,7 @@ class AsyncWorker:
         while not self._is_over:
             try:
                 loop.run_forever()
-            except BaseException:  # rule 6: a task that an entry left behind ended in SystemExit or KeyboardInterrupt
+            except BaseException:  # rule 7: a task that an entry left behind ended in SystemExit or KeyboardInterrupt
                 self._leave_if_forked()
                 say_all(traceback.format_exc())
 
@@ -166,6 +171,7 @@ class AsyncWorker:
         context = contextvars.copy_context()
         context.run(TID.set, tid)
         run.task = self._loop.create_task(self._drive(run, tid, entry, arguments), name=f"thread {tid}", context=context)
+        self._tasks.open(tid)
         run.task.add_done_callback(partial(self._end, tid, run))
 
     async def _drive(self, run: _Run, tid: int, name: str, arguments: msgspec.Raw) -> tuple[Any, BaseException | None]:
@@ -213,6 +219,7 @@ class AsyncWorker:
         """A thread has ended: its result goes into the page, behind those that wait for room there."""
         self._leave_if_forked()
         del self._runs[tid]
+        self._cancel_left(tid)
         self._next_progress.pop(tid, None)
         value, error = (None, asyncio.CancelledError()) if task.cancelled() else task.result()
         now = time.monotonic()
@@ -233,6 +240,14 @@ class AsyncWorker:
         if not self._is_announcing:
             self._is_announcing = True
             self._loop.call_soon(self._announce)
+
+    def _cancel_left(self, tid: int) -> None:
+        left = self._tasks.close(tid)
+        if left and not self._has_told_of_left:
+            self._has_told_of_left = True  # once: who has read it knows
+            say(
+                f"worker: {left} {'task' if left == 1 else 'tasks'} that thread {tid} had begun and not awaited {'is' if left == 1 else 'are'} cancelled with it"
+            )
 
     def _write(self, record: bytes) -> bool:
         if not self._results.write(record):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -357,3 +358,76 @@ def test_finish_lets_what_runs_end(tmp_path: Path) -> None:
         made.begin((1, "nap", 0.1))
         made.channel.send(Finish())
         assert made.results(1)[0].tid == 1
+
+
+LEFT: dict[str, asyncio.Task[Any]] = {}
+
+
+async def _until_cancelled(name: str) -> None:
+    LEFT[name] = asyncio.current_task()  # type: ignore[assignment]  # it runs in one
+    await asyncio.sleep(3600)
+
+
+async def leave(how: str, _thread: Any) -> str:
+    """Begin a task, one below it and one by way of a helper thread, and end without them."""
+
+    async def nested() -> None:
+        asyncio.create_task(_until_cancelled(f"{how} nested"))  # noqa: RUF006 - it is left
+        await _until_cancelled(f"{how} left")
+
+    asyncio.create_task(nested())  # noqa: RUF006 - it is left
+    loop = asyncio.get_running_loop()
+    await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(_until_cancelled(f"{how} threaded"), loop))
+    asyncio.create_task(_until_cancelled(f"{how} own"), context=contextvars.Context())  # noqa: RUF006 - it is left
+    while len([name for name in LEFT if name.startswith(how)]) < 4:
+        await asyncio.sleep(0)
+    if how == "raises":
+        raise ValueError(how)
+    if how == "is cancelled":
+        await asyncio.sleep(3600)
+    return how
+
+
+async def look(how: str, _thread: Any) -> list[bool]:
+    """Tell which of the tasks that a thread left are cancelled, once all have had a turn."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return [LEFT[f"{how} {name}"].cancelled() for name in ("left", "nested", "threaded", "own")]
+
+
+@pytest.mark.parametrize("how", ["returns", "raises", "is cancelled"])
+def test_tasks_that_an_entry_left_end_with_its_thread(tmp_path: Path, how: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """However it ends; not those that were begun in a context of their own."""
+    LEFT.clear()
+    with kernel(tmp_path, leave=leave, look=look) as made:
+        made.begin((7, "leave", how))
+        while how == "is cancelled" and len(LEFT) < 4:
+            made.channel.send(Hello())
+            made.hear(Doorbell)
+        if how == "is cancelled":
+            made.channel.send(Steer("cancel", [7]))
+        assert made.results(1)[0].status == {"returns": "completed", "raises": "error", "is cancelled": "cancelled"}[how]
+        made.begin((8, "look", how))
+        assert value(made.results(1)[0]) == [True, True, True, False]
+        made.begin((9, "leave", f"{how} again"))
+        made.results(1) if how != "is cancelled" else None
+        if how != "is cancelled":
+            made.begin((10, "look", f"{how} again"))
+            assert value(made.results(1)[0]) == [True, True, True, False]
+        else:
+            made.channel.send(Steer("cancel", [9]))
+            made.results(1)
+    said = [line for line in capfd.readouterr().err.splitlines() if "cancelled with it" in line]
+    assert said == ["worker: 3 tasks that thread 7 had begun and not awaited are cancelled with it"], "once a worker"
+
+
+def test_a_task_that_was_awaited_is_nobodys(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async def gather(_argument: Any, _thread: Any) -> int:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(asyncio.sleep(0.001, number)) for number in range(10)]
+        return sum(task.result() for task in tasks)
+
+    with kernel(tmp_path, gather=gather) as made:
+        made.begin((7, "gather", None))
+        assert value(made.results(1)[0]) == 45
+    assert "cancelled" not in capfd.readouterr().err
