@@ -338,7 +338,7 @@ class Bus:
         if kind == Kind.BYE:
             self.admission.leave(session, connection, now)
             if not session.routes:  # the other door may still have answers on their way
-                self._end(session, now, "it said goodbye")
+                self._end(session, now, "it said goodbye", has_left=True)
             return
         if LEVELS[session.role] < LEVELS[ROLES[Kind(kind)]]:
             self._refused(session, kind, f"{Kind(kind).name} needs the role {ROLES[Kind(kind)]}", now)
@@ -451,8 +451,8 @@ class Bus:
 
     # how sessions end
 
-    def _end(self, session: Session, now: float, reason: str) -> None:
-        """End a session for good."""
+    def _end(self, session: Session, now: float, reason: str, *, has_left: bool = False) -> None:
+        """End a session for good; ``has_left``: at its own wish."""
         self.admission.remove(session, now)
         self._note(now + self.bounds.hello_timeout)
         self.publications.remove(session)
@@ -460,8 +460,9 @@ class Bus:
         self.runs.abandon(session)
         self.exchanges.abandon(session, now)
         self.runs.split_held(session)
-        is_death = session.pid > 0 and self.roster.is_known and not self.roster.lives(session.pid, session.incarnation)
-        self.exchanges.release(session, now, f"the receiver's session ended: {reason}", is_death=is_death)
+        is_death = self.roster.is_known and not self.roster.lives(session.pid, session.incarnation)
+        is_failed = session.pid > 0 and (has_left or is_death)  # it was there, had them in its hands, and went
+        self.exchanges.release(session, now, f"the receiver's session ended: {reason}", is_failed=is_failed)
 
     def _cut_stalled(self, now: float) -> None:
         """Tell subscribers that take nothing what they have lost, and cut them."""

@@ -2,7 +2,7 @@
 
 1. Nothing is handed out beyond the receiver's credit, in messages (its own grant) and in bytes: what it does not take waits here, where it is bounded.
 2. What is over or has expired is dropped before it is handed out, never after.
-3. What an earlier incarnation died with is handed out alone, one after the other, each when the one before it is answered or dead: so the one message that kills its receiver is told from
+3. What an earlier incarnation or session went without answering is handed out alone, one after the other, each when the one before it is answered or dead: so the one message that kills its receiver is told from
    those that were only in its hands at the time.
 4. A publication that finds no room is dropped and counted, and the subscriber is told with the next one that it gets. A client that goes on losing them and takes
    none is told, and cut: it comes back when it can.

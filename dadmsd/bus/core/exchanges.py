@@ -396,10 +396,10 @@ class Exchanges:
                 self.open[exchange.header.id] = exchange
                 self._place(exchange, receiver, now)
 
-    def release(self, receiver: Session, now: float, reason: str, *, is_death: bool = False) -> None:
+    def release(self, receiver: Session, now: float, reason: str, *, is_failed: bool = False) -> None:
         """Find another home for what an ended session received: another session of its process, or the process when it comes back.
 
-        ``is_death``: the incarnation ended, and what was in its hands may be why.
+        ``is_failed``: its incarnation ended, or it said goodbye, and what was in its hands may be why.
         """
         held = list(receiver.holds.values())
         queued = [one.exchange for one in receiver.queue if one.exchange is not None and not one.exchange.is_over]
@@ -407,7 +407,7 @@ class Exchanges:
         self._deliveries.empty(receiver)
         for exchange in (*held, *queued):
             exchange.holder = None
-        if is_death:
+        if is_failed:
             held = [exchange for exchange in held if self._survives(exchange, reason, now)]
         mine = [*held, *queued]
         other = self._addresses.find(receiver.address)
@@ -432,7 +432,7 @@ class Exchanges:
         exchange.attempts += 1
         exchange.is_suspect = True
         if exchange.attempts > self._bounds.retries:
-            self.give_up(exchange, f"its receiver died with it {exchange.attempts} times, the last time as {reason}", now)
+            self.give_up(exchange, f"its receiver went without an answer to it {exchange.attempts} times, the last time as {reason}", now)
             return False
         self._keeping.tried(exchange)
         return True

@@ -97,7 +97,7 @@ class Counters:
     dropped: int = 0  # publications that a subscriber had no room for
     stored: int = 0  # put on disk
     retried: int = 0  # delivered again, as no answer came in time
-    attempts_failed: int = 0  # deliveries whose receiver did not answer in time, or died with them
+    attempts_failed: int = 0  # deliveries whose receiver did not answer in time, or went without an answer
     events: int = 0  # of the kernel
     cut: int = 0
     vanished: int = 0
@@ -132,7 +132,9 @@ class Session:
     lost: int = 0  # publications dropped since it was last told
     stalled_since: float | None = None  # it has lost publications, and given no credit since
     is_spilling: bool = False  # its queue is on disk, and what comes goes there too until the queue is empty
-    suspect: "Exchange | None" = None  # what an earlier incarnation died with: nothing else is handed out before its answer
+    suspect: "Exchange | None" = (
+        None  # what an earlier incarnation or session went without answering: nothing else is handed out before its answer
+    )
     is_paused: bool = False  # the kernel says that its process is suspended: time-outs stand still
     purged: float = float("-inf")  # when its queue was last searched for what had expired
     who: Who = NOBODY  # that opened it
@@ -202,7 +204,7 @@ class Exchange(msgspec.Struct, eq=False):
     is_over: bool = False
     place: Place = Place.MEMORY
     attempts: int = 0  # deliveries that failed
-    is_suspect: bool = False  # an incarnation died with it in its hands
+    is_suspect: bool = False  # somebody went with it in his hands
     until: float = 0.0  # when the delivery fails, or when the next one begins
     is_resting: bool = False  # a delivery failed, and the next has not begun
     stored_at: float = 0.0  # when it was put on disk

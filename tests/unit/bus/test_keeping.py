@@ -208,8 +208,69 @@ def test_what_kills_its_receiver_again_and_again_is_a_dead_letter() -> None:
     _ack(receiver, harmless)
     [letter] = room.disk.letters.values()
     assert (letter.header.id, letter.attempts) == (poison, 3)
-    assert letter.reason == "its receiver died with it 3 times, the last time as the receiver's session ended: process 1001.3 ended"
+    assert (
+        letter.reason
+        == "its receiver went without an answer to it 3 times, the last time as the receiver's session ended: process 1001.3 ended"
+    )
     assert _outcomes(room) == {"kept": 2, "handled": 1, "dead": 1}
+
+
+def test_what_its_receiver_says_goodbye_with_again_and_again_is_a_dead_letter() -> None:
+    """Its own client ends in order, as an exception leaves it, before the process ends and is started again."""
+    room = Room(retries=2)
+    sender = room.member()
+    _expect(room, 1001)
+    poison, harmless = (sender.say(Kind.SEND, to="1001", topic="t") for _ in range(2))
+    room.pass_time(0.2)
+    assert [header.topic for header, _ in sender.take()] == [STORED] * 2
+    for incarnation in (1, 2, 3):
+        receiver = room.guest().hello(room.enroll(1001, incarnation))
+        assert [header.id for header, _ in receiver.take()[1:]] == ([poison, harmless] if incarnation == 1 else [poison])
+        receiver.say(Kind.BYE)
+        room.hear(link.Discharged(1001, incarnation, returns=True))
+        room.pass_time(0.2)
+    receiver = room.guest().hello(room.enroll(1001, 4))
+    assert [header.id for header, _ in receiver.take()[1:]] == [harmless]
+    _ack(receiver, harmless)
+    [letter] = room.disk.letters.values()
+    assert (letter.header.id, letter.attempts) == (poison, 3)
+    assert (
+        letter.reason == "its receiver went without an answer to it 3 times, the last time as the receiver's session ended: it said goodbye"
+    )
+    assert _outcomes(room) == {"kept": 2, "handled": 1, "dead": 1}
+
+
+def test_a_message_that_breaks_every_client_of_a_process_that_lives_on_is_refused() -> None:
+    """Its sender still waits, and was told nothing else."""
+    room = Room(retries=2)
+    sender = room.member()
+    secret = room.enroll(1001)
+    poison = sender.say(Kind.SEND, to="1001", topic="t")
+    for _ in range(3):
+        receiver = room.guest().hello(secret)
+        assert poison in [header.id for header, _ in receiver.take()]
+        receiver.say(Kind.BYE)
+    header, _ = sender.only()
+    assert (header.kind, header.correlation) == (Kind.REFUSE, poison)
+    assert Kind.SEND not in room.guest().hello(secret).kinds()
+
+
+def test_a_goodbye_costs_what_was_handled_nothing() -> None:
+    """Somebody who takes one message and goes, again and again, does not wear out the others: each is in his hands alone."""
+    room = Room(retries=2)
+    sender = room.member()
+    secret = room.enroll(1001)
+    sent = [sender.say(Kind.SEND, to="1001", topic="t") for _ in range(8)]
+    handled = []
+    for _ in sent:
+        receiver = room.guest().hello(secret)
+        first = next(header.id for header, _ in receiver.take() if header.kind == Kind.SEND)
+        handled.append(first)
+        _ack(receiver, first)
+        receiver.say(Kind.BYE)
+        room.pass_time(0.2)
+    assert handled == sent
+    assert not room.disk.letters
 
 
 def test_a_process_that_ends_for_good_leaves_dead_letters_and_refusals() -> None:
