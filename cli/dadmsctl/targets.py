@@ -85,7 +85,8 @@ def meant(table: Sequence[ProcessInfo], word: str) -> list[int]:
     by_name: dict[str, list[ProcessInfo]] = {}
     for each in matching:
         by_name.setdefault(each.name, []).append(each)
-    pids = [each.pid for each in table if each.pid in {pid for group in by_name.values() for pid in _counted(group)}]
+    counted = {pid for group in by_name.values() for pid in _counted(group)}
+    pids = [each.pid for each in table if each.pid in counted]
     if pids:
         return pids
     known = sorted({each.group if is_group else each.name for each in table} - {""})
