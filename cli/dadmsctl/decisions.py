@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from dadms_ipc.errors import RequestRefused
-from dadmsctl.job import Job, ModelUnfit, packed
+from dadmsctl.job import Job, ModelUnfit, name_of, packed
 from dadmsctl.reading import read_file
 from dadmsctl.siblings import ask
 
@@ -149,7 +149,7 @@ def prepared(path: Path, given: Mapping[str, Any], others: Sequence[Path], decis
     checked = check(path, others)
     chosen = choose(checked, decision)
     config = {**model_config(path, others), "decision": decision or chosen.name, "inputs": dict(given)}
-    job = Job(path.stem, "decision", packed(config), f"{path.name}: decision {chosen.name}", warnings_of(checked, chosen, given))
+    job = Job(name_of(path), "decision", packed(config), f"{path.name}: decision {chosen.name}", warnings_of(checked, chosen, given))
     return job, checked, chosen
 
 

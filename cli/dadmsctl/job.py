@@ -1,6 +1,7 @@
 """What is to be spawned, put together and checked; and how it is refused when it will not do."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +19,11 @@ class Job(msgspec.Struct, frozen=True):
     config: bytes  # msgpack
     headline: str
     warnings: list[str]
+
+
+def name_of(model: Path) -> str:
+    """Give what the process of a model is called: as its file is, without the ending unless digits alone were left, which mean a pid."""
+    return model.name if model.stem.isdecimal() else model.stem
 
 
 class ModelUnfit(RequestRefused):

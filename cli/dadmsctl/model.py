@@ -16,7 +16,7 @@ import msgspec
 
 from dadms_ipc.errors import RequestRefused
 from dadmsctl.decisions import prepared
-from dadmsctl.job import Job, ModelUnfit, packed
+from dadmsctl.job import Job, ModelUnfit, name_of, packed
 from dadmsctl.reading import read_file
 from dadmsctl.siblings import ask
 
@@ -118,7 +118,7 @@ def _bpmn_job(path: Path, given: Mapping[str, Any], decisions: Sequence[Path], h
     work = [task for task in checked.tasks if task.kind not in ("user", "manual")]
     headline = f"{path.name}: {checked.name or path.stem}, {_count(len(work), 'task')}"
     headline += f" of {_count(len(checked.topics), 'topic')}" if checked.topics else ""
-    return Job(path.stem, "bpmn", packed(config), headline, [*map(str, checked.warnings), *misspelt(checked, given, texts)])
+    return Job(name_of(path), "bpmn", packed(config), headline, [*map(str, checked.warnings), *misspelt(checked, given, texts)])
 
 
 def check(path: Path) -> Checked:

@@ -12,7 +12,7 @@ import click
 from dadmsctl.decisions import Checked, check, choose, model_config, prepared, warnings_of
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
-from dadmsctl.job import Job, ModelUnfit, packed
+from dadmsctl.job import Job, ModelUnfit, name_of, packed
 from dadmsctl.options import FILE, as_json, pass_door
 from dadmsctl.quantities import seconds, size
 from dadmsctl.reading import read_variables
@@ -147,7 +147,7 @@ def batch(
         from dadmsctl import batchrun, running  # brings rich, which a refusal need not wait for
 
         caps = {"ready_timeout": None, **caps, "workers": workers or len(os.sched_getaffinity(0))}
-        job = Job(model.stem, "decision", config, "", [])
+        job = Job(name_of(model), "decision", config, "", [])
         asked = running.Asked(job, {}, None, caps, is_private, True, False, False, began, time.time())
         with batchrun.output_of(output, rows) as text:
             raise Finished(batchrun.run(door, asked, file, batchrun.writer_of(text, output, file, chosen)))

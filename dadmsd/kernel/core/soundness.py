@@ -8,6 +8,7 @@ from dadms_ipc.requests import Spec
 from dadmsd.kernel.core.restarts import ESCALATIONS, POLICIES
 
 READINESS = ("none", "notify", "exec")
+GROUP = "group:"  # what a group begins with where processes are named, on a command line
 NAMES_MOST = 100  # that one process may depend on
 KINDS = ("orchestrator", "service", "tool")
 ARGUMENTS_MOST = 128 * 1024  # bytes of a command: what Linux takes in one argument
@@ -32,6 +33,10 @@ def flaw_of(spec: Spec) -> str:
 
 def flaws(spec: Spec) -> Iterator[tuple[str, str]]:
     """Give everything that is wrong with a specification, each with the field that it is about."""
+    if spec.name.isdecimal():
+        yield "name", "a name of digits alone would be taken for a pid"
+    elif spec.name.startswith(GROUP):
+        yield "name", f'a name that begins with "{GROUP}" would be taken for a group'
     for name, value, known in (
         ("kind", spec.kind, KINDS),
         ("restart", spec.restart, ("", *POLICIES)),

@@ -8,7 +8,7 @@ import pytest
 
 from dadms_ipc.errors import RequestRefused
 from dadmsctl.decisions import model_config
-from dadmsctl.job import ModelUnfit
+from dadmsctl.job import ModelUnfit, name_of
 from dadmsctl.model import Checked, Field, Task, UserTask, decision_files, holds, misspelt, prepare, values_missing
 from dadmsctl.reading import FILE_LIMIT
 
@@ -35,6 +35,11 @@ FORM = f"""<bpmn:userTask id="task" name="Approve">
     <camunda:formField id="approved" type="boolean"><camunda:validation><camunda:constraint name="required"/></camunda:validation></camunda:formField>
   </camunda:formData></bpmn:extensionElements>{WAYS}</bpmn:userTask>"""
 DMN = '<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/"><decision name="Discount" id="{name}"/></definitions>'
+
+
+@pytest.mark.parametrize(("file", "name"), [("order.bpmn", "order"), ("2026.bpmn", "2026.bpmn"), ("2026.q1.bpmn", "2026.q1")])
+def test_a_process_is_called_as_its_model_and_never_as_a_pid(file: str, name: str) -> None:
+    assert name_of(Path("models", file)) == name
 
 
 def written(folder: Path, task: str) -> Path:

@@ -31,6 +31,8 @@ from tests.unit.kernel.driver import Driver, names
         (Spec("x", "decision", group="g" * 201), "a group has at most 200 characters, not 201"),
         (Spec("", "decision"), "a name has 1 to 200"),
         (Spec("a\nb", "decision"), "a name has 1 to 200"),
+        (Spec("1001", "decision"), "a name of digits alone would be taken for a pid"),
+        (Spec("group:night", "decision"), 'a name that begins with "group:" would be taken for a group'),
         (Spec("x", "decision", memory_request=1 << 50), "free of 4 GiB"),
         (Spec("x", "decision", cpu_request=3.0), "3 cores asked, 2 free of 2"),
     ],
