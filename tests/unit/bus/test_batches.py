@@ -2,8 +2,8 @@
 
 from dadms_ipc.codec import encode_batch, encode_body, encode_header
 from dadms_ipc.envelope import VERSION, Door, Flag, Header, Kind, message_id
-from dadmsd.bus.core.bus import BATCH_SLICE
 from dadmsd.bus.core.events import Resumed, Vanished
+from dadmsd.bus.core.intake import BATCH_SLICE
 from tests.unit.bus.room import Guest, Room
 
 COUNT = 3 * BATCH_SLICE + 5

@@ -4,7 +4,7 @@ import pytest
 
 from dadms_ipc.codec import encode_body, encode_header, trouble
 from dadms_ipc.envelope import NO_SESSION, OK, REFUSED, RUN_LIMIT, VERSION, VIOLATION, Flag, Header, Hello, Kind, Span, message_id, split_id
-from dadmsd.bus.core.bus import BATCH_BODY_LIMIT
+from dadmsd.bus.core.intake import BATCH_BODY_LIMIT
 from tests.unit.bus.room import Guest, Room
 
 BODIES = [b"a", b"b", b"c"]

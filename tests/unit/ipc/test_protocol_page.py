@@ -9,7 +9,7 @@ from dadms_ipc import envelope, requests
 from dadms_ipc.codec import decode_batch, decode_body, decode_header, decode_run, encode_batch, encode_body, encode_header
 from dadms_ipc.envelope import Door, Hello, Invite, Kind, Span, Trouble, Welcome
 from dadmsd.bus.core.access import LEVELS
-from dadmsd.bus.core.bus import ROLES
+from dadmsd.bus.core.intake import ROLES
 from dadmsd.bus.core.state import Bounds
 from tests.unit.bus import examples as link_examples
 from tests.unit.ipc import examples as protocol_examples
