@@ -23,6 +23,7 @@ TOPIC_LIMIT = 256  # characters of a topic or a pattern
 SEGMENTS_LIMIT = 32  # segments of a topic or a pattern
 CLIENT_BYTES = 16  # of a client id
 ID_BYTES = CLIENT_BYTES + 8  # of a message id
+SEQUENCES = 2**64  # of a client: 8 bytes of an id
 
 
 class Kind(enum.IntEnum):

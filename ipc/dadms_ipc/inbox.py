@@ -10,7 +10,8 @@ from collections import OrderedDict, deque
 import msgspec
 
 from dadms_ipc.codec import trouble
-from dadms_ipc.envelope import OK, REFUSED, Flag, Header, Kind, split_id
+from dadms_ipc.envelope import OK, REFUSED, SEQUENCES, Flag, Header, Kind, split_id
+from dadms_ipc.errors import PeerViolation
 
 WINDOW = 1024  # deliveries ahead of the program: some runs, so that the round trip of CREDIT is hidden at full speed
 SEEN_LIMIT = 10_000  # ids remembered: far more than the bus has in flight to one client
@@ -88,6 +89,8 @@ class Inbox:
     def arrive_run(self, header: Header, bodies: list[bytes], now: float) -> list[tuple[int, tuple[str, bytes]]]:
         """Take a run; gives the places that had been answered before, and how."""
         client, first = split_id(header.id)
+        if first + len(bodies) > SEQUENCES:
+            raise PeerViolation(f"a run of {len(bodies)} messages whose last ones have no sequence")
         deadline = now + header.deadline / 1000.0 if header.deadline else None
         run, sender, to, topic, retry, send = header.id, header.sender, header.to, header.topic, bool(header.flags & _RETRY), Kind.SEND
         seen, ready = self._seen, self._ready

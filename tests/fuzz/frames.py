@@ -55,6 +55,9 @@ BODIES = (
     b"\x81\xa4verb\xa6status",
     b"\x81\xa4verb\xa4kill",
     b"x" * 900,
+    b"\x93\xc4\x01a\xc4\x00\xc4\x01b",  # of a RUN
+    b"\x92\x05\x64",  # of an ACKS
+    b"\x93\x00\x02\xa2no",
 )
 BATCH = encode_header(Header(VERSION, Kind.BATCH))
 
@@ -70,7 +73,7 @@ def _header(chance: random.Random, *, version: int = VERSION, kind: int | None =
         chance.choice(ADDRESSES),
         chance.choice(ADDRESSES),
         chance.choice(TOPICS),
-        chance.choice((b"", message_id(client, number), b"short")),
+        chance.choice((b"", message_id(client, number), b"short", client + b"\xff" * chance.choice((8, 100)))),
         chance.choice((0, 1, 5000, 2**53, -1, 2**63)),
         chance.choice((0, 1, 2, 255, 2**32)),
     )

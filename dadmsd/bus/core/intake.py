@@ -38,7 +38,7 @@ from dadmsd.bus.core.events import Body, Peer, Received, content
 from dadmsd.bus.core.hellos import Hellos
 from dadmsd.bus.core.joints import Joints
 from dadmsd.bus.core.machines import Machines
-from dadmsd.bus.core.runs import answers, members
+from dadmsd.bus.core.runs import answers, check_end, members
 from dadmsd.bus.core.state import Connection, Session
 
 BATCH_BODY_LIMIT = 1024 * 1024  # bytes: four times what our own senders put into a batch
@@ -291,6 +291,7 @@ class Intake:
         if len(body) > BATCH_BODY_LIMIT:
             raise PeerViolation(f"a run of {len(body)} bytes, at most {BATCH_BODY_LIMIT}")
         bodies = decode_run(content(body))
+        check_end(header.id, len(bodies))
         ahead = msgspec.structs.replace(header, sender=header.sender or session.address)
         if not self._runs.begin(session, ahead, bodies, body, now):
             self._spent += len(bodies)

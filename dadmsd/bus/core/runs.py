@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from dadms_ipc.codec import trouble
-from dadms_ipc.envelope import OK, VERSION, Door, Flag, Header, Kind, Span, message_id, split_id
+from dadms_ipc.envelope import OK, SEQUENCES, VERSION, Door, Flag, Header, Kind, Span, message_id, split_id
 from dadms_ipc.errors import PeerViolation
 from dadmsd.bus.core.addresses import Addresses
 from dadmsd.bus.core.deliveries import Deliveries
@@ -144,6 +144,12 @@ class Runs:
         sender.tab.end(run.size)
 
 
+def check_end(identifier: bytes, count: int) -> None:
+    """Raise PeerViolation when the last of so many messages that follow each other has no sequence."""
+    if split_id(identifier)[1] + count > SEQUENCES:
+        raise PeerViolation(f"a run of {count} messages whose last ones have no sequence: it has 8 bytes")
+
+
 def members(header: Header, bodies: list[bytes]) -> Iterator[tuple[Header, bytes]]:
     """Give the SENDs that a run stands for."""
     client, first = split_id(header.id)
@@ -153,6 +159,7 @@ def members(header: Header, bodies: list[bytes]) -> Iterator[tuple[Header, bytes
 
 def answers(header: Header, span: Span) -> Iterator[tuple[Header, bytes]]:
     """Give the ACKs that an ACKS stands for."""
+    check_end(header.correlation, span.place + span.count)
     client, first = split_id(header.correlation)
     body = b"" if header.topic == OK else trouble(span.reason)
     for place in range(span.place, span.place + span.count):

@@ -210,6 +210,34 @@ def test_a_broken_run_is_a_violation() -> None:
     assert receiver.take() == []
 
 
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_run_beyond_the_last_sequence_is_a_violation(is_alone: bool) -> None:
+    """Its messages would have no ids; the last one that has is as good as any."""
+    room = Room()
+    sender, receiver = member(room), member(room)
+    if not is_alone:
+        sender.say(Kind.SEND, to=address(receiver))
+    receiver.take()
+    header = Header(
+        VERSION, Kind.RUN, message_id(sender.client, 2**64 - 2), "", address(receiver), "T", flags=0 if is_alone else Flag.RETRY
+    )
+    sender.frames(encode_header(header), encode_body(BODIES))
+    assert sender.only()[0].topic == VIOLATION
+    assert receiver.take() == []
+    sender.frames(encode_header(header), encode_body(BODIES[:2]))
+    assert sum(2 if one.kind == Kind.RUN else 1 for one, _ in receiver.take()) == 2
+    receiver.say(Kind.BYE, id=b"")
+
+
+@pytest.mark.parametrize("correlation", [b"c" * 16 + b"\xff" * 8, b"\xff" * 100], ids=["the last", "too long"])
+def test_an_answer_beyond_the_last_sequence_is_a_violation(correlation: bytes) -> None:
+    """Nobody can have asked for it, whatever its sender's role is."""
+    room = Room()
+    receiver = member(room)
+    acks(receiver, correlation, 5, 100)
+    assert receiver.only()[0].topic == VIOLATION
+
+
 def test_one_client_cannot_have_more_under_way_in_runs_than_one_by_one() -> None:
     """The bound of open messages, and that of their bytes."""
     room = Room(open=4)

@@ -5,6 +5,7 @@ import pytest
 from dadms_ipc import inbox
 from dadms_ipc.codec import trouble_of
 from dadms_ipc.envelope import OK, REFUSED, VERSION, Flag, Header, Kind, message_id
+from dadms_ipc.errors import PeerViolation
 from dadms_ipc.inbox import Inbox
 
 
@@ -38,6 +39,16 @@ def test_an_id_is_handed_out_once() -> None:
     assert box.arrive(_header(1, flags=Flag.RETRY), b"", 0.0) == (OK, b"done")
     assert box.take(0.0) is None
     assert box.repeated == 3
+
+
+def test_a_run_beyond_the_last_sequence_is_the_other_sides_fault() -> None:
+    """Nothing of it is taken."""
+    box = Inbox()
+    with pytest.raises(PeerViolation, match="no sequence"):
+        box.arrive_run(_header(2**64 - 2, Kind.RUN), [b""] * 3, 0.0)
+    assert len(box) == 0
+    assert box.arrive_run(_header(2**64 - 2, Kind.RUN), [b""] * 2, 0.0) == []
+    assert len(box) == 2
 
 
 def test_publications_are_not_remembered() -> None:
