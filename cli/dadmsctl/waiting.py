@@ -29,7 +29,8 @@ def await_end(client: "Client", pid: int, *, until: str = "ended", timeout: floa
         if has_come(found, until):
             return found
         if deadline is not None and time.monotonic() >= deadline:
-            raise DeadlinePassed(f'cannot wait longer for "{found.name}" ({pid}): it is still {found.status}')
+            why = f": it {'; it '.join(found.waits_for)}" if found.is_stuck else ""
+            raise DeadlinePassed(f'cannot wait longer for "{found.name}" ({pid}): it is still {found.status}{why}')
 
 
 def await_all(

@@ -91,7 +91,10 @@ def test_who_requires_what_has_failed_is_told_at_once_and_shown_with_the_remedy(
     assert f'"db" ({db}) has ended\n' in explained
     assert f'"web" ({web}) is waiting, and is to run to its end\n' in explained
     started = ctl(*at, "start", "web", "--timeout", "0.2")
-    assert (started.returncode, started.stderr.splitlines()[0]) == (5, done.stderr.strip())
+    assert (started.returncode, started.stderr) == (
+        5,
+        f'{done.stderr}dadmsctl: cannot wait longer for "web" ({web}): it is still waiting: it {why}\n',
+    )
     flag.touch()
     ctl(*at, "start", "db")
     assert ctl(*at, "wait", "web").stdout == f'"web" ({web}) completed\n'
