@@ -3,7 +3,8 @@
 1. ``NAME.toml`` with keys at its top defines the process NAME; ``[process.NAME]`` tables define one each. The keys are the fields of ``dadms_ipc.requests.Spec``, and a few that are
    easier to write (``user``, ``memory = "2G"``, a command as one string).
 2. Each file stands alone: what is wrong in one is told with file, line, key and the nearest name that exists, and the others count.
-3. What is written is meant: names are compared as they are, nothing is expanded, and no key is guessed.
+3. A program that is not there costs its own definition only: whether it is there is the host's to say, and may change.
+4. What is written is meant: names are compared as they are, nothing is expanded, and no key is guessed.
 """
 
 import difflib
@@ -19,7 +20,7 @@ import msgspec
 
 from dadms_ipc.errors import RequestRefused
 from dadms_ipc.requests import Limits, Spec
-from dadmsd import config
+from dadmsd import config, programs
 from dadmsd.kernel.core.defined import Definition, Reading
 from dadmsd.kernel.core.soundness import flaws
 
@@ -133,8 +134,15 @@ def _define(
     wrong += [(_line_of(text, table, key) or head, f'"{name}": {flaw}') for key, flaw in flaws(spec) if key not in unread]
     if wrong:
         return [], wrong
-    lines: dict[str, int] = {key: _line_of(text, table, key) for key in ("requires", "after") if key in content}
-    return [(Definition(spec.name, path.name, spec, is_enabled, {"": head, **lines}), head)], []
+    return [(Definition(spec.name, path.name, spec, is_enabled, _lines(text, table, content, head), programs.lack(spec)), head)], []
+
+
+def _lines(text: str, table: str, content: dict[str, Any], head: int) -> dict[str, int]:
+    """Find where each field of a specification, and each of its limits, is written."""
+    lines = {"": head} | {OWN.get(key, key): _line_of(text, table, key) for key in content}
+    below = f"{table}.limits" if table else "limits"
+    limits = content.get("limits", {})
+    return lines | {key: _line_of(text, below, key) or lines["limits"] for key in limits}
 
 
 def _limits(text: str, table: str, value: Any, wrong: list[tuple[int, str]]) -> Limits:

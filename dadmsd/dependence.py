@@ -13,7 +13,7 @@ import msgspec
 
 from dadms_ipc.errors import RequestRefused
 from dadmsd import config, definitions
-from dadmsd.kernel.core.defined import Definition, place
+from dadmsd.kernel.core.defined import Definition, place, place_of
 from dadmsd.kernel.core.dependencies import circle
 
 TOP = {"process", "command", "orchestrator"}  # keys at the top of a file that make it one of definitions, and not a configuration
@@ -45,6 +45,8 @@ def check(path: Path) -> Checked:
     edges = {name: [*each.spec.requires, *each.spec.after] for name, each in enabled.items()}
     spoilt = _names_in(directory, reading.bad_files)
     for each in enabled.values():
+        if each.lack:
+            mistakes.append(f'{place_of(each, "command")}: "{each.name}": {each.lack}')
         if way := circle(each.spec, edges):
             mistakes.append(f'{place(each, way[1])}: "{each.name}": its dependencies go in a circle: {" → ".join(way)}')
         for name in each.spec.requires:

@@ -14,6 +14,7 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.errors import HostFailure
+from dadmsd import programs
 from dadmsd.kernel import proofs
 from dadmsd.kernel.confine import Confined
 from dadmsd.kernel.core.processes import code_of
@@ -122,7 +123,7 @@ class Gates:
             home = "/"
             with contextlib.suppress(KeyError):
                 home = pwd.getpwuid(uid).pw_dir
-            base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "USER": user, "LOGNAME": user}
+            base = {"PATH": programs.PATH, "LANG": "C.UTF-8", "HOME": home, "USER": user, "LOGNAME": user}
         # Handlers, too, may open a client of this daemon.
         extra = {"DADMS_RUNTIME_DIR": self._settings.runtime_dir} | (process.spec.environment if process is not None else {})
         return {**(QUIET_LIBRARIES if quiet else {}), **base, **extra}

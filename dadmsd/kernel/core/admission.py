@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections.abc import Iterator
 
 import msgspec
 
@@ -10,7 +11,7 @@ from dadmsd.kernel.core import dependencies, disk, restarts
 from dadmsd.kernel.core.ledger import Grant, cores_text, size_text
 from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance, expectation
 from dadmsd.kernel.core.records import Process
-from dadmsd.kernel.core.soundness import flaw_of
+from dadmsd.kernel.core.soundness import flaws
 from dadmsd.kernel.core.state import MEBIBYTE, State
 
 LEAST_MEMORY = 8 * MEBIBYTE  # below it an interpreter does not fork
@@ -30,30 +31,35 @@ def refusal(state: State, spec: Spec, uid: int) -> str:
         return f'cannot start "{name}": the daemon is shutting down'
     if not name or len(name) > NAME_MOST or not name.isprintable():
         return f"cannot start {name!r}: a name has 1 to {NAME_MOST} printable characters"
+    why = next((why for _, why in flaws_here(state, spec, uid)), "") or dependencies.flaw(state, spec)
+    if why:
+        return f'cannot start "{name}": {why}'
+    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request)) or disk.refusal(state, f'start "{name}"')
+
+
+def flaws_here(state: State, spec: Spec, uid: int) -> Iterator[tuple[str, str]]:
+    """Give what keeps this daemon from ever running a specification, however much room there is, each with the field that it is about."""
     if len(spec.group) > NAME_MOST:
-        return f'cannot start "{name}": a group has at most {NAME_MOST} characters, not {len(spec.group)}'
-    why = flaw_of(spec)
-    if why:
-        return f'cannot start "{name}": {why}'
-    why = dependencies.flaw(state, spec)
-    if why:
-        return f'cannot start "{name}": {why}'
+        yield "group", f"a group has at most {NAME_MOST} characters, not {len(spec.group)}"
+    yield from flaws(spec)
     if spec.kind == "orchestrator" and spec.orchestrator not in ORCHESTRATORS and not _is_code(spec.orchestrator):
         near = difflib.get_close_matches(spec.orchestrator, ORCHESTRATORS, 1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(ORCHESTRATORS)}"
-        return f'cannot start "{name}": no orchestrator {spec.orchestrator!r}{hint}'
+        yield "orchestrator", f"no orchestrator {spec.orchestrator!r}{hint}"
     if spec.enforcement not in ("strict", "best-effort"):
-        return f'cannot start "{name}": enforcement is "strict" or "best-effort", not {spec.enforcement!r}'
-    why = limits_flaw(state, spec)
-    if why:
-        return f'cannot start "{name}": {why}'
+        yield "enforcement", f'enforcement is "strict" or "best-effort", not {spec.enforcement!r}'
+    yield from limits_flaws(state, spec)
     if uid != state.settings.uid and state.settings.uid != 0:
-        return f'cannot start "{name}" as user {uid}: the daemon runs as user {state.settings.uid} and cannot change it'
-    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request)) or disk.refusal(state, f'start "{name}"')
+        yield "uid", f"user {uid} asked, the daemon runs as user {state.settings.uid} and cannot change it"
 
 
 def limits_flaw(state: State, spec: Spec) -> str:
     """Say why limits and times cannot be meant, or not be held here; "" when they can."""
+    return next((why for _, why in limits_flaws(state, spec)), "")
+
+
+def limits_flaws(state: State, spec: Spec) -> Iterator[tuple[str, str]]:
+    """Give what is wrong with limits and times, or cannot be held here, each with its field."""
     limits = spec.limits
     is_orchestrator = spec.kind == "orchestrator"
     for field, value, least in (
@@ -80,7 +86,7 @@ def limits_flaw(state: State, spec: Spec) -> str:
         if value is not None and not least <= value < math.inf:
             shown, needed = (size_text(value), size_text(int(least))) if field in SIZES and 0 <= value < math.inf else (value, least)
             whose = " by an orchestrator and its worker" if is_orchestrator and field in ("memory", "pids") else ""
-            return f"{field} is {shown}, at least {needed} is needed{whose}"
+            yield ("io" if " of " in field else field), f"{field} is {shown}, at least {needed} is needed{whose}"
     if spec.enforcement == "strict":
         for field, value, cap in (
             ("memory", limits.memory, "memory"),
@@ -93,20 +99,24 @@ def limits_flaw(state: State, spec: Spec) -> str:
             ("io", ", ".join(limits.io) or None, "io"),
         ):
             if value is not None and cap not in state.settings.holds:
-                return (
-                    f"{field} = {value} cannot be enforced here ({state.settings.limits_backend}); best-effort enforcement would go without"
+                shown = size_text(value) if field in SIZES and isinstance(value, int) else value
+                yield (
+                    field,
+                    f"{field} = {shown} cannot be enforced here ({state.settings.limits_backend}); best-effort enforcement would go without",
                 )
     if limits.memory is not None and limits.memory > state.ledger.memory:
-        return f"a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)"
+        yield (
+            "memory",
+            f"a memory limit of {size_text(limits.memory)} asked, all processes together may use {size_text(state.ledger.memory)} (memory_limit_mb)",
+        )
     if limits.cpu is not None and spec.enforcement == "strict" and limits.cpu > state.ledger.cpu + 1e-9:
-        return f"{cores_text(limits.cpu)} asked, all processes together may use {state.ledger.cpu:g} (cpu_limit_percent)"
+        yield "cpu", f"{cores_text(limits.cpu)} asked, all processes together may use {state.ledger.cpu:g} (cpu_limit_percent)"
     if limits.pids is not None and limits.pids > MOST_PIDS:
-        return f"pids = {limits.pids} asked, at most {MOST_PIDS} tasks are on any Linux (kernel.pid_max)"
+        yield "pids", f"pids = {limits.pids} asked, at most {MOST_PIDS} tasks are on any Linux (kernel.pid_max)"
     if limits.cpu_weight is not None and limits.cpu_weight > MOST_WEIGHT:
-        return f"a cpu_weight of {limits.cpu_weight} asked, at most {MOST_WEIGHT} is one"
+        yield "cpu_weight", f"a cpu_weight of {limits.cpu_weight} asked, at most {MOST_WEIGHT} is one"
     if limits.workers > MOST_WORKERS:
-        return f"{limits.workers} workers asked, at most {MOST_WORKERS} a process"
-    return ""
+        yield "workers", f"{limits.workers} workers asked, at most {MOST_WORKERS} a process"
 
 
 def lowered(state: State, spec: Spec) -> tuple[Spec, list[str]]:

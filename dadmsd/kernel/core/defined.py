@@ -3,14 +3,16 @@
 1. A definition is known by its name. What is the same stays untouched; what can be changed under a running process is; the rest restarts it.
 2. What is defined no more, or not enabled, ends. A file with a mistake neither ends nor changes what it defined before.
 3. What somebody stopped stays stopped, also when its definition changes, until somebody starts it.
-4. One that cannot be admitted is told, and the others are.
+4. One that cannot be admitted, or not be changed to what is asked, is told with file and line, stays as it is, and the others are.
 """
+
+from collections.abc import Collection
 
 import msgspec
 
 from dadms_ipc.requests import ChangeInfo, ReloadReport, Spec
 from dadmsd.kernel.core import dependencies, limiting
-from dadmsd.kernel.core.admission import admit, refusal
+from dadmsd.kernel.core.admission import admit, flaws_here, refusal
 from dadmsd.kernel.core.ending import forget, stop, stop_dependents
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
@@ -25,7 +27,8 @@ class Definition(msgspec.Struct, frozen=True):
     file: str
     spec: Spec
     is_enabled: bool = True
-    lines: dict[str, int] = {}  # of "requires" and "after" in the file, from 1; "" is where it begins
+    lines: dict[str, int] = {}  # of the fields of its specification and limits in the file, from 1; "" is where it begins
+    lack: str = ""  # why its program cannot be run on this host, as far as that is known
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -46,7 +49,8 @@ IN_PLACE = frozenset(
 )  # fmt: skip
 
 
-LIVE = frozenset({"limits", "memory_request", "cpu_request"})  # the host and the ledger are asked for these
+REQUESTS = ("memory_request", "cpu_request")
+LIVE = frozenset({"limits", *REQUESTS})  # the host and the ledger are asked for these
 
 
 def differing(old: Spec, new: Spec) -> list[str]:
@@ -65,6 +69,12 @@ def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = Fals
         definition = wanted.get(name)
         if definition is not None and (way := dependencies.circle(definition.spec, others)) and definition.spec != process.spec:
             mistakes.append(f'{place(definition, way[1])}: cannot change "{name}": its dependencies go in a circle: {" → ".join(way)}')
+        elif (
+            definition is not None
+            and definition.spec != process.spec
+            and (mistake := _mistake(state, definition, "change") or _orphaned(state, definition, wanted))
+        ):
+            mistakes.append(mistake)
         elif definition is not None:
             found = _change(state, process, definition, mistakes, is_dry=is_dry)
             changes += [found] if found is not None else []
@@ -74,6 +84,9 @@ def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = Fals
                 _end(state, process)
     fresh = [each for name, each in wanted.items() if name not in known]
     for definition in _ordered(state, fresh, mistakes):
+        if mistake := _mistake(state, definition, "start"):
+            mistakes.append(mistake)
+            continue
         pid = 0 if is_dry else _start(state, definition, mistakes)
         if pid or is_dry:
             changes.append(ChangeInfo(definition.name, pid, "start", []))
@@ -90,7 +103,7 @@ def _change(state: State, process: Process, definition: Definition, mistakes: li
     if not is_dry:
         why = _take(state, process, definition.spec, is_live=is_up and is_in_place)
         if why:
-            mistakes.append(f'{definition.file}: cannot change "{definition.name}": {why}')
+            mistakes.append(f'{place_of(definition, *REQUESTS)}: cannot change "{definition.name}": {why}')
             return None
         process.definition = definition.file
         dependencies.note(state, process)
@@ -148,18 +161,43 @@ def _ordered(state: State, fresh: list[Definition], mistakes: list[str]) -> list
     return found
 
 
-def place(definition: Definition, name: str) -> str:
-    """Say where it is written that a definition depends on a name."""
-    key = "requires" if name in definition.spec.requires else "after"
-    line = definition.lines.get(key) or definition.lines.get("")
+def place_of(definition: Definition, *fields: str) -> str:
+    """Say where the first of some fields is written that is; else where the definition begins."""
+    line = next((definition.lines[each] for each in (*fields, "") if definition.lines.get(each)), 0)
     return f"{definition.file} line {line}" if line else definition.file
 
 
+def _mistake(state: State, definition: Definition, what: str) -> str:
+    """Say what this host has against a definition, and where it is written; "" when nothing."""
+    found = ("command", definition.lack) if definition.lack else next(flaws_here(state, definition.spec, _uid(state, definition)), None)
+    if found is None:
+        return ""
+    return f'{place_of(definition, found[0])}: cannot {what} "{definition.name}": {found[1]}'
+
+
+def _orphaned(state: State, definition: Definition, wanted: Collection[str]) -> str:
+    """Say which name a changed definition requires that nobody has or will have."""
+    missing = next((name for name in definition.spec.requires if name not in wanted and not dependencies.named(state, name)), None)
+    if missing is None:
+        return ""
+    return f'{place_of(definition, "requires")}: cannot change "{definition.name}": it requires "{missing}", and there is no process of that name'
+
+
+def _uid(state: State, definition: Definition) -> int:
+    return state.settings.uid if definition.spec.uid is None else definition.spec.uid
+
+
+def place(definition: Definition, name: str) -> str:
+    """Say where it is written that a definition depends on a name."""
+    return place_of(definition, "requires" if name in definition.spec.requires else "after")
+
+
 def _start(state: State, definition: Definition, mistakes: list[str]) -> int:
-    uid = state.settings.uid if definition.spec.uid is None else definition.spec.uid
+    uid = _uid(state, definition)
     why = refusal(state, definition.spec, uid)
     if why:
-        mistakes.append(f"{definition.file}: {why}")
+        field, _ = state.ledger.lack(Grant(definition.spec.memory_request, definition.spec.cpu_request))
+        mistakes.append(f"{place_of(definition, field)}: {why}")
         return 0
     process = admit(state, definition.spec, uid)
     process.definition = definition.file

@@ -28,13 +28,19 @@ class Ledger:
 
     def refusal(self, name: str, asked: Grant) -> str:
         """Say why a grant cannot be made, with the numbers; "" when it can."""
+        _, why = self.lack(asked)
+        return f'cannot start "{name}": {why}' if why else ""
+
+    def lack(self, asked: Grant) -> tuple[str, str]:
+        """Say which field of a specification there is no room for, and why not; "" twice when there is."""
         if len(self.grants) >= self.processes:
-            return f'cannot start "{name}": {len(self.grants)} processes live, at most {self.processes} may (max_processes)'
+            return "", f"{len(self.grants)} processes live, at most {self.processes} may (max_processes)"
         if asked.memory > self.memory - self.memory_reserved:
-            return f'cannot start "{name}": {size_text(asked.memory)} asked, {size_text(self.memory - self.memory_reserved)} free of {size_text(self.memory)}'
+            free = size_text(self.memory - self.memory_reserved)
+            return "memory_request", f"{size_text(asked.memory)} asked, {free} free of {size_text(self.memory)}"
         if asked.cpu > self.cpu - self.cpu_reserved + 1e-9:
-            return f'cannot start "{name}": {cores_text(asked.cpu)} asked, {self.cpu - self.cpu_reserved:g} free of {self.cpu:g}'
-        return ""
+            return "cpu_request", f"{cores_text(asked.cpu)} asked, {self.cpu - self.cpu_reserved:g} free of {self.cpu:g}"
+        return "", ""
 
     def grant(self, pid: int, asked: Grant) -> None:
         """Reserve what ``refusal`` found to be free."""

@@ -234,7 +234,9 @@ def _shown(value: int) -> str:
 def _held_rlimit(name: str, asked: int, found: int, warnings: list[str]) -> str:
     as_text = size_text if name in ("RLIMIT_DATA", "RLIMIT_CORE") else str
     if found < asked:
-        warnings.append(f"{name} is {as_text(found)}, not the {as_text(asked)} that were asked: the daemon itself has no more to give")
+        warnings.append(
+            f"{name} is {as_text(found)}, not the {as_text(asked)} that were asked: that is its hard limit, which is only ever lowered"
+        )
     each = " for each OS process, not the tree" if name == "RLIMIT_DATA" else ""
     return f"{as_text(found)} by {name}{each}, read back"
 

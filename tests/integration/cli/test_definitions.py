@@ -123,13 +123,37 @@ def test_config_show_has_what_holds_and_a_wrong_file_changes_nothing(ctl: Ctl, s
     assert told == [{"table": "daemon", "key": "stop_timeout_ms", "now": 30000, "then": 7000, "servers": []}]
 
 
-def test_a_directory_is_checked_as_a_whole_without_a_daemon(ctl: Ctl, files: Path) -> None:
-    (files / "a.toml").write_text('command = "x"\n\nrequires = ["b"]\n')
-    (files / "b.toml").write_text(
-        '[process.b]\ncommand = "x"\nafter = ["a"]\n[process.c]\ncommand = "x"\nrequires = ["dd", "off", "spoilt"]\nafter = ["cc"]\n'
+def test_what_this_host_cannot_do_is_refused_with_file_and_line_and_what_runs_runs_on(ctl: Ctl, files: Path, daemon: Daemon) -> None:
+    at = ("--runtime-dir", str(daemon.runtime_dir))
+    assert ctl(*at, "wait", "web", "--until", "ready").returncode == 0
+    before = by_name(ctl, daemon)
+    (files / "bad.toml").unlink()
+    (files / "two.toml").write_text(
+        '[process.web]\ncommand = "sleep 2000"\nrequires = ["db"]\n[process.web.limits]\nfiles = 64\ncpu = 999\n\n[process.db]\ncommand = "/no/such/program"\n'
     )
-    (files / "d.toml").write_text('command = "x"\nnice = 77\nrestart = "sometimes"\numask = "9"\n')
-    (files / "off.toml").write_text('command = "x"\nenabled = false\n')
+    (files / "gone.toml").write_text('user = "root"\ncommand = "no-such-program"\n')
+    mistakes = [
+        'dadmsctl: two.toml line 6: cannot change "web": 999 cores asked, all processes together may use ',
+        'dadmsctl: two.toml line 9: cannot change "db": cannot run "/no/such/program": No such file or directory',
+        'dadmsctl: gone.toml line 2: cannot start "gone": cannot run "no-such-program": it is not in /usr/local/bin:/usr/bin:/bin',
+    ]
+    for command in (("config", "diff"), ("reload",)):
+        done = ctl(*at, *command)
+        told = done.stderr.splitlines()
+        assert (done.returncode, done.stdout, len(told)) == (4, "", 3), done
+        assert all(line.startswith(mistake) for line, mistake in zip(sorted(told), sorted(mistakes), strict=True)), told
+    after = by_name(ctl, daemon)
+    assert {name: each["os_pid"] for name, each in after.items()} == {name: each["os_pid"] for name, each in before.items()}
+
+
+def test_a_directory_is_checked_as_a_whole_without_a_daemon(ctl: Ctl, files: Path) -> None:
+    (files / "a.toml").write_text('command = "sleep 9"\n\nrequires = ["b"]\n')
+    (files / "b.toml").write_text(
+        '[process.b]\ncommand = "sleep 9"\nafter = ["a"]\n[process.c]\ncommand = "sleep 9"\nrequires = ["dd", "off", "spoilt"]\nafter = ["cc"]\n'
+    )
+    (files / "d.toml").write_text('command = "sleep 9"\nnice = 77\nrestart = "sometimes"\numask = "9"\n')
+    (files / "off.toml").write_text('command = "sleep 9"\nenabled = false\n')
+    (files / "gone.toml").write_text('kind = "tool"\ncommand = "/no/such/program --now"\n')
     (files / "spoilt.toml").write_text('comand = "x"\n')
     done = ctl("config", "check", files)
     assert (done.returncode, done.stdout) == (4, "")
@@ -141,6 +165,7 @@ def test_a_directory_is_checked_as_a_whole_without_a_daemon(ctl: Ctl, files: Pat
         'dadmsctl: d.toml line 2: "d": nice is 77, it can be from -20 to 19',
         "dadmsctl: d.toml line 3: \"d\": no restart 'sometimes'; there are never, on-failure, always",
         "dadmsctl: d.toml line 4: umask = '9': it is no mask of modes: write it in octal, such as 027",
+        'dadmsctl: gone.toml line 2: "gone": cannot run "/no/such/program": No such file or directory',
         'dadmsctl: spoilt.toml line 1: unknown key "comand"; did you mean "command"?',
         'dadmsctl: warning: b.toml line 7: "c" starts after "cc", which nothing here defines; did you mean "c"?',
     ]

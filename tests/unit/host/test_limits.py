@@ -137,7 +137,9 @@ def test_a_limit_is_only_ever_lowered_and_less_than_asked_is_said(child: subproc
     resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (50, 50))
     applied = apply(plan(Limits(files=64), Everything(), "main"), child.pid)
     assert applied.enforced.limits["files"] == "50 by RLIMIT_NOFILE, read back"
-    assert applied.enforced.warnings == ["RLIMIT_NOFILE is 50, not the 64 that were asked: the daemon itself has no more to give"]
+    assert applied.enforced.warnings == [
+        "RLIMIT_NOFILE is 50, not the 64 that were asked: that is its hard limit, which is only ever lowered"
+    ]
 
 
 def test_what_a_zygote_is_held_to_does_not_hold_what_it_forks(child: subprocess.Popen[bytes]) -> None:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import msgspec
+import pytest
+
 from dadms_ipc import requests
 from dadms_ipc.requests import Limits, ReloadReport, Spec
 from dadmsd.kernel.core import effects, events
@@ -178,3 +181,64 @@ def test_limits_in_a_definition_change_under_the_running_process() -> None:
     assert only(done, effects.SetLimits) == [effects.SetLimits(1001, 1)]
     driver.give(events.LimitsSet(1001, 1))
     assert (driver.process(1001).desired, driver.process(1001).spec.limits.memory) == ("up", 1 << 30)
+
+
+LINES = {"": 1, "command": 2, "memory_high": 7, "cpu": 8, "uid": 4, "memory_request": 5, "requires": 6}
+
+
+@pytest.mark.parametrize(
+    ("changes", "mistake"),
+    [
+        ({"limits": Limits(memory=1 << 40)}, "line 1: cannot {} \"web\": a memory limit of 1024 GiB asked, all processes together may use 4 GiB (memory_limit_mb)"),
+        ({"limits": Limits(cpu=0.001)}, 'line 8: cannot {} "web": cpu is 0.001, at least 0.01 is needed'),
+        ({"limits": Limits(memory_high=100 << 20)}, 'line 7: cannot {} "web": memory_high = 100 MiB cannot be enforced here (v1); best-effort enforcement would go without'),
+        ({"uid": 4321}, 'line 4: cannot {} "web": user 4321 asked, the daemon runs as user 1000 and cannot change it'),
+    ],
+)  # fmt: skip
+def test_what_this_host_cannot_hold_is_refused_with_its_line_and_what_runs_runs_on(changes: dict[str, Any], mistake: str) -> None:
+    driver = Driver(limits_backend="v1", holds=["memory", "cpu", "pids"], uid=1000)
+    wrong = msgspec.structs.replace(definition("web", command=["else"], **changes), lines=LINES)
+    report = reload(driver, wrong)
+    assert (actions(report), report.mistakes) == ([], [f"a.toml {mistake.format('start')}"])
+    reload(driver, definition("web"))
+    execute(driver, 1001)
+    for _ in range(2):  # told again by each reload until it is mended
+        report = reload(driver, wrong)
+        assert (actions(report), report.mistakes) == ([], [f"a.toml {mistake.format('change')}"])
+    told = driver.answer(requests.Compare())
+    assert isinstance(told, ReloadReport)
+    assert (actions(told), told.mistakes) == ([], report.mistakes), "a comparison says so before"
+    assert (driver.process(1001).status, driver.process(1001).desired, driver.process(1001).spec.command) == ("running", "up", ["web"])
+    leave(driver, 1001, 1, 0)
+    reload(driver, wrong)
+    assert driver.process(1001).spec.command == ["web"], "nor is it taken while nothing runs"
+
+
+def test_a_program_that_is_not_there_is_refused_with_its_line_and_costs_only_its_own_definition() -> None:
+    driver = Driver()
+    lost = msgspec.structs.replace(definition("lost"), lines=LINES, lack='cannot run "lost": No such file or directory')
+    report = reload(driver, lost, definition("web"))
+    assert actions(report) == [("start", "web")]
+    assert report.mistakes == ['a.toml line 2: cannot start "lost": cannot run "lost": No such file or directory']
+    execute(driver, 1001)
+    same = msgspec.structs.replace(definition("web"), lack="cannot run")
+    report = reload(driver, same)
+    assert (actions(report), report.mistakes) == ([], []), "what is unchanged and runs is not asked about"
+
+
+def test_there_is_no_room_for_what_a_line_asks() -> None:
+    driver = Driver(memory_limit=1 << 30)
+    report = reload(driver, msgspec.structs.replace(definition("big", memory_request=2 << 30), lines=LINES))
+    assert report.mistakes == ['a.toml line 5: cannot start "big": 2 GiB asked, 1 GiB free of 1 GiB']
+
+
+def test_a_change_that_requires_nobody_is_refused() -> None:
+    driver = Driver()
+    reload(driver, definition("web"))
+    report = reload(driver, msgspec.structs.replace(definition("web", requires=["nobody"]), lines=LINES))
+    assert (actions(report), report.mistakes) == (
+        [],
+        ['a.toml line 6: cannot change "web": it requires "nobody", and there is no process of that name'],
+    )
+    report = reload(driver, definition("web", requires=["db"]), definition("db"))
+    assert (actions(report), report.mistakes) == ([("change", "web"), ("start", "db")], []), "one that comes with the same reload is there"

@@ -51,7 +51,7 @@ def test_what_the_host_refuses_changes_nothing_reservations_included() -> None:
         ({"memory": 8 * GIB}, "a memory limit of 8 GiB asked, all processes together may use 4 GiB (memory_limit_mb)"),
         ({"memory_request": 5 * GIB}, "5 GiB asked, 4 GiB free of 4 GiB"),
         ({"cpu_request": 3.0}, "3 cores asked, 2 free of 2"),
-        ({"swap": GIB}, "swap = 1073741824 cannot be enforced here (simulated); best-effort enforcement would go without"),
+        ({"swap": GIB}, "swap = 1 GiB cannot be enforced here (simulated); best-effort enforcement would go without"),
     ],
 )
 def test_what_cannot_be_meant_or_granted_is_refused_with_the_numbers(changes: dict[str, Any], reason: str) -> None:
