@@ -337,7 +337,7 @@ class Client(Dialogue):
             self._loop.remove_writer(fd)
 
     def _pump(self) -> None:
-        """Read all there is, send all that may go. A socket's descriptor tells of changes only, so every look must be a thorough one."""
+        """Read all there is, TAKEN messages a turn, and send all that may go. A socket's descriptor tells of changes only, so every look must be a thorough one."""
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
@@ -346,14 +346,16 @@ class Client(Dialogue):
             if not wire.is_settled:
                 wire.revive(self._loop.time())
                 wire.push()
-            while (frames := wire.receive()) is not None:
+            for _ in range(TAKEN):
+                if (frames := wire.receive()) is None:
+                    break
                 for sequence in session.handle(door, frames, self._loop.time()):
                     self._resolve(sequence)
         for sequence in self._hear_denials():
             self._resolve(sequence)
         self._flush()
         if any(not wire.is_quiet and wire.has_more() for wire in self._wires.values()):
-            self._hand_over()  # sending took the signal that tells of something to read
+            self._hand_over()  # the turn was over, or sending took the signal that tells of something to read
         for is_done, future in list(self._waiters):
             if not future.done() and is_done():
                 future.set_result(None)

@@ -18,6 +18,9 @@ from dadms_ipc.zmtp import OPENING, PROBE, Reader, encode
 
 RETRY_FIRST, RETRY_LAST = 0.010, 0.050  # seconds between two attempts to connect: a restarted bus is found within tens of milliseconds
 READ, READ_MOST = 64 * 1024, 1024 * 1024  # bytes at once, and of a large message
+TURN = (
+    4 * 1024 * 1024
+)  # bytes that are read without a whole message before the caller looks at its deadline: a bus gone wrong may never end
 UNSENT = 256 * 1024  # bytes: as much as a batch
 JOINED = 32 * 1024  # bytes that are copied together: one piece costs less than several
 PIECES = 64  # that are handed over together otherwise
@@ -72,9 +75,9 @@ class UnixWire:
         return frames
 
     def _fill(self, flags: int) -> None:
-        """Read until there is a whole message, or nothing more."""
-        reader, connection = self._reader, self._socket
-        while connection is not None and not reader.messages:
+        """Read until there is a whole message, or nothing more, or a turn is over; wait for the first piece only."""
+        reader, connection, left = self._reader, self._socket, TURN
+        while connection is not None and not reader.messages and left > 0:
             missing = reader.missing
             try:
                 data = connection.recv(READ if missing <= READ else min(missing, READ_MOST), flags)
@@ -92,6 +95,8 @@ class UnixWire:
             if not self._has_heard and reader.is_ready:
                 self._open(reader)
                 connection = self._socket
+            left -= len(data)
+            flags = _DONT_WAIT
 
     def _open(self, reader: Reader) -> None:
         """Say the first word of a connection; the answer opens the way for all others."""
@@ -99,7 +104,7 @@ class UnixWire:
             self._has_probed = True
             self._put([PROBE])
             self.push()
-        if reader.messages:
+        if reader.messages and self._socket is not None:  # else it ended with that word
             self._has_heard = True
             self._interval = RETRY_FIRST
 

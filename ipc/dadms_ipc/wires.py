@@ -37,7 +37,10 @@ class Wire(Protocol):
         """Tell whether a message waits; its descriptor need not tell."""
 
     def receive(self, flags: int = NOW) -> list[bytes] | None:
-        """Give the frames of the next message, if there is one. With the flags ``WAIT`` once there is one, or None after PATIENCE or when the connection is lost."""
+        """Give the frames of the next message, if there is one.
+
+        With the flags ``WAIT`` once there is one, or None after PATIENCE, when only a part of it has come, or when the connection is lost.
+        """
 
     def send(self, frames: list[bytes]) -> bool:
         """Take a message of two frames; False when there is no room. It may leave with ``push`` only."""

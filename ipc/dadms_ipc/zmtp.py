@@ -9,6 +9,7 @@
 from collections import deque
 from typing import Final
 
+from dadms_ipc.envelope import HEADER_LIMIT
 from dadms_ipc.errors import PeerViolation
 
 MORE: Final = 1  # flags of a frame: another one of the same message follows
@@ -108,6 +109,8 @@ class Reader:
                 if not flags & MORE:
                     self.messages.append(frames)
                     self._frames = frames = []
+                elif size > HEADER_LIMIT:
+                    raise PeerViolation(f"a frame of {size} bytes before the last of a message, at most {HEADER_LIMIT}")
                 elif len(frames) == FRAMES_LIMIT:
                     raise PeerViolation(f"a message of more than {FRAMES_LIMIT} frames")
         self._needed = 2

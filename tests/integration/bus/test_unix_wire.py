@@ -9,9 +9,11 @@ from time import monotonic
 import pytest
 import zmq
 
+from dadms_ipc import unix_wire
 from dadms_ipc.envelope import Door
 from dadms_ipc.unix_wire import RETRY_LAST, UNSENT, UnixWire
 from dadms_ipc.wires import PATIENCE, WAIT, Watcher
+from dadms_ipc.zmtp import COMMAND, LONG, OPENING
 
 SOON = 10.0  # seconds in which anything here happens
 
@@ -209,3 +211,70 @@ def test_whoever_listens_and_is_no_bus_is_asked_again_later(path: Path, words: b
             watched.until(lambda: watched.wire.receive() is None and watched.wire.due is not None)
         watched.wire.close()
     assert watched.wire.due is None
+
+
+INVITE = b"\x01\x06invite\0\0"
+
+
+@pytest.fixture
+def listening(path: Path) -> Iterator[socket.socket]:
+    """Stand where a bus would, and say what one would not."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(1)
+        listening.settimeout(SOON)
+        yield listening
+
+
+def test_a_piece_of_a_message_ends_the_waiting_so_that_the_caller_sees_its_deadline(path: Path, listening: socket.socket) -> None:
+    """A bus that says one byte a second would otherwise be listened to for ever."""
+    watched = Watched(path)
+    with listening.accept()[0] as peer:
+        peer.sendall(OPENING + INVITE)
+        assert watched.next() == [b"invite", b""]
+        peer.sendall(bytes([LONG]) + (50_000_000).to_bytes(8, "big") + b"a")
+        began = monotonic()
+        assert watched.wire.receive(WAIT) is None
+        assert monotonic() - began < PATIENCE / 2
+        began = monotonic()
+        assert watched.wire.receive(WAIT) is None
+        assert monotonic() - began >= PATIENCE * 0.9
+        watched.wire.close()
+
+
+def test_words_without_end_that_are_no_message_end_with_the_turn(
+    path: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever receives gets its turn while more of them wait."""
+    monkeypatch.setattr(unix_wire, "TURN", 1000)
+    watched = Watched(path)
+    with listening.accept()[0] as peer:
+        peer.sendall(OPENING + INVITE)
+        assert watched.next() == [b"invite", b""]
+        command = bytes([COMMAND, 7]) + b"\x04PING\0\0"
+        peer.sendall(command * (100_000 // len(command)) + b"\x01\x04word\0\0")
+        assert watched.wire.receive() is None
+        assert watched.poll.poll(0) != []
+        assert watched.next() == [b"word", b""]
+        watched.wire.close()
+
+
+def test_a_connection_that_ended_with_its_first_word_opens_no_other(path: Path, listening: socket.socket) -> None:
+    """The next one begins with an empty message as the first did."""
+    watched = Watched(path)
+    with listening.accept()[0] as peer:
+        peer.sendall(OPENING + INVITE)
+        peer.recv(1000)
+    assert watched.next() == [b"invite", b""]
+    watched.until(lambda: watched.wire.receive() is None and bool(select.select([listening], [], [], 0)[0]))
+    with listening.accept()[0] as peer:
+        peer.settimeout(SOON)
+        assert not watched.wire.send([b"stale", b""])
+        assert peer.recv(1000) == OPENING
+        peer.sendall(OPENING)
+        watched.until(lambda: watched.wire.receive() is None and bool(select.select([peer], [], [], 0)[0]))
+        assert peer.recv(1000) == b"\0\0"
+        peer.sendall(INVITE)
+        assert watched.next() == [b"invite", b""]
+        assert watched.wire.send([b"fresh", b""])
+        watched.wire.close()

@@ -83,6 +83,7 @@ def test_commands_behind_the_handshake_are_passed_over() -> None:
         (GREETING + READY, bytes([COMMAND | MORE, 0]), "the flags 5"),
         (GREETING + READY, bytes([LONG]) + (2**63).to_bytes(8, "big"), "at most 100000"),
         (GREETING + READY, bytes([MORE, 0]) * FRAMES_LIMIT, "more than 16 frames"),
+        (GREETING + READY, bytes([MORE | LONG]) + (4097).to_bytes(8, "big") + bytes(4097), "4097 bytes before the last"),
     ],
 )
 def test_what_breaks_the_protocol_is_told(before: bytes, data: bytes, reason: str) -> None:
