@@ -40,7 +40,7 @@ CORE_MAY_IMPORT = {
     "__future__", "abc", "array", "bisect", "collections", "contextlib", "copy", "dataclasses", "difflib", "enum", "functools", "graphlib", "hashlib", "heapq", "hmac",
     "itertools", "math",
     "msgspec", "operator", "re", "types", "typing",
-    "dadms_ipc.codec", "dadms_ipc.dead_letters", "dadms_ipc.context", "dadms_ipc.envelope", "dadms_ipc.errors", "dadms_ipc.port", "dadms_ipc.requests",
+    "dadms_ipc.codec", "dadms_ipc.dead_letters", "dadms_ipc.context", "dadms_ipc.envelope", "dadms_ipc.errors", "dadms_ipc.infos", "dadms_ipc.port", "dadms_ipc.requests", "dadms_ipc.specs",
     "dadmsd.keeper.messages", "dadmsd.worker.messages", "dadmsd.zygote.messages", "dadmsd.kernel.link",
 }  # fmt: skip
 VOCABULARY = tuple(sorted(module for module in CORE_MAY_IMPORT if module.startswith(("dadms_ipc.", "dadmsd."))))
