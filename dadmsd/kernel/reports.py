@@ -81,8 +81,8 @@ class Reports:
 
     def _exited(self, zygote: str, report: messages.Exited) -> list[events.Event]:
         child = self._state.children.get(report.name)
+        self._hands.reported_by[report.name] = zygote  # which waits to reap it; its port, if there is one, does not always say so
         if child is None:
-            self._hands.reported_by[report.name] = zygote
             return [events.Exited(report.name, report.how, report.status)]
         return self._end(child, report.how, report.status, report.cpu_seconds, report.peak_kb)
 
