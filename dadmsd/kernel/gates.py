@@ -130,12 +130,12 @@ class Gates:
 
     def _directory(self, process: Process) -> str:
         """Make the working directory of a process, its user's alone."""
+        name = f"{self._settings.work_dir}/{process.pid}"
         if process.uid == self._settings.uid:
             with contextlib.suppress(OSError):  # as a rule that is all; a thousand are made at once
-                name = f"{self._settings.state_dir}/work/{process.pid}"
                 os.mkdir(name, 0o700)  # noqa: PTH102 -- a path object costs ten times as much as the call
                 return name
-        path = Path(self._settings.state_dir, "work", str(process.pid))
+        path = Path(name)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if process.uid != self._settings.uid:
@@ -147,7 +147,7 @@ class Gates:
                 os.chown(path, process.uid, _user(process.uid)[1])
         except OSError as error:
             raise HostFailure(f'cannot make the working directory "{path}": {error.strerror}') from error
-        return str(path)
+        return name
 
 
 def _user(uid: int) -> tuple[str, int, list[int]]:

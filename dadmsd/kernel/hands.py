@@ -74,7 +74,7 @@ class Hands:
         self.tidying = Tidying(state)
         self.groups = Groups(state, confinement, self.ports, self._report, self._close_log, self.tidying)
         state_dir = Path(self._settings.state_dir)
-        self.surveyor = Surveyor([state_dir / "work", state_dir / "logs"])
+        self.surveyor = Surveyor([Path(self._settings.work_dir), state_dir / "logs"])
         self._perform: dict[type[Any], Callable[[Any], None]] = {
             effects.Fork: self._fork,
             effects.OpenGate: self._open_gate,
@@ -338,13 +338,13 @@ class Hands:
 
     def drop_artifacts(self, pid: int) -> None:
         """Remove the artifacts of a process that is not in the table."""
-        folder = Path(self._settings.state_dir, "work", str(pid), FOLDER)
+        folder = Path(self._settings.work_dir, str(pid), FOLDER)
         if folder.exists():
             self.surveyor.remove(folder)
 
     def drop_strange_artifacts(self) -> None:
         """Remove the artifacts of processes that are not in the table: the kernel before may have died before it did."""
-        for folder in Path(self._settings.state_dir, "work").glob(f"*/{FOLDER}"):
+        for folder in Path(self._settings.work_dir).glob(f"*/{FOLDER}"):
             pid = folder.parent.name
             if not pid.isdigit() or int(pid) not in self._state.processes:
                 self.surveyor.remove(folder)

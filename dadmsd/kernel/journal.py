@@ -28,27 +28,9 @@ from typing import Any
 import msgspec
 
 from dadms_ipc.errors import HostFailure
-from dadmsd.kernel.core.records import (
-    Answered,
-    Batch,
-    Caller,
-    Cell,
-    Checkpoint,
-    Child,
-    Chunk,
-    Counters,
-    GroupRow,
-    Kept,
-    Life,
-    Lock,
-    Process,
-    Record,
-    Region,
-    Results,
-    Talk,
-    Tries,
-)
-from dadmsd.kernel.core.state import EVENTS_KEPT, EventRow
+from dadmsd.kernel.core.records import Child, Counters, Record
+from dadmsd.kernel.core.state import EVENTS_KEPT
+from dadmsd.kernel.core.tables import TABLES, columns_of
 from dadmsd.kernel.salvage import salvage
 from dadmsd.kernel.tail import ASIDE, Damage, Reading, Tail
 from dadmsd.space import shortage
@@ -64,26 +46,6 @@ HELD_MOST = 64 << 20  # bytes of rows that wait in memory for room; beyond it th
 LOOK_SECONDS = 0.25  # between looks at a disk that takes nothing: nobody tells when there is room again
 PAGE_SIZE = 1024  # bytes: a turn changes a row or two of each table, and pays for whole pages
 
-_TABLES: dict[str, tuple[type[Record], str]] = {
-    "counters": (Counters, "id INTEGER PRIMARY KEY"),
-    "process": (Process, "pid INTEGER PRIMARY KEY"),
-    "talk": (Talk, "pid INTEGER PRIMARY KEY"),
-    "child": (Child, "name TEXT PRIMARY KEY"),
-    "chunk": (Chunk, "first_tid INTEGER PRIMARY KEY"),
-    "tries": (Tries, "tid INTEGER PRIMARY KEY"),
-    "kept": (Kept, "pid INTEGER, key TEXT"),
-    "grouped": (GroupRow, "pid INTEGER, name TEXT"),
-    "batch": (Batch, "worker TEXT, first_sequence INTEGER"),
-    "results": (Results, "pid INTEGER, incarnation INTEGER, first_sequence INTEGER"),
-    "answered": (Answered, "client BLOB, sequence INTEGER"),
-    "event": (EventRow, "number INTEGER PRIMARY KEY"),
-    "life": (Life, "pid INTEGER, incarnation INTEGER"),
-    "region": (Region, "pid INTEGER, name TEXT"),
-    "cell": (Cell, "pid INTEGER, region TEXT, key TEXT"),
-    "lock": (Lock, "pid INTEGER, region TEXT, name TEXT"),
-    "caller": (Caller, "name TEXT PRIMARY KEY"),
-    "checkpoint": (Checkpoint, "pid INTEGER PRIMARY KEY"),
-}
 Key = tuple[str, tuple[object, ...]]  # of a row: table and key columns
 _turns = msgspec.msgpack.Decoder(list[tuple[str, list[Any], bytes | None]])
 # Primary codes (sqlite.org/rescode.html) that no other start of the kernel will not meet again; SQLITE_ERROR is a table or a column that is not there.
@@ -106,23 +68,19 @@ def _interruption(is_same_boot: bool, is_same_daemon: bool) -> str:
     return "" if is_same_daemon else DAEMON_RESTARTED
 
 
-def _columns(table: str) -> list[str]:
-    return [column.split()[0] for column in _TABLES[table][1].split(", ")]
-
-
 def _create(table: str) -> str:
-    columns = _TABLES[table][1]
-    key = "" if "PRIMARY KEY" in columns else f", PRIMARY KEY ({', '.join(_columns(table))})"
-    without = " WITHOUT ROWID" if key else ""
-    return f"CREATE TABLE {table} ({columns}, record BLOB NOT NULL{key}){without}"
+    columns, key = TABLES[table][1], columns_of(table)
+    if len(key) == 1:
+        return f"CREATE TABLE {table} ({columns} PRIMARY KEY, record BLOB NOT NULL)"
+    return f"CREATE TABLE {table} ({columns}, record BLOB NOT NULL, PRIMARY KEY ({', '.join(key)})) WITHOUT ROWID"
 
 
 def _upsert(table: str) -> str:
-    return f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * (len(_columns(table)) + 1))})"  # noqa: S608  # a name of ours
+    return f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * (len(columns_of(table)) + 1))})"  # noqa: S608  # a name of ours
 
 
 def _delete(table: str) -> str:
-    return f"DELETE FROM {table} WHERE {' AND '.join(f'{column} = ?' for column in _columns(table))}"  # noqa: S608  # names of ours
+    return f"DELETE FROM {table} WHERE {' AND '.join(f'{column} = ?' for column in columns_of(table))}"  # noqa: S608  # names of ours
 
 
 class Journal:
@@ -144,8 +102,8 @@ class Journal:
         self._folded_through = 0  # sequence of the last turn that is being folded
         self.damages: list[Damage] = []  # that were found
         self.strays: list[Child] = []  # children in what was left out: they may live
-        self._upserts = {table: _upsert(table) for table in _TABLES}
-        self._deletes = {table: _delete(table) for table in _TABLES}
+        self._upserts = {table: _upsert(table) for table in TABLES}
+        self._deletes = {table: _delete(table) for table in TABLES}
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None)
@@ -175,7 +133,7 @@ class Journal:
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(_META)
         self._connection.execute("INSERT INTO meta VALUES ('', '', ?, 0)", (secrets.token_bytes(32),))
-        for table in _TABLES:
+        for table in TABLES:
             self._connection.execute(_create(table))
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
@@ -187,7 +145,7 @@ class Journal:
         """
         self._connection.execute("BEGIN IMMEDIATE")
         known = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        for table in _TABLES.keys() - known:
+        for table in TABLES.keys() - known:
             self._connection.execute(_create(table))
         if "folded" not in {column for _, column, *_ in self._connection.execute("PRAGMA table_info(meta)")}:
             self._connection.execute("ALTER TABLE meta ADD COLUMN folded INTEGER NOT NULL DEFAULT 0")
@@ -254,9 +212,9 @@ class Journal:
 
     def rows(self) -> Iterator[Record]:
         """Read every record, table by table; raises HostFailure."""
-        for table, (kind, _) in _TABLES.items():
+        for table, (kind, _) in TABLES.items():
             decoder = msgspec.msgpack.Decoder(kind)
-            columns = ", ".join(_columns(table))
+            columns = ", ".join(columns_of(table))
             try:
                 for *key, record in self._connection.execute(f"SELECT {columns}, record FROM {table}"):  # noqa: S608  # names of ours
                     if (table, tuple(key)) not in self._newest:
@@ -267,7 +225,7 @@ class Journal:
                 raise HostFailure(f'cannot read the journal "{self._path}": a record of "{table}" is damaged: {error}{_WAY_OUT}') from error
         for (table, _), newest in self._newest.items():
             if newest is not None:
-                yield msgspec.msgpack.decode(newest, type=_TABLES[table][0])
+                yield msgspec.msgpack.decode(newest, type=TABLES[table][0])
 
     def commit(self, rows: dict[tuple[str, object], Record | None]) -> None:
         """Write the rows of one turn, all or none."""

@@ -22,7 +22,7 @@ class Tidying:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._work = f"{state.settings.state_dir}/work"
+        self._work = state.settings.work_dir
         self._left: dict[int, None] = {}  # processes, in the order in which they were noted
         self.due: float | None = None  # monotonic: when something is to be done
 

@@ -57,6 +57,7 @@ from dadmsd.kernel.core.records import (
     Child,
     Chunk,
     Counters,
+    EventRow,
     GroupRow,
     Kept,
     Life,
@@ -70,7 +71,7 @@ from dadmsd.kernel.core.records import (
     Tries,
 )
 from dadmsd.kernel.core.stages import READY, SENT, STATE_NUMBER
-from dadmsd.kernel.core.state import Address, EventRow, Settings, State
+from dadmsd.kernel.core.state import Address, Settings, State
 
 
 def _on_bus_linked(state: State, _event: events.BusLinked) -> None:

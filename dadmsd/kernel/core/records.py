@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from dadms_ipc.port import Retry
-from dadms_ipc.requests import AttemptInfo, Spec
+from dadms_ipc.requests import AttemptInfo, EventInfo, Spec
 from dadmsd.kernel.core.kinds import PLAIN, Kind
 
 LABEL_MOST: Final = 200  # characters
@@ -318,6 +318,13 @@ class Counters(Record):
     next_zygote: int = 1
     started_at: float = 0.0  # of the daemon, wall clock
     next_life: int = 1
+
+
+class EventRow(Record):
+    """One event of the stream."""
+
+    number: int
+    info: EventInfo
 
 
 class Region(Record):

@@ -8,10 +8,8 @@ Rule 3: time comes in with ``begin``; nothing here reads a clock.
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from heapq import heappop, heappush
-from operator import attrgetter
-from typing import Any
 
 import msgspec
 
@@ -25,27 +23,9 @@ from dadmsd.kernel.core.ledger import MEBIBYTE, Ledger
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.lives import Lives
 from dadmsd.kernel.core.policies import POLICIES
-from dadmsd.kernel.core.records import (
-    Answered,
-    Batch,
-    Caller,
-    Cell,
-    Checkpoint,
-    Child,
-    Chunk,
-    Counters,
-    GroupRow,
-    Kept,
-    Life,
-    Lock,
-    Process,
-    Record,
-    Region,
-    Results,
-    Talk,
-    Tries,
-)
+from dadmsd.kernel.core.records import Answered, Checkpoint, Child, Counters, EventRow, Process, Record, Results, Talk
 from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.tables import address_of
 
 EVENTS_KEPT = 10_000  # a slow reader may be this many events behind
 THREADS_KEPT = 5_000  # ended threads that `thread ls` can show
@@ -94,6 +74,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention: float = 3600.0  # seconds that a process stays in the table after its end
     cleanup_interval: float = 60.0  # seconds between looks for those
     logs_to: str = "files"  # or "journald": what processes print is then no file to read from
+
+    @property
+    def work_dir(self) -> str:
+        """Give the directory that the working directories of all processes are in, each under its pid."""
+        return f"{self.state_dir}/work"
 
 
 Address = tuple[bytes, int]  # of a request: (client, sequence)
@@ -231,7 +216,7 @@ class State:
 
     def changed(self, record: Record) -> None:
         """Have a record written."""
-        self._rows[_address(record)] = record
+        self._rows[address_of(record)] = record
         if type(record) is Process and record.pid in self.talked:
             self._drop_talk(record.pid)
 
@@ -241,7 +226,7 @@ class State:
 
     def deleted(self, record: Record) -> None:
         """Have a record deleted."""
-        self._rows[_address(record)] = None
+        self._rows[address_of(record)] = None
         if type(record) is Process and record.pid in self.talked:
             self._drop_talk(record.pid)
 
@@ -350,39 +335,4 @@ class State:
         return [process for process in self.processes.values() if process.status not in ENDED]
 
 
-class EventRow(Record):
-    """One event of the stream as a row."""
-
-    number: int
-    info: EventInfo
-
-
-_ADDRESSES: dict[type[Record], tuple[str, Callable[[Any], object]]] = {  # kind of record -> its table, and its primary key
-    Process: ("process", attrgetter("pid")),
-    Talk: ("talk", attrgetter("pid")),
-    Child: ("child", attrgetter("name")),
-    Chunk: ("chunk", attrgetter("first_tid")),
-    Tries: ("tries", attrgetter("tid")),
-    Kept: ("kept", attrgetter("pid", "key")),
-    GroupRow: ("grouped", attrgetter("pid", "name")),
-    Batch: ("batch", attrgetter("worker", "first_sequence")),
-    Results: ("results", attrgetter("pid", "incarnation", "first_sequence")),
-    Answered: ("answered", attrgetter("client", "sequence")),
-    Counters: ("counters", lambda _counters: 0),
-    Life: ("life", attrgetter("pid", "incarnation")),
-    EventRow: ("event", attrgetter("number")),
-    Region: ("region", attrgetter("pid", "name")),
-    Cell: ("cell", attrgetter("pid", "region", "key")),
-    Lock: ("lock", attrgetter("pid", "region", "name")),
-    Caller: ("caller", attrgetter("name")),
-    Checkpoint: ("checkpoint", attrgetter("pid")),
-}
-
-
-def _address(record: Record) -> tuple[str, object]:
-    """Give table and primary key of a record."""
-    table, key = _ADDRESSES[type(record)]
-    return table, key(record)
-
-
-__all__ = ["MEBIBYTE", "EventRow", "Settings", "State", "Waiter"]
+__all__ = ["MEBIBYTE", "Settings", "State", "Waiter"]

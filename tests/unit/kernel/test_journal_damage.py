@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from dadms_ipc.requests import EventInfo
-from dadmsd.kernel.core.records import Cell, Child, Counters
-from dadmsd.kernel.core.state import EventRow
+from dadmsd.kernel.core.records import Cell, Child, Counters, EventRow
 from dadmsd.kernel.frames import HEADER, MAGIC, read
 from dadmsd.kernel.journal import JOURNAL_DAMAGED, Journal
 from dadmsd.kernel.tail import ASIDE
