@@ -73,6 +73,16 @@ def _is_anothers(group: str, ours: frozenset[int]) -> bool:
     return bool(members) and not members & ours
 
 
+def _is_used_elsewhere(name: str, ours: frozenset[int]) -> bool:
+    """Tell whether processes have shared memory mapped, none of them ours."""
+    users: set[int] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's
+            if f"/dev/shm/{name}\n" in maps.read_text():
+                users.add(int(maps.parent.name))
+    return bool(users) and not users & {os.getpid(), *ours}
+
+
 def check(before: Found) -> None:
     """Assert that nothing is left; what is, is killed, so that the next test is judged for itself."""
     deadline = time.monotonic() + GRACE
@@ -94,7 +104,8 @@ def check(before: Found) -> None:
 
 def _left(before: Found) -> Found:
     left = look().beyond(before)
-    return left._replace(groups=frozenset(group for group in left.groups if not _is_anothers(group, left.processes)))
+    groups = frozenset(group for group in left.groups if not _is_anothers(group, left.processes))
+    return left._replace(groups=groups, shared=frozenset(name for name in left.shared if not _is_used_elsewhere(name, left.processes)))
 
 
 def _command(pid: int) -> str:

@@ -67,6 +67,28 @@ def test_shared_memory_is_found() -> None:
     leaks.check(before)
 
 
+def test_shared_memory_that_somebody_else_uses_is_not_ours() -> None:
+    """Another session on the machine, a benchmark for instance."""
+    path = Path(f"/dev/shm/dadms-test-other-{os.getpid()}")
+    code = f"import mmap, sys\ninput()\nfile = open({str(path)!r}, 'w+b')\nfile.truncate(4096)\nheld = mmap.mmap(file.fileno(), 4096)\nprint('held', flush=True)\ninput()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdin is not None
+    assert other.stdout is not None
+    try:
+        before = leaks.look()
+        other.stdin.write("\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "held\n"
+        leaks.check(before)
+        other.communicate("\n", timeout=20)
+        with pytest.raises(AssertionError, match=path.name):
+            leaks.check(before)
+    finally:
+        other.kill()
+        other.communicate()
+        path.unlink(missing_ok=True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="making cgroups takes root here")
 def test_a_group_is_found_unless_somebody_else_lives_in_it() -> None:
     before = leaks.look()

@@ -546,3 +546,50 @@ def test_no_more_contexts_give_way_than_have_to(monkeypatch: pytest.MonkeyPatch)
     last = driver.spawn()
     driver.answer(requests.ChangeContext(last, Set("r", "k", raw(b"x" * 40))))
     assert list(driver.state.contexts.spaces) == [1002, 1003, last]
+
+
+@pytest.mark.parametrize("how", ["dies", "ends", "unlocks", "broken"])
+@pytest.mark.parametrize("deaths", [(0,), (1,), (2,), (3,), (1, 2), (0, 1, 2, 3)])
+def test_a_lock_is_handed_over_once_wherever_kernels_die(how: str, deaths: tuple[int, ...]) -> None:
+    """Who waits asks each kernel again; it is told once, or the same again, and its token is the newer one."""
+    shared = Shared()
+    driver, asks = shared.driver, Lock("r", "l", 30.0)
+    first = shared.get(W1, Lock("r", "l", 0.0)).token
+    wanted = shared.call(W2, asks)
+    given: list[int] = []
+
+    def told(done: list[effects.AnyEffect]) -> None:
+        answer = answer_to(W2, asks, done)
+        if answer is not None:
+            assert answer[0] == "ok", answer
+            given.append(answer[1].token)
+
+    def dies_at(step: int) -> None:
+        if step in deaths:
+            driver.next_kernel()
+            for name in (W1, W2):
+                if name in driver.state.children:
+                    driver.give(events.WorkerReady(name))
+            told(driver.give(events.ContextCalled(W2, wanted)))
+
+    dies_at(0)
+    told(driver.give(events.ContextCalled(W2, wanted)))
+    dies_at(1)
+    assert not given
+    match how:
+        case "dies":
+            told(driver.give(events.Exited(W1, 2, 9, begun=1)))
+        case "ends":
+            told(driver.finish(W1))
+        case "unlocks":
+            told(driver.give(events.ContextCalled(W1, shared.call(W1, Unlock("r", "l", first)))))
+        case _:
+            told(driver.give(events.ContextCalled("1001.1", shared.call("1001.1", Break("r", "l")))))
+    dies_at(2)
+    dies_at(3)
+    assert len(set(given)) == 1, "one token, however often it is said"
+    assert given[0] > first
+    late = Set("r", "a", raw(1), Guard("l", first))
+    if how in ("unlocks", "broken"):
+        assert f"1001/2 has it, with token {given[0]}" in shared.refusal(W1, late)
+    assert shared.get(W2, Set("r", "a", raw(2), Guard("l", given[0])), sequence=2, seen=1).applied
