@@ -366,13 +366,14 @@ class Client(Dialogue):
             return self._step(deadline)
         try:
             frames = wire.receive(WAIT)
+            if frames is not None:
+                session.handle(door, frames, monotonic())
         except BaseException:
             self._reconnect(wire)
             raise
         if frames is None:
             self._next_look = now
             return True
-        session.handle(door, frames, monotonic())
         if session.has_outgoing:
             self._flush_safely()
         return True
@@ -418,11 +419,11 @@ class Client(Dialogue):
         """Take one message: it is most often the one that was waited for, and whoever waited looks at it before there is another."""
         try:
             frames = wire.receive()
+            if frames is not None:
+                self._session.handle(wire.door, frames, monotonic())
         except BaseException:
             self._reconnect(wire)
             raise
-        if frames is not None:
-            self._session.handle(wire.door, frames, monotonic())
 
     def _flush_safely(self) -> None:
         try:
@@ -433,7 +434,7 @@ class Client(Dialogue):
             raise
 
     def _reconnect(self, wire: Wire) -> None:
-        """Replace a socket that an interrupt (Ctrl-C) may have left between two frames of a message."""
+        """Replace a socket that an interrupt (Ctrl-C) may have left between two frames, or with a message taken that nobody has: the bus delivers it again."""
         wire.close(0)
         self._connect(wire.door)
 

@@ -1,5 +1,6 @@
 """Messages between processes and clients, through a real bus; a second client stands for the other side, on its own thread."""
 
+import contextlib
 import select
 import signal
 import threading
@@ -316,3 +317,35 @@ def test_a_signal_that_the_poll_does_not_notice_is_answered_before_the_deadline(
     finally:
         giver.join()
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("waiting", [0.5, 5.0], ids=["polling", "waiting in the socket"])
+def test_an_interrupt_between_the_socket_and_the_session_loses_no_message(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, waiting: float
+) -> None:
+    """A program that catches Ctrl-C and goes on gets the message then, from a new connection."""
+
+    def work(client: Client) -> object:
+        handle = client._session.handle
+
+        def interrupted(*_: object) -> list[int]:
+            monkeypatch.setattr(client._session, "handle", handle)
+            raise KeyboardInterrupt
+
+        armed.wait(10)
+        monkeypatch.setattr(client._session, "handle", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            receive_for_ever(client)
+        return client.receive(timeout=2.0).body  # sooner than the bus repeats what has no answer
+
+    def receive_for_ever(client: Client) -> None:
+        while True:
+            with contextlib.suppress(DeadlinePassed):
+                client.receive(timeout=waiting)
+
+    armed = threading.Event()
+    other = Other(daemon, work)
+    with Client(daemon.directory, timeout=10.0) as client:
+        armed.set()
+        assert client.send(other.address, "T", b"once") == "handled"
+    assert other.join() == b"once"
