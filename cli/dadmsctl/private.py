@@ -37,7 +37,7 @@ STOP_LIMIT = 60.0  # seconds after the lease has ended; the daemon's own limit i
 REMOVE_LIMIT = 5.0  # seconds that the servers of a killed keeper have to end
 WORDS_LIMIT = 65_536  # bytes of what the daemon said that are looked at
 _FAILED = re.compile(
-    r"^dadmsd: (\w+) \(pid \d+\) ended after [\d.]+ s: (exit [1-9]\d*); it is started again", re.MULTILINE
+    r"^dadmsd: (\w+) \(pid \d+\) ended after [\d.]+ s: (exit [1-9]\d*)(?:: .*)?; it is started again", re.MULTILINE
 )  # keeper/loop.py
 SOCKET_PATH_LIMIT = 107  # bytes, unix(7)
 

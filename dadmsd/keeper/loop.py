@@ -388,10 +388,10 @@ class Keeper:
         self._check_start(server, how)
 
     def _voice_of(self, server: Server, why: str) -> Callable[[str], None]:
-        """Give what tells of an end: people want the verdict only before the daemon has stood, and the same reason once."""
+        """Give what tells of an end: people want the verdict only before the daemon has stood, and the same reason once; the command that owns a private daemon counts them."""
         if not self._was_ready:
             return self._voice.note
-        is_known = bool(why) and server.told == why
+        is_known = bool(why) and server.told == why and not self._settings.is_private
         server.told = why
         return self._voice.note if is_known else self._voice.say
 

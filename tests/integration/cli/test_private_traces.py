@@ -32,7 +32,7 @@ def test_an_error_of_a_server_is_told_and_its_words_are_kept(capsys: pytest.Capt
     assert found, said
     kept = Path(found[1])
     assert kept.parent == Path(tempfile.gettempdir())
-    assert "exit 1; it is started again" in kept.read_text()
+    assert re.search(r"exit 1: .+; it is started again", kept.read_text())
     kept.unlink()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -122,7 +123,9 @@ def test_a_process_starts_when_what_it_requires_is_ready_and_ends_before_it(ctl:
     assert ctl(*at, "stop", "db").returncode == 0
     assert order.read_text().split() == ["web", "db"]
     found = status(ctl, at, web)
-    assert (found["status"], found["waits_for"]) == ("waiting", ['requires "db" (1001), which is stopped'])
+    assert (found["status"], found["is_stuck"]) == ("waiting", True)
+    why = r"requires \"db\" \(1001\), which was stopped \(.*by stop from uid .*\), and comes back when somebody starts it: dadmsctl start 1001"
+    assert re.fullmatch(why, str(found["waits_for"]).strip("[']"))
     assert ctl(*at, "start", "db").returncode == 0
     assert ctl(*at, "wait", web, "--until", "ready").returncode == 0
 
