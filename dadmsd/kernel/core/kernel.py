@@ -332,6 +332,8 @@ class Kernel:
         else:
             for child in sorted(state.children.values(), key=lambda each: each.role):  # mains first: the others ended with them
                 child.failure = interruption
+                if child.role == "zygote" and not child.ready_at:
+                    child.intent = processes.INTERRUPTED
                 children.on_exited(state, events.Exited(child.name, 0, 0))
         for process in state.live_processes():
             processes.advance(state, process)

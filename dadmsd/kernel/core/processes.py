@@ -39,6 +39,7 @@ OUR_CAUSES = {
     "watchdog": "watchdog",
     "unhealthy": "liveness",
 }  # why we ended a main -> the cause
+INTERRUPTED = "interrupted"  # why a zygote ended during its import: the machine or the daemon did, and the next daemon begins it again
 IMPORTS_KILLED_MOST = 2  # in a row, that are begun again: then the code is taken for the cause
 FORKS_LOST_MOST = 3  # zygotes in a row that may end with a fork of one process unanswered: then it is taken for the cause
 ENTRIES_MOST = 10_000  # that one process may declare
@@ -180,7 +181,7 @@ def zygote_gone(state: State, child: Child, oom: str) -> str:
         for pid, pool in state.pools.items():
             if pool.ready:
                 state.ready_pools.setdefault(pid)
-    elif child.ready_at:
+    elif child.ready_at or child.intent == INTERRUPTED:
         if not child.intent:
             words = f"out of memory: {oom}" if oom else _exit_words(child)
             state.tell_event("zygote.lost", f"{child.name} is gone: {words}", pid=child.pid)

@@ -6,7 +6,7 @@
 3. The pause doubles with each restart in a row up to a ceiling, and begins anew after an incarnation that was ready for ``backoff_reset`` seconds. The part of it that is chance
    is derived from the instance key and the incarnation, so that a herd of processes scatters, and a test repeats.
 4. ``start_limit`` starts within ``start_limit_seconds`` are enough; then it has failed, and what its spec names fails with it.
-5. What a reboot or the end of the daemon ended is started again at once, where the policy restarts at all; nobody is to blame for it.
+5. What a reboot or the end of the daemon ended is started again at once, where the policy restarts at all; nobody is to blame for it. What had not begun goes on waiting, for its import too.
 6. An orchestrator that has a checkpoint and whose spec names no policy goes on from there when it was lost (``checkpoints``); an outcome is no loss, whatever it is.
 """
 
@@ -29,6 +29,7 @@ POLICIES = ("never", "on-failure", "always")
 ESCALATIONS = ("", "group", "parent", "daemon")
 FACTOR = 2.0  # by which the pause grows
 RESUMES_MOST = 3  # in a row, from one checkpoint: then what is in it, or what follows it, is taken for the cause
+UNBEGUN = frozenset({"admitted", "waiting"})  # states in which nothing of an incarnation has run that could be cut short or be done twice
 LOSSES = ("oom", "watchdog")  # causes, beside signals that nobody here sent
 
 # What is true of an incarnation and not of the process: the next one begins with these.
@@ -165,7 +166,7 @@ def take_up(state: State, process: Process, *, is_interrupted: bool) -> None:
         process.before = None  # nobody has to be asked: the next start puts them in force
         process.starts = []
         process.failures = 0
-        process.is_interrupted = process.status not in ENDED
+        process.is_interrupted = process.status not in ENDED | UNBEGUN
         state.changed(process)
         if process.status in ENDED and (process.resume or (process.definition and process.desired == "up")):
             state.starting[process.pid] = None

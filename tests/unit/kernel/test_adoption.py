@@ -1,5 +1,7 @@
 """What a kernel makes of the rows of another one."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -20,12 +22,13 @@ def test_after_an_interruption_everything_that_lived_has_ended(interruption: str
     done = driver.next_kernel(interruption=interruption)
     assert not only(done, effects.SendBatch)
     cleared = {effect.pid for effect in only(done, effects.ClearGroup)}
-    assert cleared == {running, starting, importing}
+    assert cleared == {running, starting}
     driver.give(*[events.GroupGone(pid) for pid in cleared])
     for pid in cleared:
         assert (driver.process(pid).status, driver.process(pid).reason) == ("failed", interruption)
     assert [driver.thread(tid).state for tid in (1, 2, 3)] == ["terminated"] * 3
-    assert not driver.state.children
+    assert not [child for child in driver.state.children.values() if child.role != "zygote"]
+    assert (driver.process(importing).status, driver.process(importing).reason) == ("admitted", ""), "nothing of it had run"
 
 
 def test_a_process_that_waits_for_a_zygote_gets_one_after_a_reboot() -> None:
@@ -201,3 +204,37 @@ def test_the_log_of_an_earlier_incarnation_is_not_taken_over() -> None:
     assert log_is_wanted(driver.state, "zygote-1")
     driver.end(orchestrator)
     assert not log_is_wanted(driver.state, f"{orchestrator}.1")
+
+
+@pytest.mark.parametrize(("status", "kind", "cause"), [(0, "completed", "exited 0"), (3, "failed", "exited 3")])
+def test_what_waited_when_everything_ended_goes_on_waiting_and_its_end_is_its_own(status: int, kind: str, cause: str) -> None:
+    driver = Driver()
+    pid = command(driver, name="db", ready="notify")
+    job = int(driver.answer(requests.Spawn(requests.Spec(name="job", kind="tool", command=["j"], after=["db"])))["pid"])
+    driver.next_kernel(interruption="the daemon was restarted")
+    driver.give(events.GroupGone(pid, incarnation=1))
+    assert (driver.process(job).status, driver.process(pid).incarnation) == ("waiting", 2)
+    driver.answer(requests.Kill(pid, force=True))
+    leave(driver, pid, 2, 9)
+    execute(driver, job)
+    leave(driver, job, 1, status)
+    assert (driver.process(job).status, driver.process(job).cause, driver.process(job).incarnation) == (kind, cause, 1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"handlers": "/h.py"}], ids=["shared", "of its own"])
+def test_one_whose_code_was_being_imported_when_everything_ended_has_it_imported_again(changes: dict[str, Any]) -> None:
+    """Nothing of it had run that could be repeated: who was told that it is admitted has not to ask again."""
+    driver = Driver()
+    pid = driver.spawn(**changes)
+    if changes:
+        driver.import_code("zygote/1")
+    driver.open("zygote/2" if changes else "zygote/1", 60)
+    done = driver.next_kernel(interruption="the daemon was restarted")
+    assert (driver.process(pid).status, driver.process(pid).reason) == ("admitted", "")
+    (again,) = names(done, effects.Fork)
+    while f"{pid}.1" not in driver.state.children:
+        driver.import_code(next(name for name, child in driver.state.children.items() if child.phase == "forking"))
+    assert again.startswith("zygote/")
+    driver.open(f"{pid}.1", 100)
+    driver.give(events.MainReady(f"{pid}.1", ["work"], [], {}, []))
+    assert (driver.process(pid).status, driver.process(pid).is_interrupted) == ("running", False)
