@@ -26,10 +26,12 @@ def test_an_exit_of_a_child_without_a_port_is_reaped_as_well(tmp_path: Path, nam
     driver.run()
     state = driver.state
     state.settings = msgspec.structs.replace(state.settings, state_dir=str(tmp_path), runtime_dir=str(tmp_path))
+    backend = detect("dadms-testreports")
+    backend.dismantle()  # none of its groups is needed here
     ours, keepers = pair()
     hands = Hands(
         state,
-        Confinement(detect("dadms-testreports"), memory_limit=1 << 30),
+        Confinement(backend, memory_limit=1 << 30),
         Channel(ours, KEEPER),
         lambda _port: None,
         lambda _port: None,
