@@ -85,7 +85,8 @@ def _ended(state: State, process: Process) -> list[str]:
     spec = process.spec
     found = [f"it {HAS_ENDED[process.status]}: {process.reason or process.cause or 'it did what it was to do'}"]
     if process.cause == "start limit":
-        found.append(f"{spec.start_limit} starts within {spec.start_limit_seconds:g} s are its limit (start_limit)")
+        starts = "1 start" if spec.start_limit == 1 else f"{spec.start_limit} starts"
+        found.append(f"its limit is {starts} within {spec.start_limit_seconds:g} s (start_limit)")
     elif process.desired == "down":
         found.append(f"it is not to run: {process.stop_reason or 'somebody asked for its end'}")
     elif process.cause == "start failed":

@@ -106,9 +106,8 @@ def follow(state: State, process: Process) -> bool:
     limit, window = process.spec.start_limit, process.spec.start_limit_seconds
     process.starts = [at for at in process.starts if at > state.now - window]
     if limit and len(process.starts) >= limit:
-        process.reason = (
-            f"started {len(process.starts)} times within {window:g} s, the last time it ended with: {process.reason or process.cause}"
-        )
+        often = "once" if len(process.starts) == 1 else f"{len(process.starts)} times"
+        process.reason = f"started {often} within {window:g} s, the last time it ended with: {process.reason or process.cause}"
         process.cause = "start limit"
         process.ending_as = "failed"
         return False

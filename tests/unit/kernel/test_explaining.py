@@ -70,7 +70,7 @@ def test_one_that_ended_says_why_and_what_would_start_it() -> None:
     driver.answer(requests.Stop(stopped, reason="the night shift"))
     leave(driver, stopped, 2, 15)
     leave(driver, done, 1, 0)
-    assert said(driver, limited)[1] == "1 starts within 300 s are its limit (start_limit)"
+    assert said(driver, limited)[1] == "its limit is 1 start within 300 s (start_limit)"
     assert said(driver, stopped) == [
         "it was stopped: signal 15 (SIGTERM), by stop from uid 0: the night shift",
         "it is not to run: stop from uid 0: the night shift",
