@@ -312,7 +312,7 @@ class Loop:
     def _request(self, message: link.Request) -> list[events.Event]:
         try:
             request = self._request_decoder.decode(message.body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             refusal = msgspec.Raw(msgspec.msgpack.encode({"message": f"cannot read the request: {error}"}))
             self.hands.tell_bus(link.Reply(message.client, message.sequence, "refused", refusal))
             return []
