@@ -53,8 +53,9 @@ bench: environment-dev ## all benchmarks, a table each
 conformance: environment-dev ## the DMN test suite; the last line is one JSON object
 	@$(BIN)/python -m tests.conformance $(ARGS)
 
-fuzz: environment-dev ## a million wrong messages against a real bus; ARGS='--seed N' repeats a run, '--messages N --seconds S' bounds it
+fuzz: environment-dev ## a million wrong messages against a real bus, then wrong requests against a real kernel; ARGS='--seed N' repeats a run, '--messages N --seconds S' bounds each
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+	@$(BIN)/python -m tests.fuzz.kernel $(ARGS)
 
 soak-bus: environment-dev ## a million messages while everything is killed and stopped at random (half an hour at most)
 	@$(BIN)/python -m tests.fault.bus.loss $(ARGS)
