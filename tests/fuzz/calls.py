@@ -137,6 +137,15 @@ def valid(pid: int) -> list[bytes]:
     return [encode_body(request) for request in asked]
 
 
+def changed(chance: random.Random, plain: list[bytes]) -> bytes:
+    """Give one of some messages that are arrays, with one or two of its elements changed."""
+    tree = _pairs(msgspec.msgpack.decode(chance.choice(plain)))
+    for _ in range(chance.choice((0, 1, 1, 2)) if len(tree) > 1 else 0):
+        place = chance.randrange(1, len(tree))
+        tree[place] = _change(chance, tree[place], 1)
+    return pack(tree)
+
+
 def request(chance: random.Random, plain: list[bytes]) -> bytes:
     """Give one request, wrong as a rule."""
     tree = _pairs(msgspec.msgpack.decode(chance.choice(plain)))

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz.kernel``: some ten thousand wrong requests against a real daemon; what must hold is held, and the figures are printed."""
+"""``python -m tests.fuzz.kernel``: some ten thousand wrong requests against a real daemon, then children of its own that are hostile; what must hold is held, and the figures are printed."""
 
 import argparse
 import random
@@ -8,12 +8,14 @@ from pathlib import Path
 
 from tests.conftest import Daemon
 from tests.fuzz.assault import Assault
+from tests.fuzz.children import besiege
 
 
 def main() -> int:
     """Run; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.kernel", description=__doc__)
     parser.add_argument("--messages", type=int, default=50_000)
+    parser.add_argument("--children", type=int, default=50, help="of each role, that are hostile over their ports")
     parser.add_argument("--seconds", type=float, default=300.0, help="at most")
     parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to repeat it")
     asked = parser.parse_args()
@@ -24,13 +26,17 @@ def main() -> int:
         try:
             assault = Assault(daemon.runtime_dir, seed)
             outcome = assault.run(messages=asked.messages, seconds=asked.seconds)
+            for role in ("main", "worker") if not outcome.failures else ():
+                outcome.failures += besiege(daemon.runtime_dir, role, range(seed, seed + asked.children))
             code = daemon.stop()
         finally:
             daemon.close()
         if code or "Traceback" in daemon.said():
             outcome.failures.append(f"the daemon ended with {code} and said: {daemon.said()[-3000:]}")
     counts = ", ".join(f"{count} {status or 'no status'}" for status, count in outcome.statuses.most_common())
-    _say(f"sent {outcome.sent} requests to the kernel: {counts}; another client waited {outcome.slowest * 1000:.0f} ms at most")
+    _say(
+        f"sent {outcome.sent} requests to the kernel: {counts}; another client waited {outcome.slowest * 1000:.0f} ms at most; then {asked.children} mains and as many workers"
+    )
     for failure in outcome.failures:
         _say(f"FAILED: {failure}")
     for body in assault.suspects() if outcome.failures else ():
