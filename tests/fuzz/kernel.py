@@ -27,6 +27,7 @@ def main() -> int:
             assault = Assault(daemon.runtime_dir, seed)
             outcome = assault.run(messages=asked.messages, seconds=asked.seconds)
             for role in ("main", "worker") if not outcome.failures else ():
+                _say(f"{asked.children} hostile children: {role}")
                 outcome.failures += besiege(daemon.runtime_dir, role, range(seed, seed + asked.children))
             code = daemon.stop()
         finally:
@@ -34,13 +35,11 @@ def main() -> int:
         if code or "Traceback" in daemon.said():
             outcome.failures.append(f"the daemon ended with {code} and said: {daemon.said()[-3000:]}")
     counts = ", ".join(f"{count} {status or 'no status'}" for status, count in outcome.statuses.most_common())
-    _say(
-        f"sent {outcome.sent} requests to the kernel: {counts}; another client waited {outcome.slowest * 1000:.0f} ms at most; then {asked.children} mains and as many workers"
-    )
+    _say(f"sent {outcome.sent} requests to the kernel: {counts}; another client waited {outcome.slowest * 1000:.0f} ms at most")
     for failure in outcome.failures:
         _say(f"FAILED: {failure}")
     for body in assault.suspects() if outcome.failures else ():
-        _say(f"unanswered: {body[:1000]!r}")
+        _say(f"unanswered: {len(body)} bytes, {body[:200]!r}")
     return 1 if outcome.failures else 0
 
 
