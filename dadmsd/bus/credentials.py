@@ -56,11 +56,19 @@ def _user_id(frame: zmq.Frame) -> str:
         return ""
 
 
-def _held(who: Who, descriptor: int) -> Origin:
+def inode_of(descriptor: int) -> int:
+    """Tell which socket has a descriptor of libzmq's; -1: none has."""
     try:
-        return Origin(who, descriptor, os.fstat(descriptor).st_ino)
-    except OSError:  # closed already: who it was is known, there is nothing to cut
-        return Origin(who, -1, -1)
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return -1
+
+
+def _held(who: Who, descriptor: int) -> Origin:
+    inode = inode_of(descriptor)
+    return (
+        Origin(who, descriptor, inode) if inode >= 0 else Origin(who, -1, -1)
+    )  # closed already: who it was is known, there is nothing to cut
 
 
 def _groups(descriptor: int) -> tuple[int, ...]:

@@ -9,11 +9,12 @@
 5. What finds a connection's pipe full waits for it (backlog.py).
 """
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import cast
+from typing import Literal, cast
 
 import zmq
 from zmq.backend import Socket as Basic
@@ -21,7 +22,7 @@ from zmq.backend import Socket as Basic
 from dadms_ipc.envelope import Door
 from dadmsd.bus.backlog import Backlog
 from dadmsd.bus.core.events import Audit, Body, Forget, Peer, Received, Vanished, Who
-from dadmsd.bus.credentials import Origin, is_dead, origin_of, shut_down
+from dadmsd.bus.credentials import UNKNOWN, Origin, inode_of, is_dead, origin_of, shut_down
 from dadmsd.bus.guests import SILENCE, USER_SHARE, WATCHED, Guests
 from dadmsd.bus.listeners import Listener
 
@@ -36,6 +37,8 @@ _MORE_NOW = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _READABLE = int(zmq.POLLIN)
 _recv, _send, _get = Basic.recv, Basic.send, Basic.get
+LOOK = 0.005  # seconds between looks whether a connection is gone that was told to be
+UNCLEAR = 0.05  # seconds that what a gone connection said last may take to be received
 LAST_WORD = 0.05  # seconds for the last answer to a connection that is cut
 
 
@@ -49,6 +52,7 @@ class Router:
         self.path = path
         self.ceiling = ceiling  # connections
         self.guests = Guests(ceiling, (0, os.geteuid()))
+        self.guests.has_spoken = lambda fd, inode: inode in self._routes.get(fd, {})
         self.is_open = False
         self.is_quiet = True  # nothing waits to be received, and nothing was sent since that was seen
         self.backlog = Backlog(self._send)
@@ -59,9 +63,12 @@ class Router:
         )
         self._hidden = path.with_name(f".{path.name}.shut")
         self._condemned: dict[bytes, tuple[float, Origin]] = {}  # route -> when it is cut
+        self._unreachable: dict[bytes, float] = {}  # routes that nothing can be sent to -> until when what they said last may take to come
         self._origins: dict[bytes, Origin] = {}
         self._known: dict[bytes, tuple[Peer, int, int, Who]] = {}  # route -> what every message from it is said to come from
-        self._routes: dict[tuple[int, int], bytes] = {}  # (descriptor, inode) -> route
+        self._routes: dict[
+            int, dict[int, bytes]
+        ] = {}  # descriptor -> inode -> route: one has it, others had it whose ends were not told yet
         self.socket = context.socket(zmq.ROUTER)
         for option, value in (
             (zmq.ROUTER_MANDATORY, 1),  # what cannot be delivered is known
@@ -160,18 +167,26 @@ class Router:
     def _meet(self, route: bytes, origin: Origin) -> tuple[Peer, int, int, Who]:
         """Note who is at the other end of a connection that has said its first word."""
         self._origins[route] = origin
-        self._routes[origin.fd, origin.inode] = route
-        self.guests.spoke(origin.fd)
+        if origin.fd >= 0:
+            self._routes.setdefault(origin.fd, {})[origin.inode] = route
+            self.guests.spoke(origin)
         who = origin.who
         self._known[route] = known = (Peer(self.door, route), who.uid, who.pid, who)
         return known
 
-    def send(self, route: bytes, header: bytes, body: Body) -> bool | None:
-        """Send; True when it was taken, False when the connection is gone, None when too much waits for it."""
+    def send(self, route: bytes, header: bytes, body: Body) -> Literal[True] | None:
+        """Send; True when it was taken, or the connection is gone, which `departures` tells; None when too much waits for it."""
         if route not in self.backlog.lines and (taken := self._send(route, header, body)) is not None:
-            return taken
+            if not taken:
+                self._miss(route)
+            return True
         self.is_stirred = True
         return True if self.backlog.add(route, header, body, monotonic()) else None
+
+    def _miss(self, route: bytes) -> None:
+        """Note that nothing can be sent to a connection any more; what it said last may still wait to be received."""
+        self.is_stirred = True
+        self._unreachable.setdefault(route, monotonic() + UNCLEAR)
 
     def _send(self, route: bytes, header: bytes, body: Body) -> bool | None:
         sock = self.socket
@@ -189,11 +204,17 @@ class Router:
         return True
 
     def catch_up(self, now: float) -> list[Vanished]:
-        """Send what waits and has room, when that is due; gives the connections that are gone, and those that take nothing."""
+        """Send what waits and has room, when that is due; gives the connections that take nothing."""
         due = self.backlog.next_look
         if due is None or due > now:
             return []
-        return [Vanished(Peer(self.door, route), is_gone, is_slow=not is_gone) for route, is_gone in self.backlog.send(now)]
+        slow = []
+        for route, is_gone in self.backlog.send(now):
+            if is_gone:
+                self._miss(route)
+            else:
+                slow.append(Vanished(Peer(self.door, route), False, is_slow=True))
+        return slow
 
     def cut(self, route: bytes, now: float) -> None:
         """End a connection, after its last answer."""
@@ -215,9 +236,9 @@ class Router:
         due = next(iter(self._condemned.values()))[0]  # all wait equally long: the first is the first
         return due if silent is None else min(due, silent)
 
-    def next_moments(self) -> tuple[float | None, float | None]:
-        """Give when `execute` and `catch_up` have something to do."""
-        return self.next_cut(), self.backlog.next_look
+    def next_moments(self) -> tuple[float | None, float | None, float | None]:
+        """Give when `execute`, `catch_up` and `departures` have something to do."""
+        return self.next_cut(), self.backlog.next_look, monotonic() + LOOK if self.guests.departed else None
 
     def execute(self, now: float) -> Iterator[Audit]:
         """Cut what is due; gives lines about who said nothing."""
@@ -231,19 +252,33 @@ class Router:
         self.backlog.forget(effect.peer.route)
         self._known.pop(effect.peer.route, None)
         origin = self._origins.pop(effect.peer.route, None)
-        if origin is not None:
-            self._routes.pop((origin.fd, origin.inode), None)
+        if origin is not None and (had := self._routes.get(origin.fd)) is not None:
+            if had.get(origin.inode) == effect.peer.route:
+                del had[origin.inode]
+            if not had:
+                del self._routes[origin.fd]
 
     def departures(self) -> list[Vanished]:
-        """Give the connections that are gone; only while nothing waits to be received, as it could be their last words."""
-        if not self.guests.departed:
+        """Give the connections that are gone; only while nothing waits to be received, as it could be their last words, or when they had time to be."""
+        if not self.guests.departed and not self._unreachable:
             return []
-        if self.has_more():  # asked anew: what was said last may have come since the socket was looked at
+        now = monotonic()
+        gone = dict.fromkeys(self._unreachable)
+        unclear: dict[int, float] = {}
+        for fd, until in self.guests.departed.items():
+            held, had = inode_of(fd), self._routes.get(fd, {})
+            gone |= dict.fromkeys(route for inode, route in had.items() if inode != held)
+            if held in had and now < until:
+                unclear[fd] = until
+        if self.has_more() and now < min(
+            self._unreachable.values(), default=math.inf
+        ):  # asked after it is known who is gone: what they said last has come by then
             self.is_stirred = True  # later
             return []
-        departed, self.guests.departed = self.guests.departed, []
-        routes = [(self._routes.get((origin.fd, origin.inode)), origin.who) for origin in departed]
-        return [Vanished(Peer(self.door, route), True, is_dead(who)) for route, who in routes if route is not None]
+        self._unreachable.clear()
+        self.guests.departed = unclear
+        origins = [(route, self._origins.get(route, UNKNOWN)) for route in gone]
+        return [Vanished(Peer(self.door, route), True, is_dead(origin.who)) for route, origin in origins]
 
     def close(self) -> None:
         """Close the door; what was sent has the linger's time to go out."""

@@ -19,6 +19,7 @@ from zmq.utils.monitor import parse_monitor_message
 from dadmsd.bus.core.events import NOBODY, Audit, Who
 from dadmsd.bus.credentials import Origin, shut_down
 
+UNCLEAR = 0.05  # seconds: libzmq tells of an end just before it closes the descriptor, and the number may be another connection's when we hear of it
 SILENCE = 10.0  # seconds from being accepted to the first word: a handshake takes milliseconds
 PROCESS_SHARE = 0.25  # of the door, for one OS process, and for one address
 USER_SHARE = 0.5  # of the door, for one user, and for the network as a whole
@@ -61,7 +62,10 @@ class Guests:
         self._silent: dict[int, Guest] = {}  # in the order in which they came
         self._counts: dict[object, int] = {}  # by whatever has a share
         self.watch: Callable[[int], None] = lambda _fd: None  # whoever wants to see each connection's bytes
-        self.departed: list[Origin] = []  # that had spoken, since somebody last looked
+        self.departed: dict[
+            int, float
+        ] = {}  # descriptors of connections that had spoken -> until when it is unclear whether it was the one that has it now
+        self.has_spoken: Callable[[int, int], bool] = lambda _fd, _inode: False  # a word may come before the news of its connection
         self._failure: int | None = None  # why a handshake failed, until its connection is named
 
     def __len__(self) -> int:
@@ -88,7 +92,9 @@ class Guests:
         origin = _origin(fd)
         if origin.inode < 0 and is_remote:
             origin = GONE
-        guest = self._guests[fd] = self._silent[fd] = Guest(origin, now, is_remote)
+        guest = self._guests[fd] = Guest(origin, now, is_remote)
+        if not self.has_spoken(fd, origin.inode):
+            self._silent[fd] = guest
         self.remote += guest.is_remote
         excess = ""
         for holder, share, what in self._shares(origin.who):
@@ -115,7 +121,7 @@ class Guests:
         has_spoken = fd not in self._silent
         guest = self._forget(fd)
         if guest is not None and has_spoken:
-            self.departed.append(guest.origin)
+            self.departed[fd] = monotonic() + UNCLEAR
         if guest is not None and guest.is_remote and failure and not guest.is_over:
             who, why = guest.origin.who, REASONS.get(failure, "its handshake broke the protocol")
             yield Audit(f"refused {who}: {why}", "refused", who, "", "handshake", why)
@@ -132,9 +138,11 @@ class Guests:
                 del self._counts[holder]
         return guest
 
-    def spoke(self, fd: int) -> None:
+    def spoke(self, origin: Origin) -> None:
         """Note that a connection said something: from now on the core looks after it."""
-        self._silent.pop(fd, None)
+        guest = self._guests.get(origin.fd)
+        if guest is not None and guest.origin.inode == origin.inode:  # else it is one before it, whose end was not told yet
+            self._silent.pop(origin.fd, None)
 
     def all(self) -> list[tuple[int, Guest]]:
         """Give every connection that was not cut, with libzmq's descriptor."""

@@ -265,9 +265,8 @@ class Program:
             if read is None:
                 return
             body = read
-        taken = self._routers[peer.door].send(peer.route, encode_header(effect.header), body)
-        if not taken:
-            self._perform(self._bus.handle(Vanished(peer, taken is False), monotonic()))
+        if not self._routers[peer.door].send(peer.route, encode_header(effect.header), body):
+            self._perform(self._bus.handle(Vanished(peer, is_gone=False), monotonic()))
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         """Do what the core decided; what goes to one connection goes together."""
@@ -318,7 +317,7 @@ class Program:
                     if not taken:
                         break
             if not taken:
-                self._perform_later(self._bus.handle(Vanished(peer, taken is False), monotonic()))
+                self._perform_later(self._bus.handle(Vanished(peer, is_gone=False), monotonic()))
 
     def _perform_later(self, effects: list[Effect]) -> None:
         """Do what follows from a failed send, within the flush that failed."""

@@ -7,6 +7,7 @@ calls. A client belongs to one thread of one process: after a fork the child ope
 import os
 import select
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -71,6 +72,8 @@ class Client(Dialogue):
         )
         self._poll = select.poll()
         self._next_look = 0.0  # when every door is looked at again
+        self._is_torn = False  # an exception left the wires as they were in the middle of something
+        self._taken: list[Message] = []  # whose acknowledgement an interrupt kept from its socket: for the next who receives
         self.target.check()
         self._await_path(start_timeout)
         self._is_open = True
@@ -330,11 +333,14 @@ class Client(Dialogue):
         seconds = self._seconds(timeout)
         deadline = monotonic() + seconds
         self._flush_safely()
-        while not (messages := self._take(limit, acknowledge=acknowledge)):
+        while not self._taken and not (messages := self._take(limit, acknowledge=acknowledge)):
             self._raise_if_over()
             if not self._listen(Door.DATA, deadline):
                 raise DeadlinePassed(f"no message came in {seconds:g} s")
+        if not self._taken:
+            self._taken = messages
         self._hand_over()
+        messages, self._taken = self._taken[:limit], self._taken[limit:]
         return messages
 
     def _hand_over(self) -> None:
@@ -352,6 +358,8 @@ class Client(Dialogue):
 
     def _listen(self, door: Door, deadline: float | None) -> bool:
         """Do as `_step`, sooner: wait in the one socket that matters. What comes at the other door is looked at every SLICE."""
+        if self._is_torn:
+            self._mend()
         now, session, wire = monotonic(), self._session, self._wires[door]
         own, end = session.next_deadline(), now + SLICE
         if (
@@ -369,7 +377,7 @@ class Client(Dialogue):
             if frames is not None:
                 session.handle(door, frames, monotonic())
         except BaseException:
-            self._reconnect(wire)
+            self._is_torn = True
             raise
         if frames is None:
             self._next_look = now
@@ -380,10 +388,18 @@ class Client(Dialogue):
 
     def _step(self, deadline: float | None) -> bool:
         """Take what came, or else wait for something to come; False when the deadline passed. Ends with nothing left that a socket would take."""
-        now = monotonic()
-        if deadline is not None and now >= deadline:
+        if deadline is not None and monotonic() >= deadline:
             return False
-        session = self._session
+        if self._is_torn:
+            self._mend()
+        try:
+            return self._take_turn(deadline)
+        except BaseException:
+            self._is_torn = True
+            raise
+
+    def _take_turn(self, deadline: float | None) -> bool:
+        now, session = monotonic(), self._session
         if self._network is not None:
             self._hear_denials()
             if self._is_over:
@@ -417,32 +433,33 @@ class Client(Dialogue):
 
     def _read(self, wire: Wire) -> None:
         """Take one message: it is most often the one that was waited for, and whoever waited looks at it before there is another."""
-        try:
-            frames = wire.receive()
-            if frames is not None:
-                self._session.handle(wire.door, frames, monotonic())
-        except BaseException:
-            self._reconnect(wire)
-            raise
+        frames = wire.receive()
+        if frames is not None:
+            self._session.handle(wire.door, frames, monotonic())
 
     def _flush_safely(self) -> None:
+        if self._is_torn:
+            self._mend()
         try:
             self._flush()
         except BaseException:
-            for wire in list(self._wires.values()):
-                self._reconnect(wire)
+            self._is_torn = True
             raise
 
-    def _reconnect(self, wire: Wire) -> None:
-        """Replace a socket that an interrupt (Ctrl-C) may have left between two frames, or with a message taken that nobody has: the bus delivers it again."""
-        wire.close(0)
-        self._connect(wire.door)
+    def _mend(self) -> None:
+        """Begin anew at every door: an interrupt (Ctrl-C) may have left a socket between two frames, or a message taken that nobody has. The bus delivers it again."""
+        self._poll = select.poll()  # nothing is in it that an interrupt left there
+        for wire in list(self._wires.values()):
+            wire.close(0)
+            self._connect(wire.door)
+        self._is_torn = False
 
     def _joined(self, fd: int) -> None:
         self._poll.register(fd, select.POLLIN)
 
     def _left(self, fd: int) -> None:
-        self._poll.unregister(fd)
+        with suppress(KeyError):  # of a wire that was torn
+            self._poll.unregister(fd)
 
     def _wants_room(self, fd: int, wants: bool) -> None:
         self._poll.modify(fd, select.POLLIN | select.POLLOUT if wants else select.POLLIN)

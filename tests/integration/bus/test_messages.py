@@ -349,3 +349,17 @@ def test_an_interrupt_between_the_socket_and_the_session_loses_no_message(
         armed.set()
         assert client.send(other.address, "T", b"once") == "handled"
     assert other.join() == b"once"
+
+
+def test_what_a_client_says_last_counts_however_soon_it_goes(daemon: Daemon) -> None:
+    """Its connections of a moment ago have the numbers of its new ones; their ends are theirs alone."""
+
+    def work(client: Client) -> object:
+        client._is_torn = True  # as after an interrupt: it connects anew
+        return client.receive(timeout=10.0).body
+
+    with Client(daemon.directory, timeout=5.0) as client:
+        for number in range(30):
+            other = Other(daemon, work)
+            assert client.send(other.address, "T", b"%d" % number) == "handled"
+            assert other.join() == b"%d" % number
