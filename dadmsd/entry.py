@@ -8,6 +8,15 @@ import _signal as signal  # type: ignore[import-not-found]  # CPython's own half
 import os
 
 IN_ORDER = 0
+is_interrupted = (
+    False  # by a Ctrl-C: an exception may be lost where Python ignores them (a weak reference's callback, a finalizer), this is not
+)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    global is_interrupted  # noqa: PLW0603 - a handler has no other way to tell
+    is_interrupted = True
+    signal.default_int_handler(number, frame)
 
 
 def main() -> None:
@@ -20,7 +29,7 @@ def main() -> None:
     code = IN_ORDER
     try:
         if is_heard:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, _interrupted)
         code = program.main()
     except KeyboardInterrupt:  # between two lines of ours
         pass
