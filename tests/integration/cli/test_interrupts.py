@@ -147,7 +147,9 @@ def test_ctrl_c_while_it_starts_ends_it_without_a_traceback(
         time.sleep(0.002 + milliseconds / 1000)  # any moment will do: the answer is the same
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode in (130, -signal.SIGINT), errors  # a shell shows 130 for both: Python's own start and end may let it be ended by the signal
+    assert process.returncode in (130, -signal.SIGINT), (
+        errors
+    )  # a shell shows 130 for both: Python's own start and end may let it be ended by the signal
     assert "Traceback" not in errors
 
 
