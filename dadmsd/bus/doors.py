@@ -9,12 +9,11 @@
 5. What finds a connection's pipe full waits for it (backlog.py).
 """
 
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Literal, cast
+from typing import cast
 
 import zmq
 from zmq.backend import Socket as Basic
@@ -23,7 +22,7 @@ from dadms_ipc.envelope import Door
 from dadmsd.bus.backlog import Backlog
 from dadmsd.bus.core.events import Audit, Body, Forget, Peer, Received, Vanished, Who
 from dadmsd.bus.credentials import UNKNOWN, Origin, inode_of, is_dead, origin_of, shut_down
-from dadmsd.bus.guests import SILENCE, USER_SHARE, WATCHED, Guests
+from dadmsd.bus.guests import SILENCE, UNCLEAR, USER_SHARE, WATCHED, Guests
 from dadmsd.bus.listeners import Listener
 
 SNDHWM = 1280  # messages: above the window of our clients (1024), so that who reads seldom finds it full; what does waits (backlog.py)
@@ -38,7 +37,6 @@ _EVENTS = int(zmq.EVENTS)
 _READABLE = int(zmq.POLLIN)
 _recv, _send, _get = Basic.recv, Basic.send, Basic.get
 LOOK = 0.005  # seconds between looks whether a connection is gone that was told to be
-UNCLEAR = 0.05  # seconds that what a gone connection said last may take to be received
 LAST_WORD = 0.05  # seconds for the last answer to a connection that is cut
 
 
@@ -174,14 +172,14 @@ class Router:
         self._known[route] = known = (Peer(self.door, route), who.uid, who.pid, who)
         return known
 
-    def send(self, route: bytes, header: bytes, body: Body) -> Literal[True] | None:
-        """Send; True when it was taken, or the connection is gone, which `departures` tells; None when too much waits for it."""
+    def send(self, route: bytes, header: bytes, body: Body) -> bool:
+        """Send; False when too much waits for the connection. That it is gone is told by `departures`."""
         if route not in self.backlog.lines and (taken := self._send(route, header, body)) is not None:
             if not taken:
                 self._miss(route)
             return True
         self.is_stirred = True
-        return True if self.backlog.add(route, header, body, monotonic()) else None
+        return self.backlog.add(route, header, body, monotonic())
 
     def _miss(self, route: bytes) -> None:
         """Note that nothing can be sent to a connection any more; what it said last may still wait to be received."""
@@ -259,26 +257,26 @@ class Router:
                 del self._routes[origin.fd]
 
     def departures(self) -> list[Vanished]:
-        """Give the connections that are gone; only while nothing waits to be received, as it could be their last words, or when they had time to be."""
+        """Give the connections that are gone: each once nothing waits to be received, which could be its last words, or when these had time to come."""
         if not self.guests.departed and not self._unreachable:
             return []
         now = monotonic()
-        gone = dict.fromkeys(self._unreachable)
+        left: list[bytes] = []
         unclear: dict[int, float] = {}
         for fd, until in self.guests.departed.items():
             held, had = inode_of(fd), self._routes.get(fd, {})
-            gone |= dict.fromkeys(route for inode, route in had.items() if inode != held)
+            left += [route for inode, route in had.items() if inode != held]
             if held in had and now < until:
                 unclear[fd] = until
-        if self.has_more() and now < min(
-            self._unreachable.values(), default=math.inf
-        ):  # asked after it is known who is gone: what they said last has come by then
-            self.is_stirred = True  # later
-            return []
-        self._unreachable.clear()
-        self.guests.departed = unclear
-        origins = [(route, self._origins.get(route, UNKNOWN)) for route in gone]
-        return [Vanished(Peer(self.door, route), True, is_dead(origin.who)) for route, origin in origins]
+        is_busy = self.has_more()  # asked after it is known who is gone: what they said last has come by then
+        gone = dict.fromkeys(route for route, until in self._unreachable.items() if not is_busy or until <= now)
+        self._unreachable = {route: until for route, until in self._unreachable.items() if route not in gone}
+        if is_busy:
+            self.is_stirred = True  # the others later
+        else:
+            gone |= dict.fromkeys(left)
+            self.guests.departed = unclear
+        return [Vanished(Peer(self.door, route), True, is_dead(self._origins.get(route, UNKNOWN).who)) for route in gone]
 
     def close(self) -> None:
         """Close the door; what was sent has the linger's time to go out."""

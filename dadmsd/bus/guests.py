@@ -19,7 +19,7 @@ from zmq.utils.monitor import parse_monitor_message
 from dadmsd.bus.core.events import NOBODY, Audit, Who
 from dadmsd.bus.credentials import Origin, shut_down
 
-UNCLEAR = 0.05  # seconds: libzmq tells of an end just before it closes the descriptor, and the number may be another connection's when we hear of it
+UNCLEAR = 0.05  # seconds that an end is in doubt: libzmq tells of it just before it closes the descriptor, whose number may be another's by then, and last words may be on their way
 SILENCE = 10.0  # seconds from being accepted to the first word: a handshake takes milliseconds
 PROCESS_SHARE = 0.25  # of the door, for one OS process, and for one address
 USER_SHARE = 0.5  # of the door, for one user, and for the network as a whole

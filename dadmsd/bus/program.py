@@ -308,7 +308,7 @@ class Program:
         while self._gathered:
             peer, envelopes = self._gathered.popitem()
             router = self._routers[peer.door]
-            taken: bool | None = True
+            taken = True
             if len(envelopes) == 1:
                 taken = router.send(peer.route, encode_header(envelopes[0][0]), envelopes[0][1])
             else:

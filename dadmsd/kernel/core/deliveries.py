@@ -251,8 +251,6 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
         state.threads.add_run(facts)
     state.threads.extend(info for info, _ in ended)
     pool.unseen += len(payload)
-    if process.refusal:
-        give_answer(state, pool)
     main = state.main_of(process)
     if main is not None:
         accepts = (process.submitted, process.submitted_tid) if pool.owes_answer else (0, 0)

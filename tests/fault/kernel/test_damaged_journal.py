@@ -3,11 +3,10 @@
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from dadms_ipc import context, requests
 from dadms_ipc.client import Client
@@ -16,21 +15,9 @@ from dadmsd.kernel.frames import MAGIC, read
 from dadmsd.kernel.host.processes import look
 from dadmsd.kernel.tail import ASIDE
 from tests.conftest import Daemon
-from tests.fault.kernel.daemon import begun, client, daemon, ended, spawn, until
+from tests.fault.kernel.daemon import begun, ended, spawn, until
 
 ONE = msgspec.Raw(b"\x01")
-
-
-@pytest.fixture
-def made(short_path: Path) -> Iterator[Daemon]:
-    with daemon(short_path) as running:
-        yield running
-
-
-@pytest.fixture
-def door(made: Daemon) -> Iterator[Client]:
-    with client(made) as opened:
-        yield opened
 
 
 def damage(made: Daemon, door: Client, pid: int, act: Callable[[bytearray, list[int]], None]) -> Path:

@@ -1,32 +1,17 @@
 """Descriptors after deaths of the kernel: nobody who outlives it keeps one for it."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from dadms_ipc.client import Client
 from dadms_ipc.requests import Kill, Spawn, Spec, Start, Status, Stop, Threads, Wait
 from tests.conftest import Daemon
-from tests.fault.kernel.daemon import client, daemon, kill_server, spawn, until
+from tests.fault.kernel.daemon import kill_server, spawn, until
 
 KILLS = 10
 LOOK = 0.05  # seconds
 SETTLED = 15.0  # seconds until what is on its way has come
-
-
-@pytest.fixture
-def made(short_path: Path) -> Iterator[Daemon]:
-    with daemon(short_path) as running:
-        yield running
-
-
-@pytest.fixture
-def door(made: Daemon) -> Iterator[Client]:
-    with client(made) as opened:
-        yield opened
 
 
 def descriptors(os_pid: int) -> list[str]:

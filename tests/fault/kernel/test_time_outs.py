@@ -8,24 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from dadms_ipc.client import Client
 from dadms_ipc.requests import ShowThread, Status, ThreadInfo, WaitThreads
 from tests.conftest import Daemon
-from tests.fault.kernel.daemon import client, daemon, kill_server, spawn, until
-
-
-@pytest.fixture
-def made(short_path: Path) -> Iterator[Daemon]:
-    with daemon(short_path) as running:
-        yield running
-
-
-@pytest.fixture
-def door(made: Daemon) -> Iterator[Client]:
-    with client(made) as opened:
-        yield opened
+from tests.fault.kernel.daemon import kill_server, spawn, until
 
 
 @contextmanager
