@@ -266,14 +266,38 @@ class Client(Dialogue):
         """Give the messages that are here, at least one and at most ``limit``; what is handed over together is acknowledged together."""
         return self._receive(limit, timeout, acknowledge)
 
+    def wait(self, other: int, *, timeout: float | None = None) -> bool:
+        """Wait for a message, or until another descriptor of the program's is readable; True when there is a message to receive.
+
+        For a program that serves both, and for one whose other threads have to wake it: an eventfd is the descriptor then.
+        """
+        self._open(Door.DATA)
+        deadline = monotonic() + self._seconds(timeout)
+        theirs = select.poll()
+        theirs.register(other, select.POLLIN)
+        self._flush_safely()
+        try:
+            while not self._taken and not self._session.inbox:
+                self._raise_if_over()
+                self._poll.register(other, select.POLLIN)  # again each time: it may be a new poll object
+                if theirs.poll(0) or not self._step(deadline):
+                    return False
+            return True
+        finally:
+            self._left(other)
+
     # the life of it
 
-    def close(self) -> None:
-        """End the session; takes CLOSE_TIMEOUT and the sockets' linger at most."""
+    def close(self, *, farewell: bool = True) -> None:
+        """End the session; takes CLOSE_TIMEOUT and the sockets' linger at most.
+
+        Without a ``farewell`` the bus is left to find out: what a process had in its hands and did not acknowledge counts as what it died with.
+        """
         if self._pid != os.getpid():  # the parent's, which is not to be said goodbye to
             return
         if self._wires:
-            self._session.close()
+            if farewell:
+                self._session.close()
             self._until(self._is_said, monotonic() + CLOSE_TIMEOUT)
         self._disconnect_all()
 

@@ -6,7 +6,7 @@
    session knows: what wants an answer is said again.
 """
 
-import random
+import os
 import socket
 import struct
 from time import monotonic
@@ -180,7 +180,8 @@ class UnixWire:
         self._watcher.joined(connecting.fileno())
 
     def _retry(self, now: float) -> None:
-        self.due = now + self._interval * random.uniform(1.0, 1.5)  # noqa: S311 - so that a thousand clients of a bus that was restarted do not come at once
+        spread = 1.0 + os.urandom(1)[0] / 512.0  # so that a thousand clients of a bus that was restarted do not come at once
+        self.due = now + self._interval * spread
         self._interval = min(RETRY_LAST, 2 * self._interval)
 
     def _lose(self) -> None:

@@ -16,11 +16,11 @@ from dadms_ipc.artifacts import Artifact, Store
 from dadms_ipc.errors import ChannelClosed, DadmsError, RequestRefused
 from dadms_ipc.port import Gate
 from dadms_ipc.shared import Context
-from dadms_ipc.shared_async import AsyncContext
 from dadms_orchestrators.sdk import loading
 from dadms_orchestrators.sdk.process import Process
 
 if TYPE_CHECKING:
+    from dadms_ipc.shared_async import AsyncContext  # with asyncio, which a zygote without async entries need not hold
     from dadms_orchestrators.entries import Declared  # which needs Thread of this module
 
 EXIT_DONE = 0
@@ -65,7 +65,7 @@ class AsyncThread(Protocol):
     @property
     def directory(self) -> str: ...
     @property
-    def context(self) -> AsyncContext: ...
+    def context(self) -> "AsyncContext": ...
     async def artifact(self, value: object) -> Artifact: ...
     def open(self, value: object) -> Any: ...
     def progress(self, text: str, fraction: float | None = None) -> None: ...

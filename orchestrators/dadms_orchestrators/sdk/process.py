@@ -25,7 +25,7 @@ import msgspec
 
 from dadms_ipc import port as wire
 from dadms_ipc.artifacts import Artifact, Store
-from dadms_ipc.channel import FRAME_LIMIT, Channel
+from dadms_ipc.channel import FRAME_LIMIT, Channel, decoder
 from dadms_ipc.errors import DeadlinePassed, PeerViolation, RequestRefused
 from dadms_ipc.shared import Context, reserve
 from dadms_orchestrators.sdk import terms
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dadms_ipc.inbox import Message
     from dadms_orchestrators.sdk.line import Line
 
-_PREPARED = msgspec.msgpack.Decoder(wire.ToProcess)  # msgspec examines a type once: here, in the zygote, instead of 0.2 ms in every process
+decoder(wire.ToProcess)  # made here, in the zygote, instead of in every process: it takes 0.7 ms and 150 pages
 
 Check = Callable[[Any], None]  # raises RequestRefused for arguments that do not fit
 

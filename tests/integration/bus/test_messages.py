@@ -1,6 +1,7 @@
 """Messages between processes and clients, through a real bus; a second client stands for the other side, on its own thread."""
 
 import contextlib
+import os
 import select
 import signal
 import threading
@@ -363,3 +364,38 @@ def test_what_a_client_says_last_counts_however_soon_it_goes(daemon: Daemon) -> 
             other = Other(daemon, work)
             assert client.send(other.address, "T", b"%d" % number) == "handled"
             assert other.join() == b"%d" % number
+
+
+def test_waiting_for_a_message_and_a_descriptor_of_the_programs_own(daemon: Daemon) -> None:
+    """`wait` ends for whichever comes first, and says which; another thread wakes it so."""
+    bell = os.eventfd(0, os.EFD_CLOEXEC)
+    try:
+        with Client(daemon.directory) as client, Client(daemon.directory) as other:
+            client.subscribe("news")
+            assert not client.wait(bell, timeout=0.0)
+            ringing = threading.Timer(0.05, os.eventfd_write, (bell, 1))
+            ringing.start()
+            began = time.monotonic()
+            assert not client.wait(bell, timeout=20.0)
+            assert time.monotonic() - began < 10.0
+            ringing.join()
+            os.eventfd_read(bell)
+            other.publish("news", b"1")
+            assert client.wait(bell, timeout=20.0)
+            os.eventfd_write(bell, 1)
+            assert client.wait(bell, timeout=20.0)  # a message that is here comes first
+            assert client.receive(timeout=0.0).body == b"1"
+            assert not client.wait(bell, timeout=20.0)
+    finally:
+        os.close(bell)
+
+
+def test_waiting_goes_on_over_the_buses_death(daemon: Daemon) -> None:
+    bell = os.eventfd(0, os.EFD_CLOEXEC)
+    try:
+        with Client(daemon.directory) as client:
+            client.subscribe("news")
+            daemon.kill_bus()
+            assert not client.wait(bell, timeout=0.2)
+    finally:
+        os.close(bell)

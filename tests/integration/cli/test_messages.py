@@ -34,6 +34,10 @@ def run(process):
         message, said = event.message, msgspec.msgpack.decode(event.message.body)
         if said == "refuse":
             process.refuse(message, "not today")
+        elif said == "publish too much":
+            for _ in range(2):
+                process.publish("news", bytes(64 * 1024 * 1024 + 1))
+            process.reply(message, "tried")
         elif said == "the wrong way":
             (process.acknowledge if message.kind == Kind.REQUEST else lambda one: process.reply(one, "well"))(message)
             process.refuse(message, "it was answered the wrong way")
@@ -121,6 +125,17 @@ def test_an_answer_of_the_wrong_kind_is_told_in_the_log(ctl: Ctl, at: tuple[str,
     assert log.count("cannot acknowledge message") == 1
     assert "it is a REQUEST; process.reply(message, body) or process.refuse(message, reason) answers it" in log
     assert json.loads(ctl(*at, "request", pid, "hello", "--json").stdout)["body"]["said"] == "hello"
+
+
+def test_a_publication_that_cannot_be_is_told_in_the_log_and_ends_nothing(
+    ctl: Ctl, at: tuple[str, str], keeper_daemon: Daemon, tmp_path: Path
+) -> None:
+    with Client(keeper_daemon.runtime_dir, timeout=20) as client:
+        pid = str(_spawn(client, tmp_path))
+    for text in ("publish too much", "hello"):
+        done = ctl(*at, "request", pid, text, "--timeout", "20")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert ctl(*at, "logs", pid).stdout.count('cannot publish "news": cannot send') == 1
 
 
 def test_publications_reach_a_subscriber_at_the_terminal(ctl: Ctl, start: Start, at: tuple[str, str], tmp_path: Path) -> None:
