@@ -102,6 +102,7 @@ class Request(Message, tag="request", frozen=True):
     role: str  # "observe", "operate", "admin"
     origin: str  # for the audit: "uid 1000 pid 4242", "process 1001.1"
     body: msgspec.Raw  # a Request of dadms_ipc.requests
+    deadline: float = 0.0  # seconds of CLOCK_MONOTONIC, which the two share: nobody waits for the answer any more; 0: not named
 
 
 class ClientGone(Message, tag="client-gone", frozen=True):

@@ -319,7 +319,8 @@ class Loop:
         found: list[events.Event] = []
         if isinstance(request, requests.Reload | requests.Compare):
             found.append(events.DefinitionsRead(definitions.read(self._settings.definitions or None)))
-        return [*found, events.RequestArrived(message.client, message.sequence, message.uid, message.role, message.origin, request)]
+        who = (message.client, message.sequence, message.uid, message.role, message.origin)
+        return [*found, events.RequestArrived(*who, request, message.deadline)]
 
     def _read_port(self, port: Port, mask: int) -> list[events.Event]:
         if mask & selectors.EVENT_WRITE:

@@ -6,12 +6,11 @@ The bus answers or ignores; it is the same process at the end, has not grown, an
 import argparse
 import os
 import random
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.fuzz.siege import Siege
+from tests.fuzz.siege import Siege, percentile
 
 MEGABYTE = 1024 * 1024
 
@@ -30,20 +29,20 @@ def main() -> int:
     say(
         f"sent {outcome.sent} in {outcome.seconds:.0f} s; the bus read {outcome.received} envelopes, {outcome.violations} violations, cut {outcome.cut} connections"
     )
-    for name, times in (("quiet", outcome.quiet), ("meanwhile", outcome.meanwhile)):
-        say(f"another client's requests, {name}: {len(times)}, p50 {_at(times, 50):.2f} ms, p99 {_at(times, 99):.2f} ms")
-    if quiet := _at(outcome.quiet, 99):
-        say(f"p99 meanwhile is {_at(outcome.meanwhile, 99) / quiet:.1f} x quiet; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for name, times in (("in lulls", outcome.quiet), ("under attack", outcome.meanwhile)):
+        if len(times) > 1:
+            p50, p99, slowest = percentile(times, 50), percentile(times, 99), max(times)
+            say(
+                f"another client's requests {name}: {len(times)}, p50 {p50 * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms, at most {slowest * 1e3:.0f} ms"
+            )
+    if len(outcome.quiet) > 1:
+        say(f"p99 under attack is {outcome.worse:.1f} x that of the lulls; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     say(
         f"memory {outcome.before / MEGABYTE:.0f} MiB before, {outcome.after / MEGABYTE:.0f} MiB after; audit file {outcome.audit / MEGABYTE:.1f} MiB"
     )
     for failure in outcome.failures:
         say(f"FAILED: {failure}")
     return 1 if outcome.failures else 0
-
-
-def _at(times: list[float], percent: int) -> float:
-    return statistics.quantiles(times, n=100)[percent - 1] * 1000 if len(times) > 1 else 0.0
 
 
 def say(line: str) -> None:

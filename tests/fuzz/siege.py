@@ -1,7 +1,12 @@
-"""A real bus under attack, and a client that goes on working: what must hold, and what it took."""
+"""A real bus under attack, and a client that goes on working: what must hold, and what it took.
+
+The attacker is stopped now and then and let go on: what the client waits for in those lulls is what its requests under attack are compared with. So both are of the
+same minutes, and whoever else uses the machine weighs on both.
+"""
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -15,7 +20,12 @@ from dadms_ipc.keys import write_key
 from tests.fault.bus.network import Network
 from tests.integration.bus.daemon import INFO
 
-QUIET = 2000  # requests before the attack: twenty are beyond the p99
+WARM_UP = 200  # requests before the attack
+ONSLAUGHT, LULL = 0.9, 0.3  # seconds of attack, and of quiet after it, in turns
+SETTLED = 0.02  # seconds: when the bus has read nothing more in so long, it has done with what the attacker had said
+SETTLE_MOST = 0.5  # seconds: a bus that is still busy then is judged as it is
+JUDGED = 2000  # requests of each kind: twenty are beyond the p99
+WORSE_MOST = 3.0  # times the p99 of the lulls
 GROWTH = 96 * 1024 * 1024  # bytes: what is open and waits for the attackers' own sake, far below the cap of 512 MiB
 ANSWER = 20.0  # seconds that a request may take: one that takes longer is one that hangs
 ATTACKERS = 5  # that are sent one after the other when they abort
@@ -38,6 +48,16 @@ class Outcome:
     meanwhile: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
+    @property
+    def worse(self) -> float:
+        """How many times the p99 of the lulls the p99 under attack is."""
+        return percentile(self.meanwhile, 99) / percentile(self.quiet, 99)
+
+
+def percentile(times: list[float], percent: int) -> float:
+    """Give a percentile, seconds."""
+    return statistics.quantiles(times, n=100)[percent - 1]
+
 
 class Siege:
     """One attack on one bus."""
@@ -54,8 +74,8 @@ class Siege:
             bus = network.daemon.bus
             assert bus is not None
             with Client(network.daemon.directory, timeout=ANSWER) as client:
-                for _ in range(QUIET):
-                    outcome.quiet.append(_ask(client, outcome))
+                for _ in range(WARM_UP):
+                    _ask(client, outcome)
                     time.sleep(PAUSE)
                 outcome.before = _resident(bus.pid)
                 self._attack(network, client, outcome, messages, seconds)
@@ -70,6 +90,10 @@ class Siege:
                 outcome.failures.append("the bus was started again")
             if outcome.after - outcome.before > GROWTH:
                 outcome.failures.append(f"the bus grew by {outcome.after - outcome.before} bytes, at most {GROWTH} may be")
+            if min(len(outcome.quiet), len(outcome.meanwhile)) >= JUDGED and outcome.worse > WORSE_MOST:
+                outcome.failures.append(
+                    f"the p99 of another client's requests was {outcome.worse:.1f} x that of the lulls, at most {WORSE_MOST:g} x may be"
+                )
             if "Traceback" in network.daemon.text():
                 outcome.failures.append(f"the bus was surprised: {network.daemon.text()[-2000:]}")
         return outcome
@@ -96,12 +120,31 @@ class Siege:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as attacker:
             try:
                 while attacker.poll() is None and not outcome.failures:
-                    outcome.meanwhile.append(_ask(client, outcome))
-                    time.sleep(PAUSE)
+                    _ask_on(client, outcome, outcome.meanwhile, ONSLAUGHT)
+                    attacker.send_signal(signal.SIGSTOP)
+                    _settle(client)
+                    _ask_on(client, outcome, outcome.quiet, LULL)
+                    attacker.send_signal(signal.SIGCONT)
             finally:
                 attacker.kill()
             said = attacker.stdout.read() if attacker.stdout is not None else ""
         return int(said or 0), attacker.returncode
+
+
+def _ask_on(client: Client, outcome: Outcome, times: list[float], seconds: float) -> None:
+    """Ask for so long, one after the other."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        times.append(_ask(client, outcome))
+        time.sleep(PAUSE)
+
+
+def _settle(client: Client) -> None:
+    """Wait until the bus has done with what a stopped attacker had said."""
+    end, seen = time.monotonic() + SETTLE_MOST, -1
+    while (read := client.bus_status(timeout=ANSWER)["counters"]["received"]) > seen + 1 and time.monotonic() < end:
+        seen = read  # the question itself is one
+        time.sleep(SETTLED)
 
 
 def _ask(client: Client, outcome: Outcome) -> float:

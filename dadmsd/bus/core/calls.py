@@ -3,7 +3,8 @@
 1. A call stays pending until its reply or its deadline. Each fresh link gets every pending call again, in the order in which they came.
 2. The kernel knows a call by ``(client, sequence)``; a repeated one that is pending is not handed on twice over the same link.
 3. What the kernel refused, and what only an admin may ask, is written down.
-4. A body is embedded in a message to the kernel, so it must be exactly one msgpack value.
+4. The kernel is told until when its answer is waited for: it does nothing that nobody waits for any more. Who repeats a call and will wait longer has it told again.
+5. A body is embedded in a message to the kernel, so it must be exactly one msgpack value.
 """
 
 from dataclasses import dataclass
@@ -68,7 +69,9 @@ class Calls:
         call = self.pending.get(header.id)
         if call is not None:
             self._outbox.counters.repeated += 1
-            call.deadline = deadline
+            if deadline > call.deadline:
+                call.deadline, call.request = deadline, msgspec.structs.replace(call.request, deadline=deadline)
+                self._hand_on(call)
             return None
         if session.calls >= self._bounds.calls:
             return f"cannot ask the kernel: {session.calls} requests of this client wait for it already"
@@ -77,14 +80,17 @@ class Calls:
         if not is_one_value(body):
             return "cannot ask the kernel: the body is not exactly one msgpack value"
         client, sequence = split_id(header.id)
-        request = link.Request(client, sequence, session.uid, session.role, session.origin, msgspec.Raw(body))
-        self.pending[header.id] = Call(session, request, deadline, len(body))
+        request = link.Request(client, sequence, session.uid, session.role, session.origin, msgspec.Raw(body), deadline)
+        self.pending[header.id] = call = Call(session, request, deadline, len(body))
         session.calls += 1
         session.tab.begin(len(body))
         self._outbox.counters.calls += 1
-        if self.is_linked:
-            self._outbox.effects.append(ToKernel(request))
+        self._hand_on(call)
         return None
+
+    def _hand_on(self, call: Call) -> None:
+        if self.is_linked:
+            self._outbox.effects.append(ToKernel(call.request))
 
     def relink(self) -> None:
         """Hand every pending call to a link that has none of them."""

@@ -292,6 +292,7 @@ class RequestArrived(Event, frozen=True):
     role: str
     origin: str
     request: Request
+    deadline: float = 0.0  # when nobody waits for the answer any more; 0: not named
 
 
 class LimitsSet(Event, frozen=True):

@@ -3,6 +3,7 @@
 1. A mutating request takes effect once: its reply is a row of the same transaction, and a retry with the same ``(client, sequence)`` gets that reply again.
 2. A reading request is answered from memory, as often as it is asked.
 3. A request that waits is parked; it is not a row, because the bus repeats it to the next kernel.
+4. A request whose deadline has passed is not done: its client was told that it was not, or has gone; and none is parked for longer than its client waits.
 """
 
 from collections.abc import Callable
@@ -18,18 +19,19 @@ from dadmsd.kernel.core.lives import past_info
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.stages import SENT
-from dadmsd.kernel.core.standing import Refusal, find, find_past, owned, settle
+from dadmsd.kernel.core.standing import Refusal, find, find_past, owned, patience_of, settle
 from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State, Waiter
 from dadmsd.kernel.core.steering import GROUP_VERBS, steer_group
 from dadmsd.kernel.core.threads import set_priority, terminate
 
-WAIT_MOST = 60.0  # seconds a request may be parked: the client asks again
 WAITERS_MOST = 10_000
 RANKS = {"observe": 0, "operate": 1, "admin": 2}
 
 
 def on_request(state: State, event: events.RequestArrived) -> None:
     """Answer a request, or park it."""
+    if 0 < event.deadline <= state.now:
+        return  # it lay in the link, of a kernel that was stopped or busy
     request = event.request
     key = (event.client, event.sequence)
     is_mutating = isinstance(request, requests.MUTATING)
@@ -262,7 +264,7 @@ def _park(state: State, event: events.RequestArrived, seconds: float, waiter: Wa
     if len(state.waiters) >= WAITERS_MOST and key not in state.waiters:
         raise Refusal(f"cannot wait: {WAITERS_MOST} requests wait already")
     waiter.client, waiter.sequence = key
-    waiter.deadline = state.now + max(0.0, min(WAIT_MOST, seconds))
+    waiter.deadline = patience_of(state, event, seconds)
     _drop(state, key)
     state.waiters[key] = waiter
     state.watchers.setdefault(waiter.pid, {})[key] = None

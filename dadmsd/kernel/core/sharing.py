@@ -19,12 +19,12 @@ from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.records import Caller, Cell, Child, Lock, Region
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.stages import SENT
+from dadmsd.kernel.core.standing import patience_of
 from dadmsd.kernel.core.state import MEBIBYTE, State
 
 TOTAL_BYTES = 256 * MEBIBYTE  # of all contexts: they are in the kernel's memory
 PARKED_MOST = 1_000  # calls of one process, or requests of one client, that may wait
 PARKED_IN_ALL = 10_000
-WAIT_MOST = 60.0  # seconds that a client's request may be parked, as any other: it asks again
 CALL_WAIT_MOST = 3600.0  # seconds that a thread or a main may wait: nobody asks for it in between
 UNKEPT = (*context.READS, Reserve)  # may be done again as often as they are asked
 ANSWERS_KEPT = 256  # of one child, that it has not said it had: more calls than that are not under way at once
@@ -143,7 +143,7 @@ def _answer_ok(state: State, name: str, sequence: int, operation: Asked, answer:
 def on_read(state: State, event: events.RequestArrived, request: requests.ReadContext) -> object | None:
     """Answer a client that looks, or let it wait. Raises Refused."""
     state.contexts.unpark(f"{event.client.hex()}#{event.sequence}")  # the bus asks again after each of its deaths
-    return _read(state, Asker(f"uid {event.uid}"), request.pid, request.operation, event.client.hex(), event.sequence, client=event.client)
+    return _read(state, Asker(f"uid {event.uid}"), request.pid, request.operation, event.client.hex(), event.sequence, event)
 
 
 def on_change(state: State, event: events.RequestArrived, request: requests.ChangeContext) -> object:
@@ -167,7 +167,13 @@ def _space(state: State, pid: int) -> Space:
 
 
 def _read(
-    state: State, asker: Asker, pid: int, operation: context.Read, caller: str, sequence: int, *, client: bytes = b""
+    state: State,
+    asker: Asker,
+    pid: int,
+    operation: context.Read,
+    caller: str,
+    sequence: int,
+    event: events.RequestArrived | None = None,  # of a client
 ) -> object | None:
     space = _space(state, pid)
     if isinstance(operation, context.Regions):
@@ -177,9 +183,11 @@ def _read(
     space.readable(operation.region, asker)
     if space.version(operation.region, operation.key) != operation.after or not operation.timeout > 0:
         return space.view(operation, asker)
-    most = WAIT_MOST if client else CALL_WAIT_MOST
-    parked = Parked(caller, sequence, asker, pid, operation, state.now + max(0.0, min(most, operation.timeout)), client)
-    _park(state, parked)
+    if event is not None:
+        deadline, client = patience_of(state, event, operation.timeout), event.client
+    else:
+        deadline, client = state.now + max(0.0, min(CALL_WAIT_MOST, operation.timeout)), b""
+    _park(state, Parked(caller, sequence, asker, pid, operation, deadline, client))
     return None
 
 

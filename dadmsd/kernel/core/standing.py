@@ -9,6 +9,7 @@ from dadmsd.kernel.core.lives import HAS_ENDED
 from dadmsd.kernel.core.records import Answered, Life, Process
 from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State
 
+WAIT_MOST = 60.0  # seconds that a request may be parked: the client asks again
 ANSWERED_MOST = 20_000  # replies kept for retries: a flood of requests drops the oldest before their time
 
 
@@ -39,6 +40,12 @@ def owned(state: State, event: events.RequestArrived, process: Process | Life, v
     if event.uid not in (0, state.settings.uid, process.uid):
         name = process.name if isinstance(process, Life) else process.spec.name
         raise Refusal(f'cannot {verb} {process.pid} ("{name}"): it belongs to user {process.uid}, {event.origin} is not')
+
+
+def patience_of(state: State, event: events.RequestArrived, seconds: float) -> float:
+    """Give until when a request may be parked that asks for so many seconds: never for longer than its client waits."""
+    end = state.now + max(0.0, min(WAIT_MOST, seconds))
+    return min(end, event.deadline) if event.deadline else end
 
 
 def settle(state: State, key: Address, answer: object) -> None:

@@ -25,7 +25,7 @@ EXAMPLES: dict[str, list[bytes]] = {
     "kernel-hello": [_frame(1, link.KernelHello(BOOT, "0.1.0"))],
     "enrolled": [_frame(2, link.Enrolled(1001, 1, "uas", 1000, hashlib.sha256(bytes(range(32))).digest(), "group"))],
     "roster-sent": [_frame(3, link.RosterSent(1))],
-    "request": [_frame(2, link.Request(CLIENT, 7, 1000, "admin", "uid 1000 pid 4242", _raw(requests.Status(1001))))],
+    "request": [_frame(2, link.Request(CLIENT, 7, 1000, "admin", "uid 1000 pid 4242", _raw(requests.Status(1001)), 4321.5))],
     "reply": [_frame(4, link.Reply(CLIENT, 7, "refused", _raw({"message": "cannot show process 1001: there is none"})))],
     "event": [_frame(5, link.Event(42, "events/process/running", _raw({"pid": 1001})))],
     "expected": [_frame(2, link.Expected(1001, "uas", "group"))],

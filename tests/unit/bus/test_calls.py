@@ -66,19 +66,44 @@ def test_what_is_pending_is_said_again_to_each_kernel() -> None:
     assert _requests(room) == [split_id(pending), split_id(late)]
 
 
+def _deadlines(room: Room) -> list[float]:
+    return [one.deadline - room.now for one in room.asked if isinstance(one, link.Request)]
+
+
 def test_a_repeat_of_what_is_pending_is_not_said_twice() -> None:
-    """Its deadline is the new one; a repeat of what was answered goes to the kernel, which remembers."""
+    """Unless it waits for longer; a repeat of what was answered goes to the kernel, which remembers."""
     room = Room()
     guest = _caller(room)
     call = guest.say(Kind.CALL, ASKED, deadline=1000)
     room.pass_time(0.9)
-    guest.say(Kind.CALL, ASKED, id=call, deadline=1000, flags=1)
+    guest.say(Kind.CALL, ASKED, id=call, deadline=100, flags=1)
     assert len(_requests(room)) == 1
+    guest.say(Kind.CALL, ASKED, id=call, deadline=1000, flags=1)
+    assert len(_requests(room)) == 2
     room.pass_time(0.9)
     assert len(room.bus.calls.pending) == 1
     _reply(room, call)
     guest.say(Kind.CALL, ASKED, id=call, deadline=1000, flags=1)
-    assert len(_requests(room)) == 2
+    assert len(_requests(room)) == 3
+
+
+def test_the_kernel_is_told_until_when_a_call_is_waited_for() -> None:
+    """At the first word, to each next kernel, and again when its client says that it waits longer."""
+    room = Room()
+    guest = _caller(room)
+    call = guest.say(Kind.CALL, ASKED, deadline=1000)
+    assert _deadlines(room) == pytest.approx([1.0])
+    room.asked.clear()
+    room.pass_time(0.25)
+    guest.say(Kind.CALL, ASKED, id=call, deadline=2000, flags=1)
+    assert _deadlines(room) == pytest.approx([2.0])
+    room.detach_kernel()
+    room.asked.clear()
+    room.pass_time(0.5)
+    guest.say(Kind.CALL, ASKED, id=call, deadline=3000, flags=1)
+    assert room.asked == []
+    room.attach_kernel(epoch=2)
+    assert _deadlines(room) == pytest.approx([3.0])
 
 
 def test_a_call_is_dropped_at_its_deadline() -> None:

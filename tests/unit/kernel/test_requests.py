@@ -1,9 +1,11 @@
 """What clients ask: answers, waits, and pages of events."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
-from dadms_ipc import port, requests
+from dadms_ipc import context, port, requests
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.standing import ANSWERED_MOST
 from dadmsd.kernel.core.state import REPLY_RETENTION
@@ -14,8 +16,8 @@ def replies(done: list[effects.AnyEffect]) -> list[object]:
     return [effect.answer for effect in only(done, effects.Reply)]
 
 
-def arrived(request: requests.Request, *, client: bytes = b"w", sequence: int = 1) -> events.RequestArrived:
-    return events.RequestArrived(client, sequence, 0, "admin", "uid 0", request)
+def arrived(request: requests.Request, *, client: bytes = b"w", sequence: int = 1, deadline: float = 0.0) -> events.RequestArrived:
+    return events.RequestArrived(client, sequence, 0, "admin", "uid 0", request, deadline)
 
 
 # waiting
@@ -62,6 +64,32 @@ def test_waiting_ends_when_its_time_does(timeout: float, after: float) -> None:
     assert isinstance(info, requests.ProcessInfo)
     assert info.status == "running"
     assert driver.state.next_deadline() is None or driver.state.next_deadline() > driver.now  # type: ignore[operator]  # it is not None here
+
+
+@pytest.mark.parametrize(
+    "what", [lambda pid: requests.Wait(pid, timeout=50.0), lambda pid: requests.ReadContext(pid, context.Watch("r", "k", 0, 50.0))]
+)
+def test_nobody_waits_beyond_the_deadline_of_the_call(what: Callable[[int], requests.Request]) -> None:
+    """However long the request itself says; what is left of the call is what counts when it says more, not less."""
+    driver = Driver()
+    pid = driver.run()
+    driver.give(events.ContextCalled(f"{pid}.1", port.ContextCall(1, 0, context.Update("r", "other", msgspec.Raw(b"\x01")))))
+    driver.give(arrived(what(pid), deadline=driver.now + 3.0))
+    driver.give(arrived(what(pid), sequence=2, deadline=driver.now + 300.0))
+    assert not replies(driver.give(after=2.9))
+    assert len(replies(driver.give(after=0.2))) == 1
+    assert not replies(driver.give(after=46.0))
+    assert len(replies(driver.give(after=2.0))) == 1
+
+
+def test_what_nobody_waits_for_any_more_is_not_done() -> None:
+    """A request that lay in the link of a stopped kernel beyond its deadline has no effect and no answer; one in time has."""
+    driver = Driver()
+    pid = driver.run()
+    driver.give(after=5.0)
+    assert driver.give(arrived(requests.Kill(pid), deadline=driver.now)) == []
+    assert driver.process(pid).status == "running"
+    assert replies(driver.give(arrived(requests.Kill(pid), deadline=driver.now + 0.1)))
 
 
 def test_waiting_for_what_is_not_is_refused() -> None:
