@@ -59,7 +59,7 @@ class Gated(NamedTuple):
 
 
 def settle(birth: Birth) -> Gated:
-    """Keep what is this child's own, let go of the rest; the Python objects of the zygote's descriptors must be closed already."""
+    """Keep what is this child's own, let go of the rest, by number: the Python objects of the zygote's descriptors live on, and must not be used."""
     deadline = time.monotonic() + birth.gate_timeout
     port, stdout, stderr, *page = birth.fds
     os.dup2(stdout, 1)

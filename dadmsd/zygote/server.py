@@ -30,9 +30,8 @@ ROLES_WITHOUT_CODE = frozenset({"zygote", "command"})
 ROLES_WITH_CODE = frozenset({"main", "worker", "zygote"})  # a zygote of it adds handlers
 
 
-_left: list[
-    "Zygote"
-] = []  # in a child, what it was forked by: taking apart the records of its siblings would copy their pages, a thousand times for a thousand
+# In a child, what it was forked by, for good: taking it apart would copy the pages of its records, and close descriptors whose numbers are the child's own by then (birth.py).
+_left: list["Zygote"] = []
 
 
 class Child:
@@ -83,7 +82,7 @@ class Zygote:
                 if is_ordered:
                     birth = self._take_orders()
                     if birth is not None:
-                        self._let_go()
+                        _left.append(self)
                         return birth
                 self._report()
                 self._await_what_matters()
@@ -225,12 +224,6 @@ class Zygote:
         if interest != self._interest:
             self._interest = interest
             self._epoll.modify(self._control.fileno(), interest)
-
-    def _let_go(self) -> None:
-        """In a child: close what is the zygote's. The epoll instance is shared with it and must only be closed."""
-        self._epoll.close()
-        self._control.close()
-        _left.append(self)
 
 
 def _close(fds: list[int]) -> None:
