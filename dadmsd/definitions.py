@@ -43,7 +43,22 @@ def read(directory: Path | str | None) -> Reading:
     if directory is None or not Path(directory).is_dir():
         return Reading()
     found = gather(directory)
-    return Reading([each for each in found.definitions if each.file not in found.bad_files], found.mistakes, found.bad_files)
+    spoilt: dict[str, str] = {}
+    for file in found.bad_files:
+        first = next(each for each in found.mistakes if each.startswith((f"{file} ", f"{file}:")))
+        spoilt |= dict.fromkeys(names_in(Path(directory, file)), f"its file has a mistake: {first}")
+    return Reading([each for each in found.definitions if each.file not in found.bad_files], found.mistakes, found.bad_files, spoilt)
+
+
+def names_in(path: Path) -> set[str]:
+    """Give the names that a file with mistakes would define, as far as it can be read."""
+    import tomllib  # here: most daemons have no definitions
+
+    try:
+        tables = tomllib.loads(config.read(path)).get("process")
+    except (RequestRefused, ValueError, RecursionError):
+        return {path.stem}
+    return set(tables) if isinstance(tables, dict) else {path.stem}
 
 
 def gather(directory: Path | str) -> Reading:

@@ -43,7 +43,7 @@ def check(path: Path) -> Checked:
     enabled = {each.name: each for each in reading.definitions if each.is_enabled}
     disabled = {each.name: each for each in reading.definitions if not each.is_enabled}
     edges = {name: [*each.spec.requires, *each.spec.after] for name, each in enabled.items()}
-    spoilt = _names_in(directory, reading.bad_files)
+    spoilt = {name for file in reading.bad_files for name in (Path(file).stem, *definitions.names_in(directory / file))}
     for each in enabled.values():
         if each.lack:
             mistakes.append(f'{place_of(each, "command")}: "{each.name}": {each.lack}')
@@ -75,16 +75,3 @@ def _absence(name: str, disabled: dict[str, Definition], known: list[str]) -> st
         return f"which is not enabled ({disabled[name].file})"
     near = difflib.get_close_matches(name, known, 1)
     return "which nothing here defines" + (f'; did you mean "{near[0]}"?' if near else "")
-
-
-def _names_in(directory: Path, files: list[str]) -> set[str]:
-    """Give the names that files with mistakes would define, as far as they can be read."""
-    found: set[str] = set()
-    for file in files:
-        found.add(Path(file).stem)
-        try:
-            tables = tomllib.loads(config.read(directory / file)).get("process")
-        except (RequestRefused, ValueError, RecursionError):
-            continue
-        found.update(tables if isinstance(tables, dict) else ())
-    return found

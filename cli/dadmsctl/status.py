@@ -78,7 +78,7 @@ def of_process(process: ProcessInfo) -> RenderableType:
             "threads",
             ""
             if process.is_past
-            else f"{process.threads_running} running, {process.threads_waiting} waiting, {process.threads_done} done, {process.threads_failed} failed",
+            else f"{process.threads_running} running, {process.threads_waiting} waiting, {process.threads_done - process.threads_failed} done, {process.threads_failed} failed",
         ),
         ("keys", f"{process.keys_dropped} kept results gave way to newer ones" if process.keys_dropped else ""),
         *((f"limit {name}", value) for name, value in process.limits.items()),

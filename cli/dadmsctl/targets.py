@@ -3,8 +3,9 @@
 1. A number is a pid. ``group:NAME`` is every process of that group; anything else is a name. Names and groups may be patterns (``etl-*``, ``web?``, ``[ab]``).
 2. Of processes with one name those that live are meant, all of them; where none lives, the newest that has ended.
 3. What means nobody is a refusal that says which names there are.
-4. A name that only the history knows means the newest of that name; who cannot do anything with one that has left the table is told so by the daemon.
-5. A command for one process (``ONE``) takes the same words, as long as they mean one; else the refusal says which they mean.
+4. A name that a file defines, and that nobody has, is told with why nobody does: its definition is refused, not enabled, or not read yet.
+5. A name that only the history knows means the newest of that name; who cannot do anything with one that has left the table is told so by the daemon.
+6. A command for one process (``ONE``) takes the same words, as long as they mean one; else the refusal says which they mean.
 """
 
 import difflib
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dadms_ipc.errors import RequestRefused
-from dadms_ipc.requests import History, LifeInfo, List, ProcessInfo
+from dadms_ipc.requests import Compare, History, LifeInfo, List, ProcessInfo, ReloadReport
 from dadmsctl.attempts import Several, attempt
 from dadmsctl.door import Door
 from dadmsctl.quantities import LARGEST
@@ -71,8 +72,21 @@ def _meant_ever(client: "Client", table: Sequence[ProcessInfo], word: str, *, is
         past: list[LifeInfo] = client.call(History(limit=PAST_SEEN))
         gone = {life.name: life.pid for life in past if fnmatch.fnmatchcase(life.name, word)}  # the newest come last
         if not gone:
+            if why := _undefined(client, word):
+                raise RequestRefused(f'no process is called "{word}": {why}') from None
             raise
         return sorted(gone.values())
+
+
+def _undefined(client: "Client", name: str) -> str:
+    """Say why a name that a file defines is nobody's; "" where no file defines it."""
+    try:
+        report: ReloadReport = client.call(Compare())
+    except RequestRefused:
+        return ""  # who may only look is not told what the files say
+    if any(change.name == name and change.action == "start" for change in report.changes):
+        return "a file defines it, and it has not been started; dadmsctl reload starts it"
+    return report.absent.get(name, "")
 
 
 def meant(table: Sequence[ProcessInfo], word: str) -> list[int]:

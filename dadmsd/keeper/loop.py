@@ -155,7 +155,7 @@ class Keeper:
             if server is not None:
                 self._ended(server, servers.describe_end(ended.si_code, ended.si_status))
             else:
-                self._orphans.add(messages.OrphanExited(ended.si_pid, ended.si_code, ended.si_status))
+                self._orphans.add(messages.OrphanExited(ended.si_pid, ended.si_code, ended.si_status, time.time()))
                 self._tell_orphans()
         self._reap_again = True
 

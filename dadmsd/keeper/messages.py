@@ -65,6 +65,7 @@ class OrphanExited(Message, tag="orphan-exited", frozen=True):
     os_pid: int
     how: int  # si_code of waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED
     status: int  # exit code or signal number
+    at: float = 0.0  # wall clock, seconds: when it was reaped
 
 
 class StopAsked(Message, tag="stop-asked", frozen=True):

@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import signal
 
 import msgspec
 
@@ -24,6 +25,14 @@ _SHARED_ZYGOTE = Limits(memory=1 << 30, files=None)  # an orchestrator's own cod
 _CHILD_SHARE = (
     4 << 20
 )  # bytes that a child copies of its zygote's before it has a group: moving it moves no charge (cgroup-v2, "Memory Ownership"). Two were seen
+
+
+_BEYOND = {
+    "leaf": "beyond its memory limit",
+    "group": "beyond its memory limit",
+    "instance": "as all processes together were beyond the daemon's memory limit",
+    "host": "as the host ran out of memory",
+}  # whose limit was hit (oom.Verdict.where) -> why somebody was taken
 
 
 class Confined(msgspec.Struct):
@@ -176,6 +185,13 @@ class Confinement:
         """Say what the OOM killer had to do with an end; "" when nothing."""
         verdict = oom.attribute(None, oom.read(self.backend, group_of(child)), signal_number)
         return verdict.text if verdict is not None else ""
+
+    def others_killed(self, child: Child, *, is_victim: bool) -> tuple[int, str]:
+        """Count whom the OOM killer took of what a child started, itself not counted, and say why it did."""
+        reading = oom.read(self.backend, group_of(child))
+        verdict = oom.attribute(None, reading, signal.SIGKILL)
+        count = reading.levels[0][1] - is_victim
+        return (count, _BEYOND[verdict.where]) if verdict is not None and count > 0 else (0, "")
 
     def kill(self, pid: int) -> None:
         """Begin to end everything in the group of a process."""

@@ -84,9 +84,11 @@ class Reports:
         self._hands.reported_by[report.name] = zygote  # which waits to reap it; its port, if there is one, does not always say so
         if child is None:
             return [events.Exited(report.name, report.how, report.status)]
-        return self._end(child, report.how, report.status, report.cpu_seconds, report.peak_kb)
+        return self._end(child, report.how, report.status, report.cpu_seconds, report.peak_kb, at=report.at)
 
-    def _end(self, child: Child, how: int, status: int, cpu_seconds: float = 0.0, peak_kb: int = 0) -> list[events.Event]:
+    def _end(
+        self, child: Child, how: int, status: int, cpu_seconds: float = 0.0, peak_kb: int = 0, *, at: float = 0.0
+    ) -> list[events.Event]:
         """Make the events of an end: all that the child had sent, then the exit."""
         held = self._hands.ports.get(child.name)
         found: list[events.Event] = []
@@ -105,7 +107,11 @@ class Reports:
         if how in (CLD_KILLED, CLD_DUMPED) and status == signal.SIGKILL and child.phase != "killing":
             with contextlib.suppress(Exception):  # a counter that cannot be read accuses nobody
                 oom = self._hands.confinement.victim(child, status)
-        found.append(events.Exited(child.name, how, status, oom, begun, cpu_seconds, peak_kb * 1024))
+        killed, words = 0, ""
+        if child.role == "main":
+            with contextlib.suppress(Exception):  # as above
+                killed, words = self._hands.confinement.others_killed(child, is_victim=bool(oom))
+        found.append(events.Exited(child.name, how, status, oom, begun, cpu_seconds, peak_kb * 1024, killed, words, at))
         return found
 
     def orphan(self, report: OrphanExited) -> list[events.Event]:
@@ -113,7 +119,7 @@ class Reports:
         for child in self._state.children.values():
             if child.os_pid == report.os_pid:
                 self._hands.orphans[child.name] = report.os_pid
-                return self._end(child, report.how, report.status)
+                return self._end(child, report.how, report.status, at=report.at)
         self._hands.acknowledge(report.os_pid)
         return []
 

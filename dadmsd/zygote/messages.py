@@ -70,6 +70,7 @@ class Exited(Message, tag="exited", frozen=True):
     status: int  # exit code or signal number
     cpu_seconds: float = 0.0  # user and system time, with its reaped children
     peak_kb: int = 0  # largest resident set, KiB
+    at: float = 0.0  # wall clock, seconds: when the zygote saw it; 0.0: an older one, which does not say
 
 
 # kernel to a child at its gate, over the child's port

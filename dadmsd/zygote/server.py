@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -187,7 +188,7 @@ class Zygote:
             return
         del self._by_pidfd[pidfd]
         self._epoll.unregister(pidfd)  # it stays readable
-        child.exited = Exited(child.forked.name, child.forked.os_pid, *found)
+        child.exited = Exited(child.forked.name, child.forked.os_pid, *found, at=time.time())
         self._due.append(_Due(child.exited, None))
 
     def _reap(self, name: str) -> None:

@@ -26,7 +26,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     workers: int = 0  # alive
     threads_waiting: int = 0
     threads_running: int = 0
-    threads_done: int = 0
+    threads_done: int = 0  # ended, in any way
     threads_failed: int = 0
     memory: int = 0  # bytes in use now
     memory_peak: int = 0  # bytes
@@ -147,6 +147,8 @@ class LifeInfo(msgspec.Struct, frozen=True):
     exit_signal: int | None = None
     memory_peak: int = 0  # bytes
     cpu_seconds: float = 0.0
+    oom_kills: int = 0  # processes that its main had started and that the OOM killer ended
+    exited_at: float = 0.0  # its main ended; the incarnation did when nothing of it was left
 
 
 class FlightEntry(msgspec.Struct, frozen=True):
@@ -172,6 +174,7 @@ class ReloadReport(msgspec.Struct, frozen=True):
     directory: str  # "": none is configured
     changes: list[ChangeInfo]
     mistakes: list[str]  # a sentence each, with file and line; the other files count all the same
+    absent: dict[str, str] = {}  # names that files define and that no process of a definition has -> why, with file and line
 
 
 class ConfigurationInfo(msgspec.Struct, frozen=True):

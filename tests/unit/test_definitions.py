@@ -131,3 +131,19 @@ def test_the_page_has_every_key() -> None:
     hidden = {"uid", "gid", "parent"}
     names: Any = {field.name for field in msgspec.structs.fields(Spec)} - hidden | own
     assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def test_what_a_bad_file_would_define_is_known_by_name_as_far_as_it_can_be_read(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        broken='command = "x',
+        two='[process.good]\ncommand = "x"\n[process.bad]\ncommand = "x"\nnise = 3',
+        web='comand = "x"',
+    )
+    spoilt = read(tmp_path).bad_names
+    assert {name: " ".join(why.split()[:8]) for name, why in spoilt.items()} == {
+        "broken": "its file has a mistake: broken.toml line 1:",
+        "good": "its file has a mistake: two.toml line 5:",
+        "bad": "its file has a mistake: two.toml line 5:",
+        "web": "its file has a mistake: web.toml line 1:",
+    }

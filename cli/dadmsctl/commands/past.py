@@ -50,7 +50,7 @@ def _row(life: LifeInfo) -> tuple[str, ...]:
         str(life.incarnation),
         life.name,
         life.status,
-        ago_text(life.started_at, life.ended_at) if life.started_at else "-",
+        ago_text(life.started_at, life.exited_at or life.ended_at) if life.started_at else "-",
         f"{ago_text(life.ended_at)} ago",
         code,
         bytes_text(life.memory_peak),
@@ -103,7 +103,7 @@ def _show(found: requests.Explanation, *, is_verbose: bool) -> None:
     for sentence in found.sentences:
         say(f"  {sentence}")
     for life in found.lives:
-        ran = seconds_text(life.ended_at - life.started_at) if life.started_at else "never ran"
+        ran = seconds_text((life.exited_at or life.ended_at) - life.started_at) if life.started_at else "never ran"
         say(f"  incarnation {life.incarnation}: {life.status} {ago_text(life.ended_at)} ago ({ran}): {life.reason or life.cause}")
     for event in found.events:
         click.echo(line_of(event))

@@ -62,7 +62,8 @@ def _tree(found: Sequence[requests.ProcessInfo]) -> Iterator[tuple[int, requests
 
 
 def _row(process: requests.ProcessInfo, depth: int = 0) -> tuple[str, ...]:
-    threads = f"{process.threads_running}+{process.threads_waiting} now, {process.threads_done} done, {process.threads_failed} failed"
+    done = process.threads_done - process.threads_failed
+    threads = f"{process.threads_running}+{process.threads_waiting} now, {done} done, {process.threads_failed} failed"
     return (
         str(process.pid),
         "  " * depth + process.name,

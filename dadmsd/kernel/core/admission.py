@@ -8,7 +8,7 @@ import msgspec
 
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core import dependencies, disk, restarts
-from dadmsd.kernel.core.ledger import Grant, cores_text, size_text
+from dadmsd.kernel.core.ledger import Grant, Ledger, cores_text, size_text
 from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance, expectation
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.soundness import flaws
@@ -26,15 +26,26 @@ MOST_WEIGHT = 10_000  # cpu.weight of cgroup-v2
 
 def refusal(state: State, spec: Spec, uid: int) -> str:
     """Say why a process cannot be admitted; "" when it can."""
+    why = unsound(state, spec, uid)
+    if not why and (flaw := dependencies.flaw(state, spec)):
+        why = f'cannot start "{spec.name}": {flaw}'
+    return why or no_room(state, spec, state.ledger)
+
+
+def unsound(state: State, spec: Spec, uid: int) -> str:
+    """Say why this daemon does not start a process, however much room there is and whoever else there is; "" when it would."""
     name = spec.name
     if state.is_stopping:
         return f'cannot start "{name}": the daemon is shutting down'
     if not name or len(name) > NAME_MOST or not name.isprintable():
         return f"cannot start {name!r}: a name has 1 to {NAME_MOST} printable characters"
-    why = next((why for _, why in flaws_here(state, spec, uid)), "") or dependencies.flaw(state, spec)
-    if why:
-        return f'cannot start "{name}": {why}'
-    return state.ledger.refusal(name, Grant(spec.memory_request, spec.cpu_request)) or disk.refusal(state, f'start "{name}"')
+    why = next((why for _, why in flaws_here(state, spec, uid)), "")
+    return f'cannot start "{name}": {why}' if why else ""
+
+
+def no_room(state: State, spec: Spec, ledger: Ledger) -> str:
+    """Say what there is no room for, with the numbers; "" when there is."""
+    return ledger.refusal(spec.name, Grant(spec.memory_request, spec.cpu_request)) or disk.refusal(state, f'start "{spec.name}"')
 
 
 def flaws_here(state: State, spec: Spec, uid: int) -> Iterator[tuple[str, str]]:

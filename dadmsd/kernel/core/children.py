@@ -187,6 +187,8 @@ def on_exited(state: State, event: events.Exited) -> None:
         process is not None and child.role != "zygote"
     ):  # what a zygote used has its children in it; where there are cgroups, they know better
         _count(state, process, event)
+    if process is not None and child.role == "main":
+        processes.note_exit(state, process, event)
     _gone(state, child, begun=event.begun, oom=event.oom)
 
 

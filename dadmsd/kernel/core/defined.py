@@ -4,6 +4,7 @@
 2. What is defined no more, or not enabled, ends. A file with a mistake neither ends nor changes what it defined before.
 3. What somebody stopped stays stopped, also when its definition changes, until somebody starts it.
 4. One that cannot be admitted, or not be changed to what is asked, is told with file and line, stays as it is, and the others are.
+5. What is only to be said is reckoned on a copy of the ledger, so that room which there is for one of two is promised to one of them.
 """
 
 from collections.abc import Collection
@@ -12,9 +13,9 @@ import msgspec
 
 from dadms_ipc.requests import ChangeInfo, ReloadReport, Spec
 from dadmsd.kernel.core import dependencies, limiting
-from dadmsd.kernel.core.admission import admit, flaws_here, refusal
+from dadmsd.kernel.core.admission import admit, flaws_here, no_room, refusal, unsound
 from dadmsd.kernel.core.ending import forget, stop, stop_dependents
-from dadmsd.kernel.core.ledger import Grant
+from dadmsd.kernel.core.ledger import Grant, Ledger
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.state import State
@@ -37,6 +38,7 @@ class Reading(msgspec.Struct, frozen=True):
     definitions: list[Definition] = []
     mistakes: list[str] = []  # a sentence each, with file and line
     bad_files: list[str] = []  # that have one: what they defined before stays as it is
+    bad_names: dict[str, str] = {}  # that such files would define, as far as they can be read -> what is wrong with the file
 
 
 # What the next decision about a process reads anew; every other field is a fact of its incarnation.
@@ -60,51 +62,56 @@ def differing(old: Spec, new: Spec) -> list[str]:
 
 def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = False) -> ReloadReport:
     """Bring about what the definitions ask for, or only say what would be."""
-    mistakes = list(reading.mistakes)
+    refused: dict[str, str] = {}  # name -> why, with file and line
     changes: list[ChangeInfo] = []
+    room = state.ledger.copy() if is_dry else state.ledger
     others = {each.name: [*each.spec.requires, *each.spec.after] for each in reading.definitions if each.is_enabled}
     known = {process.spec.name: process for process in state.processes.values() if process.definition}
     wanted = {each.name: each for each in reading.definitions if each.is_enabled}
     for name, process in known.items():
         definition = wanted.get(name)
         if definition is not None and (way := dependencies.circle(definition.spec, others)) and definition.spec != process.spec:
-            mistakes.append(f'{place(definition, way[1])}: cannot change "{name}": its dependencies go in a circle: {" → ".join(way)}')
+            refused[name] = f'{place(definition, way[1])}: cannot change "{name}": its dependencies go in a circle: {" → ".join(way)}'
         elif (
             definition is not None
             and definition.spec != process.spec
             and (mistake := _mistake(state, definition, "change") or _orphaned(state, definition, wanted))
         ):
-            mistakes.append(mistake)
+            refused[name] = mistake
         elif definition is not None:
-            found = _change(state, process, definition, mistakes, is_dry=is_dry)
+            found = _change(state, process, definition, refused, room, is_dry=is_dry)
             changes += [found] if found is not None else []
         elif process.definition not in reading.bad_files:
             changes.append(ChangeInfo(name, process.pid, "end", []))
             if not is_dry:
                 _end(state, process)
     fresh = [each for name, each in wanted.items() if name not in known]
-    for definition in _ordered(state, fresh, mistakes):
+    for definition in _ordered(state, fresh, refused):
         if mistake := _mistake(state, definition, "start"):
-            mistakes.append(mistake)
+            refused[definition.name] = mistake
             continue
-        pid = 0 if is_dry else _start(state, definition, mistakes)
-        if pid or is_dry:
+        pid = _start(state, definition, refused, room, is_dry=is_dry)
+        if pid is not None:
             changes.append(ChangeInfo(definition.name, pid, "start", []))
-    return ReloadReport(directory, changes, mistakes)
+    idle = {each.name: f"{place_of(each, 'enabled')}: it is not enabled" for each in reading.definitions if not each.is_enabled}
+    absent = {name: why for name, why in {**reading.bad_names, **idle, **refused}.items() if name not in known}
+    return ReloadReport(directory, changes, [*reading.mistakes, *refused.values()], absent)
 
 
-def _change(state: State, process: Process, definition: Definition, mistakes: list[str], *, is_dry: bool) -> ChangeInfo | None:
+def _change(
+    state: State, process: Process, definition: Definition, refused: dict[str, str], room: Ledger, *, is_dry: bool
+) -> ChangeInfo | None:
     fields = differing(process.spec, definition.spec)
     if not fields:
         return None
     is_in_place = set(fields) <= IN_PLACE | LIVE
     is_up = process.status not in ENDED
     action = "change" if is_in_place or not is_up else "restart"
+    why = _reserve(room, process, definition.spec) if is_dry else _take(state, process, definition.spec, is_live=is_up and is_in_place)
+    if why:
+        refused[definition.name] = f'{place_of(definition, *REQUESTS)}: cannot change "{definition.name}": {why}'
+        return None
     if not is_dry:
-        why = _take(state, process, definition.spec, is_live=is_up and is_in_place)
-        if why:
-            mistakes.append(f'{place_of(definition, *REQUESTS)}: cannot change "{definition.name}": {why}')
-            return None
         process.definition = definition.file
         dependencies.note(state, process)
         state.changed(process)
@@ -121,11 +128,17 @@ def _take(state: State, process: Process, spec: Spec, *, is_live: bool) -> str:
     """Give a process another specification, with its limits in force where that can be; says why not."""
     if is_live:
         return limiting.change(state, process, spec)
-    grant = Grant(spec.memory_request, spec.cpu_request)
-    why = state.ledger.change(spec.name, process.pid, grant) if process.status not in ENDED else ""
+    why = _reserve(state.ledger, process, spec)
     if not why:
         process.spec = spec
-    return why.partition(": ")[2]
+    return why
+
+
+def _reserve(room: Ledger, process: Process, spec: Spec) -> str:
+    """Have what another specification of a process asks for reserved; says why that cannot be. One that has ended reserves nothing."""
+    if process.status in ENDED:
+        return ""
+    return room.change(spec.name, process.pid, Grant(spec.memory_request, spec.cpu_request)).partition(": ")[2]
 
 
 def _end(state: State, process: Process) -> None:
@@ -137,14 +150,16 @@ def _end(state: State, process: Process) -> None:
         stop(state, process, "the end of its definition", force=False)
 
 
-def _ordered(state: State, fresh: list[Definition], mistakes: list[str]) -> list[Definition]:
+def _ordered(state: State, fresh: list[Definition], refused: dict[str, str]) -> list[Definition]:
     """Put what others require before them; what is in a circle, or requires what nobody defines, is told and left out."""
     edges = dependencies.edges(state) | {each.name: [*each.spec.requires, *each.spec.after] for each in fresh}
     waiting: list[Definition] = []
     for each in fresh:
         circle = dependencies.circle(each.spec, edges)
         if circle:
-            mistakes.append(f'{place(each, circle[1])}: cannot start "{each.name}": its dependencies go in a circle: {" → ".join(circle)}')
+            refused[each.name] = (
+                f'{place(each, circle[1])}: cannot start "{each.name}": its dependencies go in a circle: {" → ".join(circle)}'
+            )
         else:
             waiting.append(each)
     found: list[Definition] = []
@@ -155,7 +170,7 @@ def _ordered(state: State, fresh: list[Definition], mistakes: list[str]) -> list
         waiting = [each for each in waiting if each not in ready]
     for each in waiting:
         missing = next(name for name in each.spec.requires if name not in there)
-        mistakes.append(
+        refused[each.name] = (
             f'{place(each, missing)}: cannot start "{each.name}": it requires "{missing}", and there is no process of that name'
         )
     return found
@@ -192,14 +207,20 @@ def place(definition: Definition, name: str) -> str:
     return place_of(definition, "requires" if name in definition.spec.requires else "after")
 
 
-def _start(state: State, definition: Definition, mistakes: list[str]) -> int:
-    uid = _uid(state, definition)
-    why = refusal(state, definition.spec, uid)
+def _start(state: State, definition: Definition, refused: dict[str, str], room: Ledger, *, is_dry: bool) -> int | None:
+    """Admit a process that is defined anew and give its pid, 0 where that is only reckoned; None where it is refused."""
+    uid, spec = _uid(state, definition), definition.spec
+    grant = Grant(spec.memory_request, spec.cpu_request)
+    # what it requires may be about to be admitted as well: _ordered has looked
+    why = unsound(state, spec, uid) or no_room(state, spec, room) if is_dry else refusal(state, spec, uid)
     if why:
-        field, _ = state.ledger.lack(Grant(definition.spec.memory_request, definition.spec.cpu_request))
-        mistakes.append(f"{place_of(definition, field)}: {why}")
+        field, _ = room.lack(grant)
+        refused[definition.name] = f"{place_of(definition, field)}: {why}"
+        return None
+    if is_dry:
+        room.grant(-len(room.grants) - 1, grant)  # no pid is negative
         return 0
-    process = admit(state, definition.spec, uid)
+    process = admit(state, spec, uid)
     process.definition = definition.file
     state.changed(process)
     return process.pid

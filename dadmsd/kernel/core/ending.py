@@ -81,6 +81,8 @@ def begin_end(state: State, process: Process, status: str, cause: str, reason: s
     process.ending_as = status
     process.cause = cause
     process.reason = reason or process.reason
+    if process.oom_note:
+        process.reason = f"{process.reason or cause}; {process.oom_note}"
     enter(state, process, "end")
     _end_watch(state, process)
     state.changed(process)

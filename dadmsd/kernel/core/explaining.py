@@ -31,6 +31,8 @@ def life_info(life: Life) -> LifeInfo:
         exit_signal=life.exit_status if life.exit_how > restarts.CLD_EXITED else None,
         memory_peak=life.memory_peak,
         cpu_seconds=life.cpu_seconds,
+        oom_kills=life.oom_kills,
+        exited_at=life.exited_at,
     )
 
 

@@ -26,6 +26,13 @@ class Ledger:
         self.memory_reserved = 0
         self.cpu_reserved = 0.0
 
+    def copy(self) -> "Ledger":
+        """Give another one with the same grants, to reckon with."""
+        made = Ledger(memory=self.memory, cpu=self.cpu, processes=self.processes)
+        made.grants = dict(self.grants)
+        made.memory_reserved, made.cpu_reserved = self.memory_reserved, self.cpu_reserved
+        return made
+
     def refusal(self, name: str, asked: Grant) -> str:
         """Say why a grant cannot be made, with the numbers; "" when it can."""
         _, why = self.lack(asked)

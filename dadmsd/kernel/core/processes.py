@@ -78,8 +78,8 @@ def on_ready_over(state: State, pid: str) -> None:
         why = f"cannot import {_code_words(state, importing[-1])}: not finished after {seconds:g} s"
         begin_end(state, process, "failed", "import failed", why)
         return
-    waits = f": it waits for {zygotes[-1].name}" if zygotes else ""
-    begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s{waits}")
+    cause = f"not ready in {seconds:g} s"
+    begin_end(state, process, "failed", cause, f"{cause}: it waited for {zygotes[-1].name}" if zygotes else "")
 
 
 def import_timeout(state: State, child: Child) -> float:
@@ -436,6 +436,15 @@ def _speaker(state: State, name: str) -> Process | None:
     return state.processes.get(child.pid) if child is not None and child.role == "main" else None
 
 
+def note_exit(state: State, process: Process, event: events.Exited) -> None:
+    """Keep when a main ended, and whom the OOM killer had taken before: a program that goes on without one of its own, or ends for its sake, says nothing of it."""
+    process.exited_at = min(max(event.at, process.started_at), state.wall) if event.at else state.wall  # the wall clock may have been set
+    process.oom_kills = event.oom_kills
+    if event.oom_kills:
+        what = "a process" if event.oom_kills == 1 else f"{event.oom_kills} processes"
+        process.oom_note = f"the OOM killer ended {what} that it had started, {event.oom_words}"
+
+
 def main_gone(state: State, child: Child, oom: str) -> None:
     """The main of a process ended: so does the process."""
     process = state.processes[child.pid]
@@ -460,8 +469,7 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     elif oom:
         begin_end(state, process, "failed", "oom", f"out of memory: {oom}")
     elif child.intent == "not ready":
-        seconds = ready_timeout(state, process)
-        begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s")
+        begin_end(state, process, "failed", f"not ready in {ready_timeout(state, process):g} s", "")
     elif child.intent in OUR_CAUSES:
         begin_end(state, process, "failed", OUR_CAUSES[child.intent], child.failure)
     elif process.desired != "up":
@@ -491,8 +499,7 @@ def _command_gone(state: State, process: Process, child: Child, oom: str) -> Non
     if oom:
         begin_end(state, process, "failed", "oom", f"out of memory: {oom}")
     elif child.intent == "not ready":
-        seconds = ready_timeout(state, process)
-        begin_end(state, process, "failed", f"not ready in {seconds:g} s", f"did not become ready within {seconds:g} s")
+        begin_end(state, process, "failed", f"not ready in {ready_timeout(state, process):g} s", "")
     elif child.intent in OUR_CAUSES:
         begin_end(state, process, "failed", OUR_CAUSES[child.intent], child.failure)
     elif process.is_interrupted and process.desired == "up":

@@ -41,6 +41,7 @@ _FRESH = {
         "ready_at", "ended_at", "entries", "cause", "reason", "ending_as", "stop_reason", "stop_as", "outcome_status", "outcome", "limits", "warnings", "asked", "submitted",
         "submitted_tid", "refusal", "results", "seen", "workers_made", "workers_failed", "forks_lost", "memory_peak", "cpu_seconds", "exit_how", "exit_status", "started_at",
         "ready_since", "suspension", "paused", "said", "probes_made", "probe_failures", "is_recorded", "is_interrupted", "resume", "suspended",
+        "oom_kills", "oom_note", "exited_at",
     }
 }  # fmt: skip
 
@@ -209,6 +210,8 @@ def record_life(state: State, process: Process) -> None:
         orchestrator=process.spec.orchestrator,
         group=process.spec.group,
         parent=process.parent,
+        oom_kills=process.oom_kills,
+        exited_at=process.exited_at,
     )
     state.counters.next_life += 1
     state.changed(state.counters)

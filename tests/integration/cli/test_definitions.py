@@ -173,3 +173,23 @@ def test_a_directory_is_checked_as_a_whole_without_a_daemon(ctl: Ctl, files: Pat
     assert [line.split(" line ")[0] for line in one.stderr.splitlines()] == ["dadmsctl: b.toml"] * 3 + ["dadmsctl: warning: b.toml"]
     fine = ctl("config", "check", files / "off.toml")
     assert (fine.returncode, fine.stdout, fine.stderr) == (0, f"{files / 'off.toml'} is in order: off\n", "")
+
+
+def test_a_name_that_a_file_defines_and_nobody_has_is_told_with_why_nobody_does(
+    ctl: Ctl, files: Path, short_path: Path, daemon: Daemon
+) -> None:
+    at = ("--runtime-dir", str(daemon.runtime_dir))
+    (files / "far.toml").write_text('command = "sleep 1000"\nmemory_request = "900G"\n')
+    (files / "off.toml").write_text('command = "sleep 1000"\nenabled = false\n')
+    assert ctl(*at, "reload").returncode == 4
+    (files / "fresh.toml").write_text('command = "sleep 1000"\n')
+    for name, why in {
+        "bad": 'its file has a mistake: bad.toml line 2: unknown key "comand"; did you mean "command"?',
+        "far": 'far.toml line 2: cannot start "far": 900 GiB asked, 4 GiB free of 4 GiB',
+        "off": "off.toml line 2: it is not enabled",
+        "fresh": "a file defines it, and it has not been started; dadmsctl reload starts it",
+    }.items():
+        done = ctl(*at, "explain", name)
+        assert (done.returncode, done.stderr) == (4, f'dadmsctl: cannot explain "{name}": no process is called "{name}": {why}\n')
+    done = ctl(*at, "explain", "wep")
+    assert (done.returncode, done.stderr) == (4, 'dadmsctl: cannot explain "wep": no process is called "wep"; did you mean "web"?\n')

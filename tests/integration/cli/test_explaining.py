@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,14 +57,49 @@ def test_one_that_grew_beyond_its_own_limit_is_told_from_one_that_was_shot(ctl: 
         and "rlimits" in ctl(*at, "status").stdout
     ):
         pytest.skip("no memory cgroup here: nobody counts victims")
-    import sys
-
     pid = ctl(*at, "spawn", "grows", "--memory", "64M", "--", sys.executable, "-c", "x = bytearray(1 << 30)").stdout.strip()
     ctl(*at, "wait", pid)
     found = status(ctl, at, pid)
     assert found["cause"] == "oom"
     assert "64" in str(found["limits"])
     assert "memory limit" in str(found["reason"])
+
+
+def test_a_program_that_lost_one_of_its_own_to_the_oom_killer_ends_with_that_beside_its_exit(ctl: Ctl, at: tuple[str, str]) -> None:
+    if "rlimits" in ctl(*at, "status").stdout:
+        pytest.skip("no memory cgroup here: nobody counts victims")
+    grows = f"{sys.executable} -c 'x = bytearray(1 << 30)'"
+    for name, ending in (("fails", f"{grows}; exit 7"), ("shrugs", f"{grows}; exit 0"), ("sound", "exit 0")):
+        assert ctl(*at, "spawn", name, "--memory", "64M", "--", "sh", "-c", ending).returncode == 0
+    ctl(*at, "wait", "fails", "shrugs", "sound")
+    lives = {each["name"]: each for each in json.loads(ctl(*at, "history", "--json").stdout)}
+    words = "the OOM killer ended a process that it had started, beyond its memory limit"
+    assert {name: (life["cause"], life["reason"], life["oom_kills"]) for name, life in lives.items()} == {
+        "fails": ("exited 7", f"exited 7; {words}", 1),
+        "shrugs": ("exited 0", f"exited 0; {words}", 1),
+        "sound": ("exited 0", "", 0),
+    }
+    assert ctl(*at, "history").stdout.count(words) == 2
+    assert words in ctl(*at, "explain", "shrugs").stdout
+
+
+def test_how_long_one_ran_ends_with_its_exit_also_where_nobody_looked(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
+    os.mkfifo(word := short_path / "word")
+    kernel = int(json.loads(ctl(*at, "status", "--json").stdout)["os_pid"])
+    ctl(*at, "spawn", "brief", "--", "sh", "-c", f": < {word}")
+    program = Path(f"/proc/{status(ctl, at, '1001')['os_pid']}/stat")
+    os.kill(kernel, signal.SIGSTOP)
+    try:
+        word.write_text("go on")
+        while program.read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        time.sleep(1.0)  # that the kernel is late
+        late = time.time()
+    finally:
+        os.kill(kernel, signal.SIGCONT)
+    assert ctl(*at, "wait", "brief").returncode == 0
+    (life,) = json.loads(ctl(*at, "history", "--json").stdout)
+    assert life["started_at"] < life["exited_at"] < late < life["ended_at"]
 
 
 def test_explain_says_what_is_waited_for(ctl: Ctl, at: tuple[str, str]) -> None:

@@ -23,7 +23,7 @@ EXAMPLES: tuple[messages.Message, ...] = (
     messages.StoreSent(42),
     messages.Linked("bus", 1),
     messages.ServerChanged("bus", 4243, 1, True, ""),
-    messages.OrphanExited(5001, os.CLD_KILLED, 9),
+    messages.OrphanExited(5001, os.CLD_KILLED, 9, 1763827200.5),
     messages.StopAsked("SIGTERM"),
     messages.StoreRefused("v1/port/1", "full"),
     messages.Store("v1/port/1001.1"),

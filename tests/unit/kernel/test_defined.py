@@ -242,3 +242,63 @@ def test_a_change_that_requires_nobody_is_refused() -> None:
     )
     report = reload(driver, definition("web", requires=["db"]), definition("db"))
     assert (actions(report), report.mistakes) == ([("change", "web"), ("start", "db")], []), "one that comes with the same reload is there"
+
+
+def compare(driver: Driver, *definitions: Definition, **reading: Any) -> ReloadReport:
+    driver.give(events.DefinitionsRead(Reading(list(definitions), **reading)))
+    report = driver.answer(requests.Compare())
+    assert isinstance(report, ReloadReport)
+    return report
+
+
+def test_a_comparison_counts_room_as_a_reload_does() -> None:
+    """Each of two finds room, and both together do not; nor does one that grows beside them. What is to end has what it reserved until it has ended."""
+    driver = Driver(memory_limit=1 << 30, max_processes=3)
+    reload(driver, definition("small", memory_request=1 << 20), definition("going", memory_request=256 << 20))
+    execute(driver, 1001)
+    execute(driver, 1002)
+    wanted = (
+        msgspec.structs.replace(definition("small", memory_request=900 << 20), lines=LINES),
+        msgspec.structs.replace(definition("first", memory_request=400 << 20), lines=LINES),
+        msgspec.structs.replace(definition("second", memory_request=400 << 20), lines=LINES),
+    )
+    told = compare(driver, *wanted)
+    assert (actions(told), told.mistakes) == (
+        [("end", "going"), ("start", "first")],
+        [
+            'a.toml line 5: cannot change "small": 900 MiB asked, 768 MiB free of 1 GiB',
+            'a.toml line 1: cannot start "second": 3 processes live, at most 3 may (max_processes)',
+        ],
+    )
+    assert (driver.state.ledger.memory_reserved, len(driver.state.ledger.grants)) == (257 << 20, 2), "nothing is reserved"
+    report = reload(driver, *wanted)
+    assert (actions(report), report.mistakes, report.absent) == (actions(told), told.mistakes, told.absent)
+
+
+def test_a_comparison_says_that_the_disk_is_full_as_a_reload_does() -> None:
+    driver = Driver(disk_limit=1 << 20)
+    driver.give(events.DiskMeasured(2 << 20))
+    told = compare(driver, definition("web"))
+    assert actions(told) == []
+    assert "disk_limit_mb" in told.mistakes[0]
+    assert reload(driver, definition("web")).mistakes == told.mistakes
+
+
+def test_a_report_says_of_each_name_without_a_process_why_there_is_none() -> None:
+    driver = Driver(memory_limit=1 << 30)
+    reload(driver, definition("runs"))
+    report = compare(
+        driver,
+        definition("runs", memory_request=2 << 30),
+        definition("big", memory_request=2 << 30),
+        definition("off", enabled=False),
+        definition("fine"),
+        mistakes=["b.toml line 2: broken"],
+        bad_files=["b.toml"],
+        bad_names={"spoilt": "its file has a mistake: b.toml line 2: broken", "runs": "its file has a mistake"},
+    )
+    assert report.absent == {
+        "spoilt": "its file has a mistake: b.toml line 2: broken",
+        "off": "a.toml: it is not enabled",
+        "big": 'a.toml: cannot start "big": 2 GiB asked, 1 GiB free of 1 GiB',
+    }

@@ -7,7 +7,8 @@ import pytest
 
 from dadms_ipc import port, requests
 from dadmsd.kernel.core import effects, events
-from tests.unit.kernel.driver import NIL, Driver, names, only, told
+from tests.unit.kernel.driver import NIL, START, Driver, names, only, told
+from tests.unit.kernel.test_restarts import execute, leave
 
 
 def test_a_process_goes_from_admitted_to_running() -> None:
@@ -134,7 +135,7 @@ def test_what_a_stranger_says_is_no_outcome_and_no_note() -> None:
 
 
 def test_a_main_that_is_not_ready_in_time_is_ended_with_its_group() -> None:
-    """The reason says how long it had."""
+    """The cause says how long it had, and nothing says so again."""
     driver = Driver()
     pid = driver.spawn(ready_timeout=2.0)
     driver.import_code()
@@ -144,7 +145,7 @@ def test_a_main_that_is_not_ready_in_time_is_ended_with_its_group() -> None:
     assert names(done, effects.Signal) == [f"{pid}.1"]
     assert only(done, effects.KillGroup) == [effects.KillGroup(pid)]
     driver.end(pid, 2, 9)
-    assert (driver.process(pid).status, driver.process(pid).reason) == ("failed", "did not become ready within 2 s")
+    assert (driver.process(pid).status, driver.process(pid).cause, driver.process(pid).reason) == ("failed", "not ready in 2 s", "")
 
 
 def test_a_gate_that_stays_shut_fails_the_start() -> None:
@@ -418,3 +419,19 @@ def test_an_exit_is_told_at_once_and_the_end_when_nothing_is_left() -> None:
     killed = driver.run()
     driver.give(events.Exited(f"{killed}.1", 2, 9))
     assert driver.state.events[-1].data == {"incarnation": 1, "exit_code": None, "exit_signal": 9}
+
+
+def test_what_the_oom_killer_took_of_a_program_stands_beside_its_exit_and_is_of_that_incarnation() -> None:
+    driver = Driver()
+    pid = int(driver.answer(requests.Spawn(requests.Spec("web", kind="service", command=["web"], backoff=0.1)))["pid"])
+    execute(driver, pid)
+    leave(driver, pid, 1, 7, oom_kills=2, oom_words="beyond its memory limit", at=START + driver.now - 5.0)
+    driver.give(after=1.0)
+    execute(driver, pid)
+    driver.give(after=2.0)
+    leave(driver, pid, 1, 0, at=START + driver.now - 0.5)
+    first, second = driver.answer(requests.History(pid))
+    words = "exited 7; the OOM killer ended 2 processes that it had started, beyond its memory limit"
+    assert [(life.cause, life.reason, life.oom_kills) for life in (first, second)] == [("exited 7", words, 2), ("exited 0", "", 0)]
+    assert second.exited_at == second.ended_at - 0.5
+    assert first.exited_at == first.started_at, "a wall clock that was set meanwhile makes nothing end before it began"
