@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import click
+
 from dadms_ipc.errors import DadmsError, DeadlinePassed
 from dadms_ipc.requests import ProcessInfo, Wait
 from dadmsctl.exits import Exit
@@ -17,10 +19,31 @@ if TYPE_CHECKING:
 
 PARKED = 30.0  # seconds that one Wait stays with the daemon: well under its limit of 60
 
+SOON = 2.0  # seconds of waiting after which a person is told what for
+AIMS = {"started": "has started", "ready": "is ready", "suspended": "stands still", "ended": "has ended"}
+
 ENDED = {"completed": Exit.DONE, "failed": Exit.FAILED, "killed": Exit.FAILED, "stopped": Exit.FAILED}
 
 
-def await_end(client: "Client", pid: int, *, until: str = "ended", timeout: float | None = None) -> ProcessInfo:
+class Teller:
+    """Tells a person what is waited for, each process once and again whenever it stands otherwise."""
+
+    def __init__(self, until: str) -> None:
+        self._until = until
+        self._told: dict[int, str] = {}
+
+    def tell(self, process: ProcessInfo) -> None:
+        """Say what keeps one."""
+        stands = f"is {process.status}" + (f" ({process.suspension})" if process.suspension else "")
+        why = ": ".join([stands, *(["; ".join(process.waits_for)] if process.waits_for else [])])
+        if self._told.get(process.pid) != why:
+            self._told[process.pid] = why
+            click.echo(one_line(f'dadmsctl: waiting until "{process.name}" ({process.pid}) {AIMS[self._until]}: it {why}'), err=True)
+
+
+def await_end(
+    client: "Client", pid: int, *, until: str = "ended", timeout: float | None = None, teller: Teller | None = None
+) -> ProcessInfo:
     """Give the process once it is ``until`` ("started", "ready" or "ended"; the first two have come also where it waits to be started again); raises DeadlinePassed after ``timeout`` seconds (None: never)."""
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
@@ -31,10 +54,12 @@ def await_end(client: "Client", pid: int, *, until: str = "ended", timeout: floa
         if deadline is not None and time.monotonic() >= deadline:
             why = f": it {'; it '.join(found.waits_for)}" if found.is_stuck else ""
             raise DeadlinePassed(f'cannot wait longer for "{found.name}" ({pid}): it is still {found.status}{why}')
+        if teller is not None:
+            teller.tell(found)
 
 
 def await_all(
-    client: "Client", pids: Sequence[int], *, until: str = "ended", timeout: float | None = None
+    client: "Client", pids: Sequence[int], *, until: str = "ended", timeout: float | None = None, teller: Teller | None = None
 ) -> Iterator[tuple[int, ProcessInfo | DadmsError]]:
     """Give each process as `await_end` does, or the error that it would raise; they are waited for together."""
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -42,12 +67,17 @@ def await_all(
     def left() -> float:
         return PARKED if deadline is None else min(PARKED, max(0.0, deadline - time.monotonic()))
 
-    for pid, found in zip(pids, client.call_many(Wait(pid, until=until, timeout=left()) for pid in pids), strict=True):
+    first = min(left(), SOON) if teller is not None else left()
+    answers = client.call_many(Wait(pid, until=until, timeout=min(first, left())) for pid in pids)
+    for found in answers:
+        if teller is not None and isinstance(found, ProcessInfo) and not has_come(found, until):
+            teller.tell(found)
+    for pid, found in zip(pids, answers, strict=True):
         if isinstance(found, DadmsError) or has_come(found, until):
             yield pid, found
             continue
         try:  # one that takes longer than a wait may be parked, or than there is time
-            yield pid, await_end(client, pid, until=until, timeout=None if deadline is None else left())
+            yield pid, await_end(client, pid, until=until, timeout=None if deadline is None else left(), teller=teller)
         except DadmsError as error:
             yield pid, error
 

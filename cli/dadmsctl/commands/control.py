@@ -1,7 +1,8 @@
 """What is done to processes that are there: start, stop, restart, suspend, resume, kill, wait. All take pids, names, patterns and groups (targets.py)."""
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,14 +10,19 @@ from dadms_ipc import requests
 from dadmsctl.attempts import Several, given
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit
+from dadmsctl.family import children, descendants, left_warning
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import seconds
 from dadmsctl.targets import resolve, target
-from dadmsctl.terminal import write_json
-from dadmsctl.waiting import await_all, exit_of, sentence_of, stuck_warning
+from dadmsctl.terminal import printable, write_json
+from dadmsctl.waiting import Teller, await_all, exit_of, sentence_of, stuck_warning
+
+if TYPE_CHECKING:
+    from dadms_ipc.client import Client
 
 targets = click.argument("targets", type=target, nargs=-1, required=True, metavar="TARGET...")
 reason_option = click.option("--reason", default="", help="One sentence for the record.")
+tree_option = click.option("--tree", "is_tree", is_flag=True, help="Also what they spawned, and what that spawned.")
 no_wait_option = click.option("--no-wait", is_flag=True, help="Return when the demand is recorded, not when it is done.")
 
 
@@ -26,22 +32,45 @@ def _timeout(most: float) -> Callable[[Any], Any]:
 
 def _do(door: Door, words: tuple[str, ...], verb: str, ask: Callable[[int], Any], *, until: str, timeout: float | None) -> None:
     """Ask the same for each target, of all at once, then wait for all; ``timeout`` None does not wait."""
-    several, told = Several(), []
+    several = Several()
+    with door.connect() as client:
+        _ask_all(client, resolve(client, words, verb, several), several, verb, ask, until=until, timeout=timeout)
+    several.finish()
+
+
+def _end(door: Door, words: tuple[str, ...], verb: str, ask: Callable[[int], Any], *, timeout: float | None, is_tree: bool) -> None:
+    """End each target, and what belongs to it (``is_tree``) or say that it runs on."""
+    several = Several()
     with door.connect() as client:
         pids = resolve(client, words, verb, several)
-        for pid, answer in zip(pids, client.call_many(map(ask, pids)), strict=True):
-            with several.attempt(f"{verb} {pid}"):
-                given(answer)
-                told.append(pid)
-        for shown in client.call_many(map(requests.Status, told)) if until == "ready" else ():
-            if isinstance(shown, requests.ProcessInfo) and (warning := stuck_warning(shown)):
-                click.echo(f"dadmsctl: {warning}", err=True)
-        for pid, came in await_all(client, told, until=until, timeout=timeout) if timeout is not None else ():
-            with several.attempt(f"wait for {pid}"):
-                found: requests.ProcessInfo = given(came)
-                if until != "ended" and (found.ended_at or found.status == "backoff"):
-                    several.fail(sentence_of(found), Exit.FAILED)
+        told = _ask_all(client, pids, several, verb, ask, until="ended", timeout=timeout)
+        asked = set(told)
+        while is_tree and (below := [each.pid for each in children(client.call(requests.List()), asked)]):
+            _ask_all(client, below, several, verb, ask, until="ended", timeout=timeout)
+            asked.update(below)
+        if not is_tree and told and (left := descendants(client.call(requests.List()), told)):
+            click.echo(printable(f"dadmsctl: {left_warning(left)}"), err=True)
     several.finish()
+
+
+def _ask_all(
+    client: "Client", pids: list[int], several: Several, verb: str, ask: Callable[[int], Any], *, until: str, timeout: float | None
+) -> list[int]:
+    """Ask the same for each process, and wait for those that it was not refused for; gives these."""
+    told = []
+    for pid, answer in zip(pids, client.call_many(map(ask, pids)), strict=True):
+        with several.attempt(f"{verb} {pid}"):
+            given(answer)
+            told.append(pid)
+    for shown in client.call_many(map(requests.Status, told)) if until == "ready" else ():
+        if isinstance(shown, requests.ProcessInfo) and (warning := stuck_warning(shown)):
+            click.echo(f"dadmsctl: {warning}", err=True)
+    for pid, came in await_all(client, told, until=until, timeout=timeout) if timeout is not None else ():
+        with several.attempt(f"wait for {pid}"):
+            found: requests.ProcessInfo = given(came)
+            if until != "ended" and (found.ended_at or found.status == "backoff"):
+                several.fail(sentence_of(found), Exit.FAILED)
+    return told
 
 
 @click.command()
@@ -62,13 +91,14 @@ def start(door: Door, targets: tuple[str, ...], no_wait: bool, timeout: float) -
 @reason_option
 @no_wait_option
 @_timeout(60.0)
+@tree_option
 @pass_door
-def stop(door: Door, targets: tuple[str, ...], reason: str, no_wait: bool, timeout: float) -> None:
-    """End processes, each with everything that it started, and keep them ended until they are started.
+def stop(door: Door, targets: tuple[str, ...], reason: str, no_wait: bool, timeout: float, is_tree: bool) -> None:
+    """End processes, each with everything that runs in it, and keep them ended until they are started. What they spawned runs on, and is told.
 
     TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
     """
-    _do(door, targets, "stop", lambda pid: requests.Stop(pid, reason=reason), until="ended", timeout=None if no_wait else timeout)
+    _end(door, targets, "stop", lambda pid: requests.Stop(pid, reason=reason), timeout=None if no_wait else timeout, is_tree=is_tree)
 
 
 @click.command()
@@ -115,19 +145,20 @@ def resume(door: Door, targets: tuple[str, ...]) -> None:
 @reason_option
 @no_wait_option
 @_timeout(30.0)
+@tree_option
 @pass_door
-def kill(door: Door, targets: tuple[str, ...], force: bool, reason: str, no_wait: bool, timeout: float) -> None:
-    """End processes for good, each with everything that it started.
+def kill(door: Door, targets: tuple[str, ...], force: bool, reason: str, no_wait: bool, timeout: float, is_tree: bool) -> None:
+    """End processes for good, each with everything that runs in it. What they spawned runs on, and is told.
 
     TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME". Of several, all are tried; exits with 4 when one of them cannot be killed.
     """
-    _do(
+    _end(
         door,
         targets,
         "kill",
         lambda pid: requests.Kill(pid, force=force, reason=reason),
-        until="ended",
         timeout=None if no_wait else timeout,
+        is_tree=is_tree,
     )
 
 
@@ -139,7 +170,7 @@ def kill(door: Door, targets: tuple[str, ...], force: bool, reason: str, no_wait
 @as_json
 @pass_door
 def wait(door: Door, targets: tuple[str, ...], until: str, timeout: float | None, is_passed_on: bool, as_json: bool) -> None:
-    """Wait until processes have ended; exits with 1 when one of them failed.
+    """Wait until processes have ended; exits with 1 when one of them failed. A terminal is told what is waited for.
 
     TARGET is a pid, a name, a pattern of names ("etl-*"), or "group:NAME".
     """
@@ -148,7 +179,8 @@ def wait(door: Door, targets: tuple[str, ...], until: str, timeout: float | None
         pids = resolve(client, targets, "wait for", several)
         if is_passed_on and len(pids) > 1:
             raise click.UsageError(f"--exit-code is for one process, not for {len(pids)}")
-        for pid, came in await_all(client, pids, until=until, timeout=timeout):
+        teller = Teller(until) if sys.stderr.isatty() else None
+        for pid, came in await_all(client, pids, until=until, timeout=timeout, teller=teller):
             with several.attempt(f"wait for {pid}"):
                 answers.append(given(came))
     if as_json:

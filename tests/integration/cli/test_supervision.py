@@ -2,8 +2,11 @@
 
 import json
 import os
+import pty
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -143,8 +146,6 @@ def test_a_stop_takes_the_whole_tree_and_gives_each_of_it_the_grace(ctl: Ctl, at
 
 
 def test_a_command_that_spawns_is_the_parent_of_what_it_spawns(ctl: Ctl, at: tuple[str, str]) -> None:
-    import sys
-
     ctl(*at, "spawn", "parent", "--", sys.executable, "-m", "dadmsctl", *at, "spawn", "child", "--", "true")
     ctl(*at, "wait", "parent")
     by_name = {each["name"]: each for each in json.loads(ctl(*at, "ps", "-a", "--json").stdout)}
@@ -153,3 +154,45 @@ def test_a_command_that_spawns_is_the_parent_of_what_it_spawns(ctl: Ctl, at: tup
     lines = ctl(*at, "ps", "-a", "--tree").stdout.splitlines()[1:]
     assert [line.split()[1] for line in lines] == ["parent", "child", "other"]
     assert "    child" in lines[1]
+
+
+def family(ctl: Ctl, at: tuple[str, str]) -> list[str]:
+    """Spawn one, two that belong to it, and one that belongs to the second; gives their pids."""
+    pids: list[str] = []
+    for name, parent in (("top", ()), ("left", (0,)), ("right", (0,)), ("deep", (2,))):
+        options = ["--parent", pids[parent[0]]] if parent else []
+        pids.append(ctl(*at, "spawn", name, "--service", *options, "--", "sleep", "1000").stdout.strip())
+    return pids
+
+
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+def test_who_ends_a_process_is_told_what_it_leaves_and_a_tree_is_ended_whole(ctl: Ctl, at: tuple[str, str], verb: str) -> None:
+    top, left, right, deep = family(ctl, at)
+    done = ctl(*at, verb, "top")
+    words = f'"left" ({left}), "right" ({right}), "deep" ({deep})'
+    assert (done.returncode, done.stderr) == (0, f"dadmsctl: warning: what belongs to it runs on: {words}; --tree ends that as well\n")
+    assert [each["name"] for each in json.loads(ctl(*at, "ps", "--json").stdout)] == ["left", "right", "deep"]
+    done = ctl(*at, verb, "right", "left", "--tree")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(ctl(*at, "ps", "--json").stdout) == []
+    if verb == "stop":
+        assert ctl(*at, "start", top, right).returncode == 0
+
+
+def test_a_terminal_is_told_what_a_wait_waits_for(ctl: Ctl, at: tuple[str, str], environment: dict[str, str]) -> None:
+    ctl(*at, "spawn", "db", "--", "false")
+    ctl(*at, "wait", "db")
+    web = ctl(*at, "spawn", "web", "--requires", "db", "--", "true").stdout.strip()
+    ours, theirs = pty.openpty()
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "dadmsctl", *at, "wait", "web"], env=environment, stdout=subprocess.DEVNULL, stderr=theirs
+    )
+    os.close(theirs)
+    said = b""
+    while b"\n" not in said:
+        said += os.read(ours, 4096)
+    assert said.decode().startswith(f'dadmsctl: waiting until "web" ({web}) has ended: it is waiting: requires "db"')
+    assert b"dadmsctl start" in said
+    ctl(*at, "kill", "web")
+    assert waiting.wait(30) == 1
+    os.close(ours)
