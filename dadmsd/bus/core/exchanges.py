@@ -53,7 +53,7 @@ class Exchanges:
 
     def begin(self, sender: Session, header: Header, body: Body, now: float) -> str | None:
         """Take a SEND or REQUEST; gives the reason when it is refused."""
-        counters, bounds, size = self._outbox.counters, self._bounds, len(body)
+        counters, size = self._outbox.counters, len(body)
         identifier, stored = header.id, self._keeping
         known = self.open.get(identifier)
         if known is not None or identifier in stored.rows or identifier in stored.settled:
@@ -71,20 +71,34 @@ class Exchanges:
             self._reply(sender, _ANSWER[header.kind], answer[0], header.id, answer[1], address)
             return None
         receiver = self._addresses.find(address)
-        if receiver is None and not self._addresses.may_come(address):
-            return f'cannot reach "{header.to}": nobody of that address is connected'
-        if len(sender.asked) >= bounds.open:
-            return f'cannot send to "{header.to}": {bounds.open} messages of "{sender.address}" wait for their answers'
-        if sender.asked and sender.asked_bytes + size > bounds.open_bytes:
-            return f'cannot send {size} bytes to "{header.to}": {sender.asked_bytes} bytes of "{sender.address}" wait for their answers, at most {bounds.open_bytes} may'
-        if receiver is not None and not self._deliveries.has_room(receiver, size, now):
-            return f'cannot send to "{header.to}": {len(receiver.queue)} messages wait for it, at most {bounds.queue} may'
-        if receiver is None and len(self.waiting.get(address, ())) >= bounds.queue:
-            return f'cannot send to "{header.to}": {bounds.queue} messages wait for it to come back'
-        if (excess := sender.tab.refusal(size)) is not None:
-            return f'cannot send to "{header.to}": {excess}'
+        if (obstacle := self._obstacle(sender, header.to, size, address, receiver, now)) is not None:
+            return obstacle
         self.enter(sender, header, body, size, address, receiver, now)
         return None
+
+    def _obstacle(self, sender: Session, to: str, size: int, address: str, receiver: Session | None, now: float) -> str | None:
+        """Give the reason against a new message of this size, or a larger one, if there is one."""
+        bounds = self._bounds
+        if receiver is None and not self._addresses.may_come(address):
+            return f'cannot reach "{to}": nobody of that address is connected'
+        if len(sender.asked) >= bounds.open:
+            return f'cannot send to "{to}": {bounds.open} messages of "{sender.address}" wait for their answers'
+        if sender.asked and sender.asked_bytes + size > bounds.open_bytes:
+            return f'cannot send {size} bytes to "{to}": {sender.asked_bytes} bytes of "{sender.address}" wait for their answers, at most {bounds.open_bytes} may'
+        if receiver is not None and not self._deliveries.has_room(receiver, size, now):
+            return f'cannot send to "{to}": {len(receiver.queue)} messages wait for it, at most {bounds.queue} may'
+        if receiver is None and len(self.waiting.get(address, ())) >= bounds.queue:
+            return f'cannot send to "{to}": {bounds.queue} messages wait for it to come back'
+        if (excess := sender.tab.refusal(size)) is not None:
+            return f'cannot send to "{to}": {excess}'
+        return None
+
+    def refusal_of_all(self, sender: Session, to: str, smallest: int, now: float) -> str | None:
+        """Give the reason against every one of some new messages, whose smallest has this size; None when one of them might be taken."""
+        address, reason = self._addresses.resolve(to)
+        if reason:
+            return f'cannot reach "{to}": {reason}'
+        return self._obstacle(sender, to, smallest, address, self._addresses.find(address), now)
 
     def enter(
         self,

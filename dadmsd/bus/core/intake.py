@@ -98,7 +98,7 @@ class Intake:
         self._broadcasts, self._calls, self._inquiries = machines.broadcasts, machines.calls, machines.inquiries
         self._endings, self._hellos, self._clockwork = endings, hellos, clockwork
         self._invite = encode_body(Invite(bus, [VERSION]))
-        self.joints = Joints(machines.runs, self._send)
+        self.joints = Joints(machines.runs, self._send, self._take_apart)
         self.gathers = False  # more follows at once: SENDs wait for their neighbours
         self.rests: dict[Door, Rest] = {}  # of batches
         self._spent = 0  # messages of the slice that is being taken; a run that passes whole is one
@@ -293,10 +293,29 @@ class Intake:
         bodies = decode_run(content(body))
         check_end(header.id, len(bodies))
         ahead = msgspec.structs.replace(header, sender=header.sender or session.address)
-        if not self._runs.begin(session, ahead, bodies, body, now):
+        if self._runs.begin(session, ahead, bodies, body, now):
+            return
+        if header.flags & _RETRY:
             self._spent += len(bodies)
             for one, inner in members(header, bodies):
                 self._act(session, peer, one, inner, now)
+        else:
+            self._take_apart(session, peer, ahead, bodies, now)
+
+    def _take_apart(self, session: Session, peer: Peer, run: Header, bodies: list[bytes], now: float) -> None:
+        """Take the messages of a run that cannot pass whole one by one. From the first on that finds no room, as none behind it would, the rest is refused together."""
+        for place, (one, inner) in enumerate(members(run, bodies)):
+            self._spent += 1
+            reason = self._exchanges.begin(session, one, inner, now)
+            if reason is None:
+                continue
+            rest = bodies[place:]
+            if len(rest) > 1 and (why := self._exchanges.refusal_of_all(session, run.to, min(map(len, rest)), now)) is not None:
+                self._refused(session, one.kind, why, now)
+                self._outbox.refuse_span(peer, run.id, place, len(rest), why, to=session.address)
+                return
+            self._refused(session, one.kind, reason, now)
+            self._outbox.refuse(peer, one.id, REFUSED, reason)
 
     def _is_settled(self, session: Session, header: Header) -> bool:
         """Answer what is repeated and was handled with its run; runs that may hold what is repeated are taken apart."""

@@ -14,7 +14,7 @@ import msgspec
 from dadms_ipc.codec import BATCHED_BODY, encode_body
 from dadms_ipc.envelope import CLIENT_BYTES, RUN_LIMIT, VERSION, Flag, Header, Kind
 from dadmsd.bus.core.events import Body, Peer
-from dadmsd.bus.core.runs import Runs, members
+from dadmsd.bus.core.runs import Runs
 from dadmsd.bus.core.state import Session
 
 ALIKE = 50  # milliseconds between the deadlines of messages that may share a run, as for the clients' own
@@ -22,6 +22,7 @@ _RETRY = int(Flag.RETRY)
 _SEND, _RUN = int(Kind.SEND), int(Kind.RUN)
 
 Alone = Callable[[Session, Peer, Header, Body, float], None]
+Apart = Callable[[Session, Peer, Header, list[bytes], float], None]  # the messages of a run that cannot pass whole
 
 
 class Joint(msgspec.Struct, eq=False):
@@ -38,9 +39,10 @@ class Joint(msgspec.Struct, eq=False):
 class Joints:
     """What waits for the end of the turn."""
 
-    def __init__(self, runs: Runs, alone: Alone) -> None:
+    def __init__(self, runs: Runs, alone: Alone, apart: Apart) -> None:
         self._runs = runs
         self._alone = alone
+        self._apart = apart
         self.pending: dict[Session, Joint] = {}
 
     def take(self, sender: Session, peer: Peer, header: Header, body: Body, now: float) -> bool:
@@ -81,8 +83,7 @@ class Joints:
         if kind == _RUN:
             if self._runs.begin(sender, run, bodies, encode_body(bodies), now):
                 return
-            for one, body in members(run, bodies):
-                self._alone(sender, joint.peer, one, body, now)
+            self._apart(sender, joint.peer, run, bodies, now)
             return
         self._alone(sender, joint.peer, run, bodies[0], now)
 

@@ -1,7 +1,7 @@
 """What the machines of the bus write their effects into, and count with."""
 
-from dadms_ipc.codec import trouble
-from dadms_ipc.envelope import VERSION, Header, Kind
+from dadms_ipc.codec import encode_body, trouble
+from dadms_ipc.envelope import REFUSED, VERSION, Header, Kind, Span
 from dadmsd.bus.core.auditing import Auditor
 from dadmsd.bus.core.events import Audit, Body, Cut, Effect, Peer, Transmit, Who
 from dadmsd.bus.core.state import Counters
@@ -44,6 +44,11 @@ class Outbox:
         """Say that a message was not done, and why."""
         self.counters.refused += 1
         self.answer(peer, Kind.REFUSE, status, correlation, trouble(reason))
+
+    def refuse_span(self, peer: Peer, run: bytes, place: int, count: int, reason: str, *, to: str) -> None:
+        """Say that so many messages of a run were not done, from one place on, and why."""
+        self.counters.refused += count
+        self.answer(peer, Kind.ACKS, REFUSED, run, encode_body(Span(place, count, reason)), to=to)
 
     def cut(self, peer: Peer, reason: str, now: float, who: Who | None = None) -> None:
         """End a connection, and write it down."""

@@ -96,7 +96,8 @@ def test_a_run_that_is_taken_apart_counts_as_many() -> None:
     """A batch may hold runs, and each of those a hundred messages."""
     room, _listener, speaker = _room()
     bodies = encode_body([b"x"] * (BATCH_SLICE // 2))
-    runs = [Header(VERSION, Kind.RUN, message_id(speaker.client, 10_000 + 1000 * place), to="client/none", topic="t") for place in range(5)]
+    ids = [message_id(speaker.client, 10_000 + 1000 * place) for place in range(5)]
+    runs = [Header(VERSION, Kind.RUN, one, to="client/none", topic="t", flags=Flag.RETRY) for one in ids]
     speaker.frames(encode_header(Header(VERSION, Kind.BATCH)), encode_batch([(one, bodies) for one in runs]))
     counts = [len(speaker.take())]
     while room.bus.rests:

@@ -133,11 +133,11 @@ def test_any_other_event_ends_the_turn() -> None:
 
 
 def test_neighbours_whose_receiver_takes_no_run_go_one_by_one() -> None:
-    """Without credit for all of them, or without a receiver: each is refused by itself."""
+    """Without credit for all of them; without a receiver they are refused together."""
     room, one, two = meeting(credit=1)
     send(one, two, b"a", b"b")
     room.release()
     assert [(header.kind, body) for header, body in two.take()] == [(Kind.SEND, b"a")]
     sent = send(one, two, b"c", b"d", to="client/nobody")
     room.release()
-    assert [(header.kind, header.correlation) for header, _ in one.take()] == [(Kind.REFUSE, identifier) for identifier in sent]
+    assert [(header.kind, header.topic, header.correlation) for header, _ in one.take()] == [(Kind.ACKS, REFUSED, sent[0])]

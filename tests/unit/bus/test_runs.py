@@ -2,7 +2,7 @@
 
 import pytest
 
-from dadms_ipc.codec import encode_body, encode_header, trouble
+from dadms_ipc.codec import decode_body, encode_body, encode_header, trouble
 from dadms_ipc.envelope import NO_SESSION, OK, REFUSED, RUN_LIMIT, VERSION, VIOLATION, Flag, Header, Hello, Kind, Span, message_id, split_id
 from dadmsd.bus.core.intake import BATCH_BODY_LIMIT
 from tests.unit.bus.room import Guest, Room
@@ -46,6 +46,14 @@ def nth(identifier: bytes, place: int) -> bytes:
     return message_id(client, first + place)
 
 
+def refusals(sender: Guest) -> list[tuple[bytes, int, int, str]]:
+    """Give what was refused together: run, first place, count and reason."""
+    heard = sender.take()
+    assert {(header.kind, header.topic, header.sender) for header, _ in heard} <= {(Kind.ACKS, REFUSED, "bus")}
+    spans = [(header.correlation, decode_body(body, Span)) for header, body in heard]
+    return [(identifier, span.place, span.count, span.reason) for identifier, span in spans]
+
+
 def acks(receiver: Guest, identifier: bytes, place: int, count: int, status: str = OK, reason: str = "") -> None:
     """Answer some of a run."""
     receiver.say(Kind.ACKS, encode_body(Span(place, count, reason)), id=b"", topic=status, correlation=identifier)
@@ -80,9 +88,7 @@ def test_a_run_is_taken_apart_when_it_cannot_pass_whole(why: str) -> None:
         before = [sender.say(Kind.SEND, to=address(receiver)) for _ in range(2)]
     identifier = run(sender, "client/nobody" if why == "absent" else receiver, flags=Flag.RETRY if why == "retry" else 0)
     if why == "absent":
-        assert [(header.kind, header.correlation) for header, _ in sender.take()] == [
-            (Kind.REFUSE, nth(identifier, place)) for place in range(3)
-        ]
+        assert refusals(sender) == [(identifier, 0, 3, 'cannot reach "client/nobody": nobody of that address is connected')]
         return
     receiver.say(Kind.CREDIT, encode_body(10), id=b"")
     assert [(header.kind, header.id) for header, _ in receiver.take()] == [
@@ -90,6 +96,32 @@ def test_a_run_is_taken_apart_when_it_cannot_pass_whole(why: str) -> None:
     ]
     acks(receiver, identifier, 0, 3)
     assert [(header.kind, header.correlation) for header, _ in sender.take()] == [(Kind.ACK, nth(identifier, place)) for place in range(3)]
+
+
+def test_what_finds_no_room_behind_the_first_of_a_run_is_refused_together() -> None:
+    """A run costs the bus as little when it is refused: one answer, from the first place on behind which there is room for none."""
+    room = Room(queue=3)
+    sender, receiver = member(room), member(room, credit=0)
+    identifier = run(sender, receiver, [b"a", b"b", b"c", b"d", b"e"])
+    assert refusals(sender) == [(identifier, 3, 2, f'cannot send to "{address(receiver)}": 3 messages wait for it, at most 3 may')]
+    assert room.counter("refused") == 2
+    again = run(sender, receiver, [b"f", b"g"])
+    assert [each[:3] for each in refusals(sender)] == [(again, 0, 2)]
+    receiver.say(Kind.CREDIT, encode_body(10), id=b"")
+    assert [(header.kind, body) for header, body in receiver.take()] == [(Kind.SEND, b"a"), (Kind.SEND, b"b"), (Kind.SEND, b"c")]
+
+
+def test_what_is_too_large_of_a_run_is_refused_and_the_smaller_is_taken() -> None:
+    """None is refused for the size of another; the last of them is alone, and is told so."""
+    room = Room(queue_bytes=1000)
+    sender, receiver = member(room), member(room, credit=0)
+    sender.say(Kind.SEND, b"1" * 500, to=address(receiver))
+    identifier = run(sender, receiver, [b"2" * 600, b"3" * 100, b"4" * 600])
+    assert [(header.kind, header.correlation) for header, _ in sender.take()] == [
+        (Kind.REFUSE, nth(identifier, 0)),
+        (Kind.REFUSE, nth(identifier, 2)),
+    ]
+    assert room.bus.exchanges.open.keys() >= {nth(identifier, 1)}
 
 
 def test_a_receiver_that_comes_back_gets_what_it_has_not_answered_in_the_old_order() -> None:

@@ -75,5 +75,13 @@ EXAMPLES: dict[str, list[bytes]] = {
     "acks-refused": _message(
         Kind.ACKS, body=encode_body([2, 1, "not today"]), topic=REFUSED, correlation=message_id(CLIENT, 11), to=ADDRESS
     ),
+    "run-refused": _message(
+        Kind.ACKS,
+        body=encode_body([1, 2, 'cannot send to "1001": 10000 messages wait for it, at most 10000 may']),
+        sender="bus",
+        to=ADDRESS,
+        topic=REFUSED,
+        correlation=message_id(CLIENT, 11),
+    ),
     "bye": _message(Kind.BYE),
 }
