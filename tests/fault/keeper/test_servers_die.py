@@ -192,10 +192,14 @@ def test_servers_that_cannot_be_started_at_all_are_told_once(theatre: Theatre) -
     assert second == f"dadmsd: more is in {theatre.state}/logs/servers.log"
 
 
-def test_why_a_server_ends_again_and_again_is_told_once(theatre: Theatre) -> None:
-    theatre.open(bus="/bin/sh -c 'echo cannot listen on 3017 >&2; exit 1'")
-    kernel = theatre.actor("kernel")
+def test_why_a_server_ends_again_and_again_is_told_once(theatre: Theatre, short_path: Path) -> None:
+    theatre.open(bus=breakable("bus", short_path, "cannot listen on 3017"))
+    kernel, bus = theatre.cast("kernel", "bus")
     kernel.say("Ready")
+    bus.say("Ready")
+    kernel.hears("ServerChanged", server="bus", is_running=True)
+    (short_path / "broken").touch()
+    os.kill(bus.pid, signal.SIGKILL)
     kernel.hears("ServerChanged", server="bus", restarts=5, is_running=False)
     assert theatre.said().count("exit 1: cannot listen on 3017; it is started again") == 1
 

@@ -173,9 +173,11 @@ class Theatre:
             self.keeper.wait(PATIENCE)
 
 
-def breakable(name: str, directory: Path) -> str:
-    """Give the command of a puppet that exits at once while ``DIRECTORY/broken`` exists."""
+def breakable(name: str, directory: Path, words: str = "") -> str:
+    """Give the command of a puppet that exits at once while ``DIRECTORY/broken`` exists, with some last words."""
     program = directory / f"{name}.sh"
-    program.write_text(f'#!/bin/sh\n[ -e "{directory}/broken" ] && exit 1\nexec "{sys.executable}" "{HERE}/puppet.py" {name} "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\n[ -e "{directory}/broken" ] && {{ {f"echo {shlex.quote(words)} >&2; " if words else ""}exit 1; }}\nexec "{sys.executable}" "{HERE}/puppet.py" {name} "$@"\n'
+    )
     program.chmod(0o755)
     return str(program)
