@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz.kernel``: some ten thousand wrong requests against a real daemon, then children of its own that are hostile; what must hold is held, and the figures are printed."""
+"""``python -m tests.fuzz.kernel``: some ten thousand wrong requests against a real daemon, then children of its own that are hostile, over their ports and their notify sockets; what must hold is held, and the figures are printed."""
 
 import argparse
 import random
@@ -9,6 +9,9 @@ from pathlib import Path
 from tests.conftest import Daemon
 from tests.fuzz.assault import Assault
 from tests.fuzz.children import besiege
+from tests.fuzz.notices import listen
+
+SPEAKERS = 5  # services
 
 
 def main() -> int:
@@ -16,6 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.kernel", description=__doc__)
     parser.add_argument("--messages", type=int, default=50_000)
     parser.add_argument("--children", type=int, default=50, help="of each role, that are hostile over their ports")
+    parser.add_argument("--words", type=int, default=10_000, help="of each service that says them to its notify socket")
     parser.add_argument("--seconds", type=float, default=300.0, help="at most")
     parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to repeat it")
     asked = parser.parse_args()
@@ -29,6 +33,9 @@ def main() -> int:
             for role in ("main", "worker") if not outcome.failures else ():
                 _say(f"{asked.children} hostile children: {role}")
                 outcome.failures += besiege(daemon.runtime_dir, role, range(seed, seed + asked.children))
+            if not outcome.failures:
+                _say(f"{SPEAKERS} services with {asked.words} words each to their notify sockets")
+                outcome.failures += listen(daemon.runtime_dir, range(seed, seed + SPEAKERS), asked.words)
             code = daemon.stop()
         finally:
             daemon.close()

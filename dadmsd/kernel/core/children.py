@@ -10,6 +10,8 @@ from dadmsd.kernel.core.moves import give, step, violate
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
 
+STRANGERS_TOLD = 60.0  # seconds between two events about strangers at one notify socket: they can speak as often as they like
+
 
 def on_forked(state: State, event: events.Forked) -> None:
     """A child exists: its gate may open, unless its end was asked for meanwhile."""
@@ -142,9 +144,11 @@ def on_notified(state: State, event: events.Notified) -> None:
 
 
 def on_notify_refused(state: State, event: events.NotifyRefused) -> None:
-    """Somebody spoke in a process's name who does not belong to it: people are told, nothing else happens."""
+    """Somebody spoke in a process's name who does not belong to it: people are told, now and then, and nothing else happens."""
     child = state.children.get(event.name)
-    if child is not None:
+    if child is not None and abs(state.wall - child.stranger_told) >= STRANGERS_TOLD:
+        child.stranger_told = state.wall
+        state.changed(child)
         text = f"process {event.os_pid} spoke to the notify socket of {child.pid} and does not belong to it"
         state.tell_event("process.notify-refused", text, pid=child.pid, data={"os_pid": event.os_pid})
 

@@ -79,12 +79,23 @@ def take_word(state: State, child: Child, event: events.Notified) -> bool:
         process.said = event.status[:STATUS_MOST]
         state.changed(process)
     if event.extension and child.phase == "opened":
-        give(state, child, min(EXTENSION_MOST, event.extension))
-    if event.is_stopping:
+        _extend(state, child, min(EXTENSION_MOST, event.extension))
+    if event.is_stopping and not child.is_leaving:  # said over and over it would push everybody's events out of the table
+        child.is_leaving = True
+        state.changed(child)
         state.tell_event("process.leaving", f"{process.spec.name} says that it is ending", pid=process.pid)
     if event.is_alive:
         _beat(state, process)
     return event.is_ready and mode_of(process) == "notify" and child.phase == "opened"
+
+
+def _extend(state: State, child: Child, seconds: float) -> None:
+    """Let a process have so long from now on to become ready, and never less than it has."""
+    if child.left is not None:  # it stands still
+        child.left = max(child.left, seconds)
+    elif child.deadline is not None and child.deadline < state.now + seconds:
+        give(state, child, seconds)
+    state.changed(child)
 
 
 # what is due

@@ -159,6 +159,38 @@ def test_an_extension_moves_the_deadline_of_the_ready_time_out_and_not_for_ever(
     assert driver.child(f"{pid}.1").deadline == pytest.approx(driver.now + 3600.0)
 
 
+def test_an_extension_takes_no_time_away_and_counts_for_who_stands_still() -> None:
+    """A microsecond more is not a microsecond in all: a service that said so failed at once, as not ready in 10 s."""
+    driver = Driver()
+    pid = waiting(driver, ready="notify", ready_timeout=10.0)
+    execute(driver, pid)
+    driver.give(events.Notified(f"{pid}.1", extension=1e-6), after=1.0)
+    driver.give(after=8.9)
+    assert driver.process(pid).status == "starting"
+    driver.ask(requests.Suspend(pid))
+    driver.give(events.Notified(f"{pid}.1", extension=5.0), after=100.0)
+    driver.ask(requests.Resume(pid))
+    driver.give(after=4.9)
+    assert driver.process(pid).status == "starting"
+    driver.give(after=0.2)
+    assert driver.child(f"{pid}.1").intent == "not ready"
+
+
+def test_people_are_told_once_that_a_process_is_leaving_and_once_a_minute_of_strangers() -> None:
+    """Whoever can speak can speak as often as it likes, and the table of events is everybody's."""
+    driver = Driver()
+    pid = command(driver)
+    driver.give(*[events.Notified(f"{pid}.1", is_stopping=True)] * 3)
+    driver.give(events.Notified(f"{pid}.1", is_stopping=True), after=1.0)
+    assert driver.kinds("process.leaving") == ["process.leaving"]
+    driver.give(*[events.NotifyRefused(f"{pid}.1", 4242)] * 3, events.NotifyRefused("1009.1", 4242))
+    driver.next_kernel()
+    driver.give(events.NotifyRefused(f"{pid}.1", 4243), after=58.0)
+    assert driver.kinds("process.notify") == ["process.notify-refused"]
+    driver.give(events.NotifyRefused(f"{pid}.1", 4243), after=2.1)
+    assert driver.kinds("process.notify") == ["process.notify-refused"] * 2
+
+
 def test_a_probe_that_hangs_is_ended_and_counts_as_a_failure() -> None:
     driver = Driver()
     pid = command(driver, live_command=["ask"], live_interval=5.0, live_threshold=1, probe_timeout=2.0)
