@@ -190,8 +190,8 @@ def stopping(state: State, process: Process) -> list[str]:
     if main is None and not others:
         left = process.clocks.get("grace", 0.0) - state.now
         found.append(
-            "its main has ended, and something that it started lives on"
-            + (f"; SIGKILL in {left:.3g} s" if left > 0 else ", and was sent SIGKILL")
+            "its main has ended; if something that it started lives on, it "
+            + (f"gets SIGKILL in {left:.3g} s" if left > 0 else "was sent SIGKILL")
         )
     return found
 

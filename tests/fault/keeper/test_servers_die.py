@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -127,9 +128,11 @@ def test_every_server_ends_when_the_keeper_is_killed(theatre: Theatre) -> None:
 def test_exits_of_orphans_reach_every_kernel_until_one_has_them_in_its_journal(theatre: Theatre) -> None:
     theatre.open()
     kernel, zygote = theatre.cast("kernel", "zygote")
+    began = time.time()
     orphan = zygote.do("orphan", code=7)
-    expected = {"os_pid": orphan, "how": os.CLD_EXITED, "status": 7}
-    assert kernel.hears("OrphanExited")["fields"] == expected
+    expected = kernel.hears("OrphanExited")["fields"]
+    assert began <= expected["at"] <= time.time()
+    assert expected == {"os_pid": orphan, "how": os.CLD_EXITED, "status": 7, "at": expected["at"]}
     os.kill(kernel.pid, signal.SIGKILL)
     following = theatre.actor("kernel")
     assert following.hears("OrphanExited")["fields"] == expected

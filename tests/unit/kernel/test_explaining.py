@@ -60,7 +60,7 @@ def test_an_end_says_what_it_waits_for() -> None:
     assert said(driver, pid) == ["OS process 100 was sent SIGTERM, and has 3 s until SIGKILL"]
     assert driver.answer(requests.Status(pid)).waits_for == said(driver, pid)
     driver.give(events.Exited(f"{pid}.1", 1, 0))
-    assert said(driver, pid) == ["its main has ended, and something that it started lives on; SIGKILL in 3 s"]
+    assert said(driver, pid) == ["its main has ended; if something that it started lives on, it gets SIGKILL in 3 s"]
 
 
 def test_one_that_ended_says_why_and_what_would_start_it() -> None:
