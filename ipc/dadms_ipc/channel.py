@@ -24,8 +24,8 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from typing import Any, Generic, NamedTuple, Optional, TypeVar
 
 import msgspec
@@ -47,6 +47,7 @@ _RECEIVE_NOW = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 _SEND = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 _CUT = int(socket.MSG_TRUNC)
 _CUT_FDS = int(socket.MSG_CTRUNC)
+_CUT_ANY = _CUT | _CUT_FDS
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN, errno.ESHUTDOWN}
 _encoder = msgspec.msgpack.Encoder()
 
@@ -60,6 +61,11 @@ class Frame(NamedTuple, Generic[Received]):
     sequence: int
     body: Received
     fds: list[int]  # owned by the receiver
+
+
+_frame: Callable[[tuple[int, int, Any, list[int]]], Frame[Any]] = partial(
+    tuple.__new__, Frame
+)  # without the step in Python that Frame() takes
 
 
 class _Waiting(NamedTuple):
@@ -84,10 +90,11 @@ class Channel(Generic[Received]):
         if sock.gettimeout() is not None:
             sock.settimeout(None)  # else Python polls before each call
         self._sock = sock
-        self._decoder = decoder(receives)
+        self._decode = decoder(receives).decode
         self._outbox: deque[_Waiting] = deque()
         self._outbox_size = 0  # bytes
         self._buffer = mmap.mmap(-1, _BUFFER, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # a page is taken when a packet first reaches it
+        self._buffers = [self._buffer]  # as recvmsg wants it
         self._sequence = 0
         self._is_reset = False
         self.epoch = epoch  # stamped on every frame sent
@@ -116,7 +123,8 @@ class Channel(Generic[Received]):
         packet = _encoder.encode((VERSION, self.epoch, self._sequence, body))
         size = len(packet)
         if size <= INLINE_LIMIT:
-            self._post(packet, fds, size)
+            if fds or self._outbox or not self._write(packet, fds):
+                self._post(packet, fds, size)
             return
         if size > FRAME_LIMIT:
             raise RequestRefused(f"cannot send {type(body).__name__}: {size} bytes, at most {FRAME_LIMIT} travel in a frame")
@@ -144,10 +152,12 @@ class Channel(Generic[Received]):
 
     def _write(self, packet: bytes, fds: Sequence[int]) -> bool:
         """Hand a packet to the socket; False when it would block."""
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         while True:
             try:
-                self._sock.sendmsg([packet], ancillary, _SEND)
+                if fds:
+                    self._sock.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))], _SEND)
+                else:
+                    self._sock.send(packet, _SEND)
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -179,7 +189,7 @@ class Channel(Generic[Received]):
         deadline: float | None = None
         while True:
             try:
-                size, ancillary, flags, _ = self._sock.recvmsg_into([self._buffer], _ANCILLARY, how)
+                size, ancillary, flags, _ = self._sock.recvmsg_into(self._buffers, _ANCILLARY, how)
             except BlockingIOError:
                 if timeout is not None:
                     if timeout <= 0.0:
@@ -204,11 +214,17 @@ class Channel(Generic[Received]):
             _close(fds)
             raise ChannelClosed("the peer closed its end")
         try:
-            if flags & _CUT:
-                raise PeerViolation(f"a packet above {_BUFFER} bytes was cut")
-            if flags & _CUT_FDS:
-                raise PeerViolation(f"descriptors were cut from a packet: above {FDS_LIMIT} of them, or this process can open no more")
-            return self._parse(self._buffer[:size], fds)
+            if flags & _CUT_ANY:
+                what = (
+                    f"a packet above {_BUFFER} bytes was cut"
+                    if flags & _CUT
+                    else f"descriptors were cut from a packet: above {FDS_LIMIT} of them, or this process can open no more"
+                )
+                raise PeerViolation(what)
+            head = self._decode(self._buffer[:size])
+            if head.body is None or head.version != VERSION:
+                head = self._content(head, fds)
+            return _frame((head.epoch, head.sequence, head.body, fds))
         except (msgspec.DecodeError, OSError, ValueError, RecursionError) as error:
             _close(fds)
             raise PeerViolation(f"cannot read a frame: {error}") from error
@@ -216,17 +232,16 @@ class Channel(Generic[Received]):
             _close(fds)
             raise
 
-    def _parse(self, packet: bytes, fds: list[int]) -> Frame[Received]:
-        head = self._decoder.decode(packet)
+    def _content(self, head: Any, fds: list[int]) -> Any:
+        """Give the frame that travelled in a memfd; any other without a body, or of another version, breaks the protocol."""
         if head.version != VERSION:
             raise PeerViolation(f"a frame of version {head.version}")
-        if head.body is None:
-            if not fds:
-                raise PeerViolation("a frame without a body")
-            head = self._decoder.decode(_content(fds.pop(0), head.size))
-            if head.version != VERSION or head.body is None:
-                raise PeerViolation("a large frame without a body")
-        return Frame(head.epoch, head.sequence, head.body, fds)
+        if not fds:
+            raise PeerViolation("a frame without a body")
+        head = self._decode(_content(fds.pop(0), head.size))
+        if head.version != VERSION or head.body is None:
+            raise PeerViolation("a large frame without a body")
+        return head
 
     def _wait(self, deadline: float | None) -> None:
         """Wait until there is something to read, or the deadline; write what waits meanwhile."""
