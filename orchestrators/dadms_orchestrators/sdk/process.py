@@ -79,6 +79,7 @@ class Process:
         self._signals = _SignalPipe()
         self._poll = select.poll()
         self._poll.register(self._channel.fileno(), select.POLLIN)
+        self._is_written_later = False  # it is looked at for writing as well
         if self._signals.fd is not None:
             self._poll.register(self._signals.fd, select.POLLIN)
         self._line: Line | None = None
@@ -363,13 +364,14 @@ class Process:
         return self._events.popleft()
 
     def _await(self, timeout: float | None) -> bool:
-        """Take in what comes next; False when nothing came in time. What was given before is acknowledged by it."""
+        """Take in what comes next, of the kernel one message: it is mostly what is waited for. False when nothing came in time. What was given before is acknowledged by it."""
         if not self._events:
             self._send(self._session.seen())
-        self._pump()
+        if self._outgoing or self._channel.waits_to_write:
+            self._pump()
         ready = self._wait(timeout)
         if self._channel.fileno() in ready:
-            self._read()
+            self._read_one()
         if self._line is not None and self._line.fileno() in ready:
             self._events.extend(map(MessageArrived, self._line.messages()))
         if self._signals.fd in ready and self._signals.drain():
@@ -439,8 +441,10 @@ class Process:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            piece = self._beat(left)
-            self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._channel.waits_to_write else 0))
+            piece = self._beat(left) if self._beat_every else left
+            if self._channel.waits_to_write != self._is_written_later:
+                self._is_written_later = not self._is_written_later
+                self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._is_written_later else 0))
             events = self._poll.poll(None if piece is None else piece * 1000.0)
             if events or piece == left:
                 return {fd for fd, _ in events}
@@ -458,27 +462,34 @@ class Process:
         return due if left is None else min(left, due)
 
     def _read(self) -> None:
-        while True:
-            try:
-                frame = self._channel.receive(0.0)
-                if frame is None:
-                    return
-                if isinstance(frame.body, wire.Hello):  # everything unanswered comes again: not twice
-                    self._outgoing = deque(message for message in self._outgoing if isinstance(message, wire.Note))
-                events, messages = self._session.receive(frame.body)
-            except PeerViolation as violation:
-                print(f"the kernel broke the protocol: {violation}", file=sys.stderr)  # noqa: T201 - stderr is this process's log
-                continue
-            for event in events:
-                if isinstance(event, StopRequested):
-                    self._stop(event)
-                elif isinstance(event, LineWanted):
-                    self.listen()
-                elif isinstance(event, CheckpointKept):
-                    self._checkpoints.kept(event.number, event.reason)
-                else:
-                    self._events.append(event)
+        """Take in what has come."""
+        while self._read_one():
+            pass
+
+    def _read_one(self) -> bool:
+        """Take in the next message, if one has come."""
+        try:
+            frame = self._channel.receive(0.0)
+            if frame is None:
+                return False
+            if isinstance(frame.body, wire.Hello):  # everything unanswered comes again: not twice
+                self._outgoing = deque(message for message in self._outgoing if isinstance(message, wire.Note))
+            events, messages = self._session.receive(frame.body)
+        except PeerViolation as violation:
+            print(f"the kernel broke the protocol: {violation}", file=sys.stderr)  # noqa: T201 - stderr is this process's log
+            return True
+        for event in events:
+            if isinstance(event, StopRequested):
+                self._stop(event)
+            elif isinstance(event, LineWanted):
+                self.listen()
+            elif isinstance(event, CheckpointKept):
+                self._checkpoints.kept(event.number, event.reason)
+            else:
+                self._events.append(event)
+        if messages:
             self._send(messages)
+        return True
 
     def _stop(self, event: StopRequested) -> None:
         if not self._is_stopping:

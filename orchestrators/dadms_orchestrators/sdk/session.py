@@ -24,6 +24,7 @@ from dadms_ipc.errors import InternalError, PeerViolation
 from dadms_orchestrators.sdk.handles import Submission, Team
 
 Order = port.Cancel | port.Steer
+_ORDERS = (port.Cancel, port.Steer)  # the same, to look for
 
 UNSAID_MOST = 64  # results that were taken and are not acknowledged
 UNSAID_BYTES = 256 * 1024  # of those that did not come in a run: what is in one is small
@@ -195,7 +196,7 @@ class Session:
         sent: list[port.Said] = []
         while self._waiting:
             request = self._waiting[0]
-            if isinstance(request, port.Cancel | port.Steer):
+            if isinstance(request, _ORDERS):
                 self._cancels[request.sequence] = request
                 sent.append(request)
             elif self._asked is None:
@@ -274,18 +275,18 @@ class Session:
     def receive(self, message: port.ToProcess) -> tuple[list[Event], list[port.Said]]:
         """Take a message of the kernel. Raises PeerViolation when it breaks the rules; nothing has changed then."""
         match message:
-            case port.Hello():
-                return [], self._repeat()
-            case port.Accepted():
-                return self._accepted_now(message)
-            case port.Refused():
-                return self._refused(message)
             case port.Finished() if message.submission:
                 accepted, said = self._accepted_now(port.Accepted(message.submission, message.first_tid))
                 ended, more = self._finished(message)
                 return [*accepted, *ended], [*said, *more]
             case port.Finished():
                 return self._finished(message)
+            case port.Hello():
+                return [], self._repeat()
+            case port.Accepted():
+                return self._accepted_now(message)
+            case port.Refused():
+                return self._refused(message)
             case port.Stop():
                 return [StopRequested(message.reason, message.grace)], []
             case port.Recorded():
@@ -332,19 +333,25 @@ class Session:
         events: list[Event] = []
         if not asked.is_held:
             events.append(Accepted(asked.ticket, list(range(message.first_tid, message.first_tid + asked.count))))
-        early, self._early = self._early, []
-        for each in early:
-            self._end_all(each, events)
-        doomed = [
-            message.first_tid + index for ticket, index in sorted(self._doomed) if ticket == asked.ticket and asked.outcomes[index] is None
-        ]
+        if self._early:
+            early, self._early = self._early, []
+            for each in early:
+                self._end_all(each, events)
+        messages = self._steer_now(asked, message.first_tid) if self._doomed or self._later else []
+        if self._waiting:
+            messages.extend(self.advance())
+        return events, messages
+
+    def _steer_now(self, asked: Submission, first_tid: int) -> list[port.Said]:
+        """Say what was asked about threads whose numbers were not known."""
+        doomed = [first_tid + index for ticket, index in sorted(self._doomed) if ticket == asked.ticket and asked.outcomes[index] is None]
         self._forget_doomed(asked.ticket)
         messages = self._cancel(doomed) if doomed else []
         for ticket, index, verb, value in self._later:
             if ticket == asked.ticket and asked.outcomes[index] is None:
-                messages.extend(self._steer(verb, [message.first_tid + index], value))
+                messages.extend(self._steer(verb, [first_tid + index], value))
         self._later = [each for each in self._later if each[0] != asked.ticket]
-        return events, [*messages, *self.advance()]
+        return messages
 
     def _refused(self, message: port.Refused) -> tuple[list[Event], list[port.Said]]:
         asked = self._asked
@@ -360,13 +367,16 @@ class Session:
 
     def _forget_cancels(self, answered: int) -> None:
         """Repeat no more what came before a submission that was answered: the kernel takes requests in the order of their numbers."""
-        self._cancels = {sequence: request for sequence, request in self._cancels.items() if sequence > answered}
+        if self._cancels:
+            self._cancels = {sequence: request for sequence, request in self._cancels.items() if sequence > answered}
 
     def _forget_doomed(self, ticket: int) -> None:
         self._doomed = {one for one in self._doomed if one[0] != ticket}
 
     def _finished(self, message: port.Finished) -> tuple[list[Event], list[port.Said]]:
-        first = message.sequence - len(message.results) - sum(len(run.values) for run in message.runs) + 1
+        first = message.sequence - len(message.results) + 1
+        for run in message.runs:
+            first -= len(run.values)
         if first > self._had + 1:
             raise PeerViolation(f"results {first} to {message.sequence} came after result {self._had}")
         if message.sequence <= self._had:  # all of them repeated: what was said about them is lost
@@ -375,7 +385,8 @@ class Session:
             if message.runs:  # a delivery is repeated whole
                 raise PeerViolation(f"results {first} to {message.sequence} came again, in part, after result {self._had}")
             message = port.Finished(message.sequence, message.results[self._had + 1 - first :])
-        self._unsaid_size += sum(len(result.value) for result in message.results)
+        if message.results:
+            self._unsaid_size += sum(len(result.value) for result in message.results)
         unknown = [tid for tid in self._named(message) if self._find(tid) is None]
         if unknown:
             if self._asked is None:
@@ -392,10 +403,12 @@ class Session:
 
     def _named(self, message: port.Finished) -> list[int]:
         """Give the numbers that a delivery speaks of: of a run, first and last."""
-        return [
-            *(result.tid for result in message.results),
-            *(tid for run in message.runs for tid in (run.first_tid, run.first_tid + len(run.values) - 1)),
-        ]
+        tids = [result.tid for result in message.results] if message.results else []
+        for run in message.runs:
+            tids.append(run.first_tid)
+            if len(run.values) > 1:
+                tids.append(run.first_tid + len(run.values) - 1)
+        return tids
 
     def _split(self, message: port.Finished) -> tuple[port.Finished, port.Finished]:
         """Part what is known from what waits for the answer to a submission."""
