@@ -19,7 +19,7 @@ from dadms_ipc.channel import Channel
 from dadms_ipc.errors import ChannelClosed, DeadlinePassed, PeerViolation
 from dadms_ipc.port import Asked, ContextAnswer
 from dadmsd.stderr import say
-from dadmsd.worker.messages import GoOn, Hello, Yield
+from dadmsd.worker.messages import Batch, GoOn, Hello, Yield
 
 
 class Inlet:
@@ -35,6 +35,7 @@ class Inlet:
         self._waiting: Yield | None = None  # to be told to go on
         self._gone_on = 0  # number of the newest word of that
         self._is_read = False  # by somebody, now
+        self._others = 0  # who wait for him
         self._end: ChannelClosed | None = None
 
     def order(self) -> Any:
@@ -76,7 +77,11 @@ class Inlet:
             raise self._end
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if self._is_read:
-            self._turn.wait(left)
+            self._others += 1
+            try:
+                self._turn.wait(left)
+            finally:
+                self._others -= 1
             return
         self._is_read = True
         self._turn.release()
@@ -89,8 +94,11 @@ class Inlet:
         finally:
             self._turn.acquire()
             self._is_read = False
-            self._turn.notify_all()
-        if isinstance(body, Hello):
+            if self._others:
+                self._turn.notify_all()
+        if isinstance(body, Batch):
+            self._orders.append(body)
+        elif isinstance(body, Hello):
             self._greeted()
             for call in self._calls.repeat():
                 self._send(call)

@@ -110,8 +110,12 @@ class Worker:
         results = self._results
         seen = results.seen
         sequence = batch.first_sequence
-        spans = [*(Span(item.tid, item.entry, [item.arguments]) for item in batch.items), *batch.spans]
-        last = sequence + sum(len(span.arguments) for span in spans) - 1
+        spans = batch.spans
+        if batch.items:
+            spans = [*(Span(item.tid, item.entry, [item.arguments]) for item in batch.items), *spans]
+        last = sequence - 1
+        for span in spans:
+            last += len(span.arguments)
         if last <= seen:
             return
         results.mark_seen(last)
@@ -120,7 +124,7 @@ class Worker:
         self._measure()
         self._oldest = 0.0
         for span in spans:
-            known = min(len(span.arguments), max(0, seen + 1 - sequence))
+            known = 0 if seen < sequence else min(len(span.arguments), seen + 1 - sequence)
             sequence += known
             if known < len(span.arguments):
                 now = self._run_span(sequence, span, known, now)

@@ -121,6 +121,11 @@ class Outcome(Message, frozen=True):
     run_seconds: float = 0.0
     cpu_seconds: float = 0.0
 
+    @property
+    def last_sequence(self) -> int:
+        """Give its sequence, as a stretch gives that of its last."""
+        return self.sequence
+
 
 class Stretch(NamedTuple):
     """Short threads, with consecutive sequences and numbers, that completed one after the other: columns instead of an Outcome each."""

@@ -16,7 +16,6 @@
 import fcntl
 import mmap
 import os
-import struct
 from collections import deque
 from collections.abc import Sequence
 from threading import Lock
@@ -98,6 +97,7 @@ class Page:
         self._memory = memory
         self._bytes = memoryview(memory)
         self._words = self._bytes.cast("Q")
+        self._floats = self._bytes.cast("d")  # the same words
         self._tail = self._words[TAIL]
         self._revoked = (self._words[REVOKED_FIRST], self._words[REVOKED_LAST])
         self._ends: deque[tuple[int, int]] = deque()  # sequence, and where its record ends: read and not consumed
@@ -270,12 +270,12 @@ class Page:
             except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 raise PageViolation(f"a stretch that holds no results: {error}", results) from error
             seconds = [pair[1] for pair in pairs]
-            (started_at,) = struct.unpack("=d", struct.pack("=Q", self._words[first + 3]))
-            if not (min(seconds) >= 0.0 and sum(seconds) <= _LONGEST and 0.0 <= started_at <= _LONGEST):  # a NaN is not
+            started_at, total = self._floats[first + 3], sum(seconds)
+            if not (min(seconds) >= 0.0 and total <= _LONGEST and 0.0 <= started_at <= _LONGEST):  # a NaN is not
                 raise PageViolation("a result with an impossible duration", results)
             if known:
                 started_at = max(started_at, self._taken_until)
-            self._read_until = started_at + sum(seconds)
+            self._read_until = started_at + total
             results.append(Stretch(first_sequence, first_tid, started_at, [pair[0] for pair in pairs], seconds))
             last = first_sequence + count - known - 1
         if is_open:
@@ -317,6 +317,7 @@ class Page:
 
     def close(self) -> None:
         """Unmap the page; a worker that lives keeps its own mapping."""
+        self._floats.release()
         self._words.release()
         self._bytes.release()
         self._memory.close()

@@ -4,8 +4,6 @@ The kernel is trusted here. Head and tail count bytes since the page was made; a
 worker that is looked after touches little of its page.
 """
 
-import struct
-
 from dadmsd.worker import page
 from dadmsd.worker.page import (
     BEGUN,
@@ -42,6 +40,7 @@ class Results:
         self._memory = page.map_memory(fd)
         self._bytes = memoryview(self._memory)
         self._words = self._bytes.cast("Q")
+        self._floats = self._bytes.cast("d")  # the same words
         self._head = self._words[HEAD]
         # of the stretch that is open:
         self._word = 0  # index of its first word; 0: none is
@@ -127,9 +126,10 @@ class Results:
         words[self._word] = STRETCH
         words[self._word + 1] = sequence
         words[self._word + 2] = tid
-        words[self._word + 3] = struct.unpack("=Q", struct.pack("=d", started_at))[0]
+        self._floats[self._word + 3] = started_at
         self._next = (sequence, tid)
-        page.order_memory()
+        if not page.IS_STRONGLY_ORDERED:
+            page.order_memory()
         words[HEAD] = self._head + STRETCH_HEAD
         return True
 
@@ -137,7 +137,8 @@ class Results:
         """Let *head* cover the open stretch: nothing more goes into it."""
         if self._word:
             self._word = 0
-            page.order_memory()
+            if not page.IS_STRONGLY_ORDERED:
+                page.order_memory()
             self._head = self._words[HEAD] = self._head + STRETCH_HEAD + (self._extent % STRETCH_COUNT + 7 & ~7)
 
     def write(self, record: bytes) -> bool:
@@ -170,7 +171,8 @@ class Results:
 
     def finish(self, sequence: int) -> None:
         """Mark a thread ended or skipped."""
-        page.order_memory()
+        if not page.IS_STRONGLY_ORDERED:
+            page.order_memory()
         self._words[DONE] = sequence
 
     def is_spoiled(self, sequence: int) -> bool:
@@ -194,6 +196,7 @@ class Results:
 
     def close(self) -> None:
         """Unmap the page."""
+        self._floats.release()
         self._words.release()
         self._bytes.release()
         self._memory.close()
