@@ -17,6 +17,7 @@ class CrashPoint:
         place, _, count = text.rpartition(":") if text.rpartition(":")[2].isdigit() else (text, "", "")
         self._place = place if not wanted or int(wanted) == epoch else ""
         self._left = int(count) if count else 1
+        self.is_set = bool(self._place)
 
     @classmethod
     def from_environment(cls, *, epoch: int) -> "CrashPoint":

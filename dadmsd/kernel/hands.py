@@ -39,6 +39,8 @@ from dadmsd.zygote import messages as zygote
 
 KEEPER_BEHIND = 1024  # frames that the keeper has not read: what it is to keep would wait here, descriptors and all, so nothing more is forked until it has
 
+_READY = (events.MainReady, events.WorkerReady, events.Executed)  # words of a child that has set the limits it had to set on itself
+
 
 class Hands:
     """What the shell holds: ports, the link, the store's client side, groups."""
@@ -227,7 +229,7 @@ class Hands:
 
     def verified(self, event: events.Event) -> events.Event:
         """Read back, of a child that says it is ready, the limits that it had to set on itself; without them it is ended."""
-        if not isinstance(event, events.MainReady | events.WorkerReady | events.Executed):
+        if not isinstance(event, _READY):
             return event
         held = self.ports.get(event.name)
         child = self._state.children.get(event.name)

@@ -91,6 +91,7 @@ class Journal:
         self._path = path
         self._tail = Tail(path)
         self._newest: dict[Key, bytes | None] = {}  # encoded rows of the tail that nobody folds yet; None: it was deleted
+        self._written: list[tuple[str, tuple[object, ...], bytes | None]] = []  # rows of the newest turn, that are not among these yet
         self._folding: dict[Key, bytes | None] = {}  # those that are being folded
         self._left: Iterator[tuple[Key, bytes | None]] | None = None  # what is still to be done of them
         self._fold_at: float | None = None  # monotonic: when there is something to fold
@@ -212,6 +213,7 @@ class Journal:
 
     def rows(self) -> Iterator[Record]:
         """Read every record, table by table; raises HostFailure."""
+        self.settle()
         for table, (kind, _) in TABLES.items():
             decoder = msgspec.msgpack.Decoder(kind)
             columns = ", ".join(columns_of(table))
@@ -231,9 +233,10 @@ class Journal:
         """Write the rows of one turn, all or none."""
         if not rows:
             return
+        self.settle()
         encode = self._encoder.encode
         turn: list[tuple[str, tuple[object, ...], bytes | None]] = [
-            (table, key if isinstance(key, tuple) else (key,), None if record is None else encode(record))
+            (table, key if type(key) is tuple else (key,), None if record is None else encode(record))
             for (table, key), record in rows.items()
         ]
         if self._held:
@@ -247,9 +250,16 @@ class Journal:
     def _append(self, turn: list[tuple[str, tuple[object, ...], bytes | None]]) -> None:
         self._tail.append(self._sequence + 1, self._encoder.encode(turn))
         self._sequence += 1
+        self._written = turn
+
+    def settle(self) -> None:
+        """Note what the newest turn wrote, for whoever folds it; called when nobody waits for that turn any more."""
+        if not self._written:
+            return
         newest = self._newest
-        for table, columns, record in turn:
+        for table, columns, record in self._written:
             newest[(table, columns)] = record
+        self._written = []
         if self._left is None and not self.is_long:
             self._fold_at = time.monotonic() + FOLD_SECONDS
 
@@ -298,6 +308,7 @@ class Journal:
 
     def next_fold(self) -> float | None:
         """Give the monotonic time from which on there is something to fold, or None; a disk that takes nothing takes no rows either, unless the tail is what fills it."""
+        self.settle()
         return self._fold_at if not self._trouble or self._tail.size > IN_PLACE_LEAST else None
 
     @property
@@ -308,6 +319,7 @@ class Journal:
     def fold(self, seconds: float = SLICE_SECONDS) -> None:
         """Take a slice of the tail into the file of rows. What fails is tried again later: the tail has it."""
         end = time.monotonic() + seconds
+        self.settle()
         try:
             if self._left is None:
                 self._begin_fold()
@@ -373,6 +385,7 @@ class Journal:
     def close(self) -> None:
         """Close the files, with the tail and SQLite's write-ahead log folded in."""
         self.last_look()
+        self.settle()
         for _ in range(2):  # what is being folded, and what came meanwhile
             if self._left is not None or self._newest:
                 self.fold(math.inf)

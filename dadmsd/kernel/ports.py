@@ -30,7 +30,7 @@ RECEIVES: dict[str, Any] = {
     "worker": worker.FromWorker,
     "command": zygote.GateFailed,
 }
-_LAST = (worker.Doorbell, port.Submit)  # who says it rarely says more at once: what there is makes the descriptor ready again
+_LAST = frozenset({worker.Doorbell, port.Submit})  # who says it rarely says more at once: what there is makes the descriptor ready again
 
 
 class Port:
@@ -95,11 +95,12 @@ class Port:
                 continue
             for fd in frame.fds:
                 os.close(fd)
-            if isinstance(frame.body, worker.Doorbell):
+            body = frame.body
+            if type(body) is worker.Doorbell:
                 has_rung = True
             else:
-                self._translate(frame.body, found)
-            if isinstance(frame.body, _LAST) and most < FRAMES_A_TURN:
+                self._translate(body, found)
+            if type(body) in _LAST and most < FRAMES_A_TURN:
                 break
         if has_rung:  # however often: the page is read once
             if not self._has_rung:
@@ -131,6 +132,8 @@ class Port:
     def _translate(self, body: Any, found: list[events.Event]) -> None:
         name = self.name
         match body:
+            case port.Submit():  # first, since it comes most often
+                found.append(events.Submitted(name, body))
             case worker.Ready():
                 found.append(events.WorkerReady(name))
             case worker.Spoiled():
@@ -142,8 +145,6 @@ class Port:
                 found.append(events.ProgressMade(name, body.tid, body.text[:500], body.fraction))
             case port.Ready():
                 found.append(events.MainReady(name, body.entries, body.warnings, {}, body.declarations))
-            case port.Submit():
-                found.append(events.Submitted(name, body))
             case port.Seen():
                 found.append(events.ResultsSeen(name, body.sequence))
             case port.Note():

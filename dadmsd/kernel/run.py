@@ -1,18 +1,19 @@
 """The kernel's loop: wait, read what came, let the core decide, commit, perform.
 
 1. One turn is one batch of events, one transaction, and then its effects: commit before effects, in ``_turn`` and nowhere else.
-2. Nothing is waited for but in ``select``; the one timer is the core's next deadline.
+2. Nothing is waited for but in ``Watch.wait``; the one timer is the core's next deadline.
 3. The kernel may be killed at any instant. What it had not committed did not happen: clients, processes and zygotes say it again. What it had committed and not
    performed is performed again by the next kernel (``adoption``).
 4. A kernel that loses its keeper ends every process and exits: nobody is left who could restart it.
+5. What can wait is done before the next wait, and not between what came and what is said about it: others wait for that, and this has the time that they take.
 """
 
 import contextlib
 import os
-import selectors
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from dadmsd.kernel.journal import Journal
 from dadmsd.kernel.notify import Notify, remove_strays
 from dadmsd.kernel.ports import Port
 from dadmsd.kernel.reports import Reports
+from dadmsd.kernel.watch import WRITE, Watch
 from dadmsd.stderr import say
 from dadmsd.zygote import messages as zygote
 
@@ -57,14 +59,14 @@ class Loop:
         self._settings = settings
         self._journal = journal
         self._crash = CrashPoint.from_environment(epoch=settings.epoch)
-        self._selector = selectors.EpollSelector()
-        self._selector.register(to_keeper, selectors.EVENT_READ, "keeper")
+        self._watched = Watch()
+        self._watched.see(to_keeper, self._read_keeper)
         self._kernel = Kernel(settings)
         self.hands = Hands(self._kernel.state, confinement, to_keeper, self._watch, self._unwatch)
         self.hands.watch_notify = self._watch_notify
         self.hands.unwatch_notify = self._unwatch_notify
         self.hands.last_look = journal.last_look
-        self._selector.register(self.hands.surveyor, selectors.EVENT_READ, "disk")
+        self._watched.see(self.hands.surveyor, self._read_disk)
         self.reports = Reports(self._kernel.state, self.hands)
         self._request_decoder = msgspec.msgpack.Decoder(requests.Request)
         self._written_later: set[str] = set()  # servers whose sockets are watched for writing, too
@@ -74,29 +76,22 @@ class Loop:
     # what is watched
 
     def _watch(self, port: Port) -> None:
-        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if port.channel.waits_to_write else 0)
-        if port.fileno() in self._selector.get_map():
-            self._selector.modify(port, mask, port)
-        else:
-            self._selector.register(port, mask, port)
+        self._watched.see(port, partial(self._read_port, port), is_written=port.channel.waits_to_write)
 
-    def _attend(self, channel: Channel[Any], who: str) -> None:
+    def _attend(self, channel: Channel[Any], who: str, read: Callable[[int], list[events.Event]]) -> None:
         """Wake up for what the socket of a server did not take, too: one that only reads would never have the rest."""
         if channel.waits_to_write != (who in self._written_later):
             self._written_later ^= {who}
-            mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.waits_to_write else 0)
-            self._selector.modify(channel, mask, who)
+            self._watched.see(channel, read, is_written=channel.waits_to_write)
 
     def _unwatch(self, port: Port) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(port)
+        self._watched.forget(port)
 
     def _watch_notify(self, spoken: Notify) -> None:
-        self._selector.register(spoken, selectors.EVENT_READ, spoken)
+        self._watched.see(spoken, lambda _mask: spoken.receive(self.hands.is_own))
 
     def _unwatch_notify(self, spoken: Notify) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(spoken)
+        self._watched.forget(spoken)
 
     # the start
 
@@ -134,54 +129,67 @@ class Loop:
 
     def _collect(self) -> list[events.Event]:
         """Wait for something to happen and give it as events; nothing, where what happened concerns the shell alone: the end of a port, of which an exit tells."""
-        now = time.monotonic()
-        fold_at = self._journal.next_fold()
-        upcoming = (
-            self._kernel.next_deadline(),
-            self.hands.groups.next_look(),
-            self._look_for_lost_at,
-            fold_at,
-            self._journal.look_at,
-            self.hands.tidying.due,
-        )
-        deadlines = [when for when in upcoming if when is not None]
-        timeout = (
-            max(0.0, min(*deadlines, now + LONGEST_SLEEP) - now)
-            if deadlines and not self.hands.found
-            else 0.0
-            if self.hands.found
-            else None
-        )
+        hands = self.hands
+        self._do_what_waited()
+        found = [*self._room(), *hands.found]  # first: a child may answer its open gate before we read that it opened
+        hands.found = []
+        for read, mask in self._watched.wait(0.0 if found else self._seconds_left()):
+            found.extend(read(mask))
+        if self._look_for_lost_at is not None or hands.groups.next_look() is not None:
+            found.extend(self._look_again())
+        return found or self._rest()
+
+    def _do_what_waited(self) -> None:
+        """Do what is to be done between two turns."""
+        if self._journal.is_long:
+            self._fold(time.monotonic())
         self.hands.fork_on()
-        self._attend(self._keeper, "keeper")
+        self._attend(self._keeper, "keeper", self._read_keeper)
         if self.hands.link is not None:
-            self._attend(self.hands.link, "bus")
-        found, self.hands.found = self.hands.found, []  # first: a child may answer its open gate before we read that it opened
-        for key, mask in self._selector.select(timeout):
-            if key.data == "keeper":
-                found.extend(self._read_keeper())
-            elif key.data == "bus":
-                found.extend(self._read_bus())
-            elif key.data == "disk":
-                found.extend(events.DiskMeasured(size) for size in self.hands.surveyor.sizes())
-            elif isinstance(key.data, Port):
-                found.extend(self._read_port(key.data, mask))
-            elif isinstance(key.data, Notify):
-                found.extend(key.data.receive(self.hands.is_own))
+            self._attend(self.hands.link, "bus", self._read_bus)
+
+    def _look_again(self) -> list[events.Event]:
+        """Look whether somebody is lost, and at the groups, if it is time: after all that was said has been read."""
+        found: list[events.Event] = []
         now = time.monotonic()
         if self._look_for_lost_at is not None and now >= self._look_for_lost_at:
             self._look_for_lost_at = None
-            found.extend(self.reports.lost())
+            found = self.reports.lost()
         self.hands.groups.look(now)
-        if fold_at is not None and fold_at <= now and (not found or self._journal.is_long):
-            self._journal.fold()
-        elif not found:
-            self.hands.tidying.tidy(now)
-        found = [*self._room(), *found]
-        due = self._kernel.next_deadline()
-        if not found and due is not None and due <= now:
-            return [events.TimePassed()]
         return found
+
+    def _fold(self, now: float) -> bool:
+        """Fold a slice of the journal's tail, if it is time."""
+        fold_at = self._journal.next_fold()
+        if fold_at is None or fold_at > now:
+            return False
+        self._journal.fold()
+        return True
+
+    def _seconds_left(self) -> float | None:
+        """Give the time until something is due; None when nothing is."""
+        hands, journal = self.hands, self._journal
+        upcoming = (
+            self._kernel.next_deadline(),
+            hands.groups.next_look(),
+            self._look_for_lost_at,
+            journal.next_fold(),
+            journal.look_at,
+            hands.tidying.due,
+        )
+        deadlines = [when for when in upcoming if when is not None]
+        return max(0.0, min(min(deadlines) - time.monotonic(), LONGEST_SLEEP)) if deadlines else None
+
+    def _rest(self) -> list[events.Event]:
+        """Nothing came: do what waits for that."""
+        now = time.monotonic()
+        if not self._fold(now):
+            self.hands.tidying.tidy(now)
+        due = self._kernel.next_deadline()
+        return [events.TimePassed()] if due is not None and due <= now else []
+
+    def _read_disk(self, _mask: int) -> list[events.Event]:
+        return [events.DiskMeasured(size) for size in self.hands.surveyor.sizes()]
 
     def _room(self) -> list[events.Event]:
         """Say first whether anything new can be kept: what is decided after it goes by it."""
@@ -199,19 +207,25 @@ class Loop:
         finally:  # when nobody waits for it any more; of a turn that failed, too
             self._kernel.state.record_flight(batch)
             self._kernel.state.record_flight(done)
+            self._journal.settle()
 
     def _finish(self, effects: Sequence[Any]) -> None:
         """Commit, then perform: the one place where a decision becomes true."""
-        self._crash.reach("before-commit")
+        crash = self._crash if self._crash.is_set else None
+        if crash is not None:
+            crash.reach("before-commit")
         self._journal.commit(self._kernel.take_rows())
-        self._crash.reach("after-commit")
+        if crash is not None:
+            crash.reach("after-commit")
+        perform = self.hands.perform
         for effect in effects:
-            self.hands.perform(effect)
-            self._crash.reach(f"effect:{type(effect).__name__}")
+            perform(effect)
+            if crash is not None:
+                crash.reach(f"effect:{type(effect).__name__}")
 
     # who speaks
 
-    def _read_keeper(self) -> list[events.Event]:
+    def _read_keeper(self, _mask: int) -> list[events.Event]:
         found: list[events.Event] = []
         for _ in range(FRAMES_A_TURN):
             try:
@@ -269,16 +283,16 @@ class Loop:
 
     def _link(self, fds: list[int]) -> list[events.Event]:
         if self.hands.link is not None:
-            self._selector.unregister(self.hands.link)
+            self._watched.forget(self.hands.link)
             self.hands.link.close()
         self.hands.events_wanted = False
         self.hands.link = Channel(adopt(fds[0]), link.FromBus, epoch=self._settings.epoch)
-        self._selector.register(self.hands.link, selectors.EVENT_READ, "bus")
+        self._watched.see(self.hands.link, self._read_bus)
         self._written_later.discard("bus")
         self.hands.tell_bus(link.KernelHello(self._settings.boot_id, self._settings.version))
         return [events.BusLinked()]
 
-    def _read_bus(self) -> list[events.Event]:
+    def _read_bus(self, _mask: int) -> list[events.Event]:
         found: list[events.Event] = []
         channel = self.hands.link
         for _ in range(FRAMES_A_TURN):
@@ -288,7 +302,7 @@ class Loop:
                 channel.flush()
                 frame = channel.receive()
             except ChannelClosed:  # the keeper links the next bus
-                self._selector.unregister(channel)
+                self._watched.forget(channel)
                 channel.close()
                 self.hands.link = None
                 break
@@ -323,7 +337,7 @@ class Loop:
         return [*found, events.RequestArrived(*who, request, message.deadline)]
 
     def _read_port(self, port: Port, mask: int) -> list[events.Event]:
-        if mask & selectors.EVENT_WRITE:
+        if mask & WRITE:
             with contextlib.suppress(ChannelClosed):
                 port.channel.flush()
             self._watch(port)

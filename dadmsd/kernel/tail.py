@@ -103,16 +103,15 @@ class Tail:
         frame = frames.pack(sequence, payload)
         if self._size + len(frame) > self._allocated:
             self._allocate(len(frame))
-        written = 0
+        written = os.pwrite(self._fd, frame, self._size)
         try:
             while written < len(frame):
                 written += os.pwrite(self._fd, memoryview(frame)[written:], self._size + written)
         except OSError:
-            if written:
-                os.pwrite(self._fd, bytes(min(written, frames.HEADER.size)), self._size)
+            os.pwrite(self._fd, bytes(min(written, frames.HEADER.size)), self._size)
             raise
-        self._size += len(frame)
-        self.size += len(frame)
+        self._size += written
+        self.size += written
 
     def rotate(self, sequence: int) -> None:
         """Let the frame with this sequence begin a new file, which has its room before the old one gives its own back. Raises OSError, and the old one goes on."""

@@ -102,7 +102,7 @@ class Worker:
     def passed(self, sequence: int) -> list[Batch]:
         """Note that everything up to this sequence has ended; give the batches that are through."""
         self.done = sequence
-        through = []
+        through: list[Batch] = []
         while self.batches and self.batches[0].first_sequence + len(self.batches[0].tids) <= sequence + 1:
             through.append(self.batches.popleft())
         return through

@@ -33,6 +33,7 @@ ANSWER_SECONDS = 0.02  # that it waits at most
 TEXT_MOST = 2000  # characters of a message in tables and events; the process gets all of it
 
 _NIL = msgspec.Raw(b"\xc0")
+_encode = msgspec.msgpack.Encoder().encode
 _infos = msgspec.msgpack.Decoder(list[ThreadInfo])
 _runs = msgspec.msgpack.Decoder(list[Run])
 
@@ -115,7 +116,7 @@ def outcome_of(chunk: Chunk, child: Child, outcome: Outcome, tries: Tries | None
 def run_of(chunk: Chunk, child: Child, first: int, started_at: float, values: list[msgspec.Raw], seconds: list[float]) -> EndedRun:
     """Make what is recorded of short threads of one chunk that completed one after the other."""
     index = first - chunk.first_tid
-    labels = [label[:LABEL_MOST] for label in chunk.labels[index : index + len(values)]]
+    labels = [label[:LABEL_MOST] for label in chunk.labels[index : index + len(values)]] if chunk.labels else []
     column = array("f", seconds).tobytes()
     facts = Run(first, child.pid, chunk.entry, child.number, child.os_pid, chunk.created_at, started_at, column, labels, chunk.group)
     return facts, port.Run(first, values, column, child.number, child.os_pid, started_at)
@@ -222,34 +223,39 @@ def record(state: State, pool: Pool, ended: list[Ended], runs: Sequence[EndedRun
                 state.deleted(tries)
     if pool.touched:
         groups.note_ends(state, pool, [info for info, _ in ended])
-    count = len(ended) + sum(len(run.values) for _, run in runs)
+    infos = [info for info, _ in ended] if ended else []
+    facts = [each for each, _ in runs] if runs else []
+    count = len(infos)
+    for _, run in runs:
+        count += len(run.values)
     if not count:
         return
     process = state.processes[pool.pid]
-    delivery = port.Delivery([result for _, result in ended], [run for _, run in runs])
-    payload = msgspec.msgpack.encode(delivery)
+    delivery = port.Delivery([result for _, result in ended] if ended else [], [run for _, run in runs] if runs else [])
+    payload = _encode(delivery)
     results = Results(
         pid=process.pid,
         incarnation=process.incarnation,
         first_sequence=process.results + 1,
         last_sequence=process.results + count,
-        facts=msgspec.msgpack.encode([info for info, _ in ended]),
+        facts=_encode(infos),
         payload=payload,
-        runs=msgspec.msgpack.encode([facts for facts, _ in runs]),
+        runs=_encode(facts),
     )
     if process.suspended:
         process.suspended = [tid for tid in process.suspended if pool.state(tid) <= SENT]
         state.changed(process)
-    failed = sum(1 for info, _ in ended if info.state != "completed")
+    failed = sum(1 for info in infos if info.state != "completed") if infos else 0
     process.results = results.last_sequence
     process.threads_done += count
     process.threads_failed += failed
     state.changed_talk(process)
     state.changed(results)
     state.results.setdefault(process.pid, []).append(results)
-    for facts, _ in runs:
-        state.threads.add_run(facts)
-    state.threads.extend(info for info, _ in ended)
+    for each in facts:
+        state.threads.add_run(each)
+    if infos:
+        state.threads.extend(infos)
     pool.unseen += len(payload)
     main = state.main_of(process)
     if main is not None:
@@ -321,7 +327,7 @@ def _tell(state: State, info: ThreadInfo, result: port.Result) -> None:
 def _sweep(state: State, pool: Pool) -> None:
     """Forget deliveries that nobody needs, each time that twice as many are there as the last time left."""
     kept = state.results[pool.pid]
-    if len(kept) < max(pool.sweep_at, 2 * RESULTS_KEPT):
+    if len(kept) < 2 * RESULTS_KEPT or len(kept) < pool.sweep_at:
         return
     older, newest = kept[:-RESULTS_KEPT], kept[-RESULTS_KEPT:]
     needed = []

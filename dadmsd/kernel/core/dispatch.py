@@ -50,11 +50,12 @@ def dispatch(state: State) -> None:
         if pool.yielded:
             yielding.go_on(state, pool, partial(_can_serve, state, pool))
         _serve(state, pool)
-        if pool.wants_slots:
-            _grow(state, pool)
-        if not pool.wants_slots or state.slots_held > held:
+        wants = pool.wants_slots
+        if wants:
+            _grow(state, pool)  # which hands out nothing
+        if not wants or state.slots_held > held:
             del state.ready_pools[pid]
-        if pool.wants_slots and state.slots_held > held:
+        if wants and state.slots_held > held:
             state.ready_pools[pid] = None
 
 
@@ -91,14 +92,14 @@ def _serve(state: State, pool: Pool) -> None:
     are_too_many = len(pool.workers) > pool.most  # one may be idle beside those that stood still and went on
     for worker in sorted(pool.workers.values(), key=lambda each: len(each.batches)) * IN_FLIGHT:
         lane = pool.plain if not several else pool.lanes[worker.kind]
+        if not several and not lane.ready:
+            return
         child = state.children[worker.name]
         if several and _gives_way(pool, worker, lane):
             if worker.is_ready and not worker.is_busy and not worker.is_leaving and child.phase == "ready" and not child.freeze:
                 retire(state, child, worker)
             continue
         entry = pool.next_entry(lane)
-        if not entry and not several:
-            return
         is_quick = pool.estimates.is_short(entry)
         if are_too_many and not worker.is_busy and pool.running >= pool.most:
             continue
@@ -160,17 +161,17 @@ def _send(state: State, pool: Pool, worker: Worker, tids: list[int], *, is_quick
     state.changed(batch)
     child = state.children[worker.name]
     child.next_sequence = worker.next_sequence
-    state.changed(child)
-    was_idle = not worker.is_busy
+    was_idle = not worker.batches
     worker.batches.append(batch)
+    if len(tids) > 1 or not was_idle:  # somebody follows the one at the head
+        state.arm(state.now + state.settings.look_interval, "look", "")
     if was_idle:
         state.slots_held += 1
         pool.served_at = state.now
         state.served = max(state.served, pool.used)
-    if worker.has_followers:
-        state.arm(state.now + state.settings.look_interval, "look", "")
-    if was_idle:
         new_head(state, pool, worker)
+    else:
+        state.changed(child)
     state.do_first(effects.SendBatch(worker.name, first, spans(pool, tids)))
     if was_idle and not (is_quick and pool.told >= TOLD_ONE_BY_ONE):
         chunk = pool.chunk_of(tids[0])

@@ -39,10 +39,11 @@ class Estimates:
         known = self._seconds.get(entry, seconds)
         self._seconds[entry] = known + (seconds - known) * count / (min(SEEN_MOST, seen) + count)
 
-    def learn_all(self, entry: str, seconds: list[float]) -> None:
-        """Learn from short threads that ran one after the other: how long most of them take, and at least a part of their mean."""
+    def learn_all(self, entry: str, seconds: list[float], total: float) -> None:
+        """Learn from short threads that ran one after the other, ``total`` seconds together: how long most of them take, and at least a part of their mean."""
+        count = len(seconds)
         some = sorted(seconds[:SAMPLE])
-        self.learn(entry, max(some[len(some) // 2], sum(seconds) / len(seconds) / TAIL), count=len(seconds))
+        self.learn(entry, max(some[len(some) // 2], total / count / TAIL), count=count)
 
     def is_short(self, entry: str) -> bool:
         """Tell whether an entry has proved to be short."""

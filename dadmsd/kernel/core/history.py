@@ -52,8 +52,9 @@ class History:
     def add_run(self, run: Run) -> None:
         """Take a run in."""
         self._parts.append(run)
-        self._count += _size(run)
-        self._trim()
+        self._count += len(run.seconds) // FLOAT
+        if self._count > self._most:
+            self._trim()
 
     def _trim(self) -> None:
         while self._count - _size(self._parts[0]) >= self._most if self._parts else False:

@@ -229,19 +229,28 @@ class Kernel:
         for event in batch:
             _HANDLERS[type(event)](state, event)
         due = self._look_at_deadlines()
-        children.ask_again(state)
-        steering.cancel_failed(state)
+        if state.orphaned:
+            children.ask_again(state)
+        if state.failing:
+            steering.cancel_failed(state)
         while state.just_ended:
             workers.drop_pool(state, state.processes[state.just_ended.pop()])
-        processes.start_due(state)
-        order.look(state)
-        freezing.go_on(state)
-        dispatch.dispatch(state)
-        yielding.look_soon(state)
-        looping.dispatch(state)
-        requests.answer_waiters(state, due)
+        if state.starting:
+            processes.start_due(state)
+        if state.has_shifted:
+            order.look(state)
+        if state.resuming:
+            freezing.go_on(state)
+        if state.ready_pools:
+            dispatch.dispatch(state)
+            yielding.look_soon(state)
+        if state.looping:
+            looping.dispatch(state)
+        if due or state.watchers:
+            requests.answer_waiters(state, due)
         ending.forget_oldest(state)
-        self._say_stopped()
+        if state.is_stopping:
+            self._say_stopped()
         return state.take_effects()
 
     def take_rows(self) -> dict[tuple[str, object], Record | None]:
@@ -265,7 +274,7 @@ class Kernel:
 
     def _say_stopped(self) -> None:
         state = self.state
-        if not state.is_stopping or state.stop_said or state.live_processes():
+        if state.stop_said or state.live_processes():
             return
         for child in list(state.children.values()):  # shared zygotes: nobody needs them any more
             moves.end(state, child, "unused")
@@ -386,7 +395,7 @@ class Kernel:
         groups.adopt(state, grouped)
         for chunk in sorted(chunks, key=lambda each: each.first_tid):
             tids = range(chunk.first_tid, chunk.first_tid + len(chunk.arguments))
-            state.pools[chunk.pid].add(chunk, bytearray(ended.get(tid, SENT if tid in sent else READY) for tid in tids))
+            state.pools[chunk.pid].take_up(chunk, bytearray(ended.get(tid, SENT if tid in sent else READY) for tid in tids))
         keys.adopt(state, kept)
         for each in tries:
             pool = state.pools.get(each.pid)

@@ -30,14 +30,14 @@ class _Block:
 
     __slots__ = ("chunk", "first", "group", "lane", "open", "since", "size", "states")
 
-    def __init__(self, chunk: Chunk, states: bytearray, lane: Lane, group: Group | None) -> None:
+    def __init__(self, chunk: Chunk, states: bytearray, lane: Lane, group: Group | None, *, still_open: int) -> None:
         self.chunk = chunk
         self.group = group
         self.since = 0  # order of its newest place in the queue: older ones are void
         self.lane = lane
         self.first = chunk.first_tid
         self.states = states
-        self.open = sum(states.count(state) for state in (READY, SUSPENDED, WAITING, SENT))  # threads that have not ended
+        self.open = still_open  # threads that have not ended
         self.size = sum(map(len, chunk.arguments))  # bytes
 
 
@@ -70,6 +70,7 @@ class Pool:
         self.workers: dict[str, Worker] = {}
         self._blocks: list[_Block] = []  # by the first thread's number
         self._firsts: list[int] = []
+        self._found: _Block | None = None  # that was looked for last: it mostly is again
         self._dead = 0  # blocks whose threads have all ended: swept when they are most
         self._emptied: list[Chunk] = []  # chunks that nobody was told of yet
         self._order = 0  # of the last that was queued
@@ -97,17 +98,35 @@ class Pool:
         self.untold_retrying = 0  # failed attempts that were only counted
         self.estimates = Estimates()
 
-    def add(self, chunk: Chunk, states: bytearray | None = None) -> None:
-        """Take a submission in; with ``states``, one that was there before."""
-        lane = self.lanes[self._kinds.get(chunk.entry, PLAIN)]
+    def add(self, chunk: Chunk) -> None:
+        """Take a submission in."""
+        count = len(chunk.arguments)
         group = self.groups[chunk.group] if chunk.group else None
-        is_aside = states is None and group is not None and group.row.is_suspended
-        if states is None:
-            states = bytearray([SUSPENDED if is_aside else READY]) * len(chunk.arguments)
-            is_new = True
-        else:
-            is_new = False
-        block = _Block(chunk, states, lane, group)
+        if group is not None and group.row.is_suspended:
+            self._keep(chunk, bytearray([SUSPENDED]) * count, group, count)
+            self.suspended += count
+            return
+        block = self._keep(chunk, bytearray([READY]) * count, group, count)
+        self.ready += count
+        block.lane.ready += count
+        self._enqueue(block, block.first, block.first + count)
+
+    def take_up(self, chunk: Chunk, states: bytearray) -> None:
+        """Take in a submission that was there before."""
+        counts = [states.count(state) for state in range(SENT + 1)]
+        block = self._keep(chunk, states, self.groups[chunk.group] if chunk.group else None, sum(counts))
+        self.ready += counts[READY]
+        block.lane.ready += counts[READY]
+        self.sent += counts[SENT]
+        self.suspended += counts[SUSPENDED]
+        self.pausing += counts[WAITING]
+        for index, state in enumerate(states):
+            if state == READY:
+                self._enqueue(block, block.first + index, block.first + index + 1)
+
+    def _keep(self, chunk: Chunk, states: bytearray, group: Group | None, still_open: int) -> _Block:
+        lane = self.lanes[self._kinds.get(chunk.entry, PLAIN)] if self._kinds else self.plain
+        block = _Block(chunk, states, lane, group, still_open=still_open)
         if group is not None:
             group.blocks[block.first] = block
             for state in range(SENT + 1):
@@ -115,19 +134,7 @@ class Pool:
         self._blocks.append(block)
         self._firsts.append(block.first)
         self.size += block.size
-        ready = block.states.count(READY)
-        self.ready += ready
-        lane.ready += ready
-        self.sent += block.states.count(SENT)
-        self.suspended += block.states.count(SUSPENDED)
-        self.pausing += block.states.count(WAITING)
-        if is_new:
-            if not is_aside:
-                self._enqueue(block, block.first, block.first + len(block.states))
-            return
-        for index, state in enumerate(states):
-            if state == READY:
-                self._enqueue(block, block.first + index, block.first + index + 1)
+        return block
 
     @property
     def open(self) -> int:
@@ -135,11 +142,17 @@ class Pool:
         return self.ready + self.suspended + self.pausing + self.sent
 
     def _find(self, tid: int) -> _Block | None:
+        block = self._found
+        if block is not None and 0 <= tid - block.first < len(block.states):
+            return block
         place = bisect_right(self._firsts, tid) - 1
         if place < 0:
             return None
         block = self._blocks[place]
-        return block if tid - block.first < len(block.states) else None
+        if tid - block.first >= len(block.states):
+            return None
+        self._found = block
+        return block
 
     def __contains__(self, tid: int) -> bool:
         """Tell whether the thread belongs to this pool and was not swept."""
@@ -198,7 +211,7 @@ class Pool:
             if taken and block is not None and block.open and block.chunk.entry != entry:
                 break
             heappop(queue)
-            if block is None or not block.open or self._is_void(block, order, first):
+            if block is None or not block.open or (block.since and self._is_void(block, order, first)):
                 continue  # all ended while they waited, or were queued anew
             entry = block.chunk.entry
             count = min(last - first, most - len(taken))
@@ -283,11 +296,16 @@ class Pool:
 
     def next_entry(self, lane: Lane | None = None) -> str:
         """Give the entry of the oldest ready thread of a kind, the plain one unless told otherwise; "" when none is ready."""
-        queue = (lane or self.plain).queue
-        while queue:
+        lane = lane or self.plain
+        queue = lane.queue
+        while lane.ready and queue:
             _, order, first, last = queue[0]
             block = self._find(first)
-            if block is not None and not self._is_void(block, order, first) and self._has_ready(block, order, first, last):
+            if (
+                block is not None
+                and not (block.since and self._is_void(block, order, first))
+                and self._has_ready(block, order, first, last)
+            ):
                 return block.chunk.entry
             heappop(queue)
         return ""
@@ -464,12 +482,16 @@ class Pool:
 
     def take_emptied(self) -> list[Chunk]:
         """Give the chunks whose threads have all ended since the last call, and sweep when most are such."""
-        gone, self._emptied = self._emptied, []
+        gone = self._emptied
+        if not gone:
+            return gone
+        self._emptied = []
         for chunk in gone:
             chunk.arguments = []  # the chunk may stay for a while, and they are the most of it
         if self._dead > 64 and self._dead * 2 > len(self._blocks):
             self._blocks = [block for block in self._blocks if block.open]
             self._firsts = [block.first for block in self._blocks]
+            self._found = None
             self._dead = 0
         return gone
 

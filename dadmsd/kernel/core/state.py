@@ -25,7 +25,7 @@ from dadmsd.kernel.core.lives import Lives
 from dadmsd.kernel.core.policies import POLICIES
 from dadmsd.kernel.core.records import Answered, Checkpoint, Child, Counters, EventRow, Process, Record, Results, Talk
 from dadmsd.kernel.core.scheduler import Pool
-from dadmsd.kernel.core.tables import address_of
+from dadmsd.kernel.core.tables import ADDRESSES
 
 EVENTS_KEPT = 10_000  # a slow reader may be this many events behind
 THREADS_KEPT = 5_000  # ended threads that `thread ls` can show
@@ -216,8 +216,9 @@ class State:
 
     def changed(self, record: Record) -> None:
         """Have a record written."""
-        self._rows[address_of(record)] = record
-        if type(record) is Process and record.pid in self.talked:
+        table, key_of = ADDRESSES[type(record)]
+        self._rows[table, key_of(record)] = record
+        if table == "process" and isinstance(record, Process) and record.pid in self.talked:
             self._drop_talk(record.pid)
 
     def changed_talk(self, process: Process) -> None:
@@ -226,8 +227,9 @@ class State:
 
     def deleted(self, record: Record) -> None:
         """Have a record deleted."""
-        self._rows[address_of(record)] = None
-        if type(record) is Process and record.pid in self.talked:
+        table, key_of = ADDRESSES[type(record)]
+        self._rows[table, key_of(record)] = None
+        if table == "process" and isinstance(record, Process) and record.pid in self.talked:
             self._drop_talk(record.pid)
 
     def _drop_talk(self, pid: int) -> None:
@@ -272,10 +274,11 @@ class State:
 
     def record_flight(self, happened: Iterable[object]) -> None:
         """Note events or effects in the flight recorder, those about somebody alone."""
+        wall, append = self.wall, self._flight.append
         for each in happened:
             subject = getattr(each, "name", None) or getattr(each, "pid", None)
             if subject:
-                self._flight.append((self.wall, type(each), subject))
+                append((wall, type(each), subject))
 
     @property
     def flight(self) -> list[FlightEntry]:

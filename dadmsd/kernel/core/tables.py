@@ -41,10 +41,6 @@ def _key_of(table: str) -> Callable[[Any], object]:
     return (lambda _counters: 0) if table == "counters" else attrgetter(*columns_of(table))
 
 
-_ADDRESSES: Final = {kind: (table, _key_of(table)) for table, (kind, _) in TABLES.items()}
-
-
-def address_of(record: Record) -> tuple[str, object]:
-    """Give table and key of a record."""
-    table, key = _ADDRESSES[type(record)]
-    return table, key(record)
+ADDRESSES: Final = {
+    kind: (table, _key_of(table)) for table, (kind, _) in TABLES.items()
+}  # of a kind of record: its table, and what gives the key

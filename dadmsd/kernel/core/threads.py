@@ -54,7 +54,7 @@ def on_submitted(state: State, event: events.Submitted) -> None:
         return
     request = event.request
     pool = state.pools.get(process.pid)
-    if pool is not None:
+    if pool is not None and pool.owes_answer:
         give_answer(state, pool)
     if not is_next(child, process, request.sequence):
         if request.sequence == process.submitted:  # repeated after a new kernel's hello
@@ -68,7 +68,7 @@ def on_submitted(state: State, event: events.Submitted) -> None:
     process.refusal = reason
     process.submitted_tid = 0
     is_answered_later = False
-    if not reason:
+    if not reason and pool is not None:
         process.submitted_tid = state.counters.next_tid
         state.counters.next_tid += len(request.arguments)
         state.changed(state.counters)
@@ -88,20 +88,20 @@ def on_submitted(state: State, event: events.Submitted) -> None:
             group=request.group,
         )
         if request.group:
-            groups.enter(state, state.pools[process.pid], request)
+            groups.enter(state, pool, request)
         state.changed(chunk)
-        is_answered_later = pool is not None and is_ended_soon(pool, request)
-        state.pools[process.pid].add(chunk)
+        is_answered_later = is_ended_soon(pool, request)
+        pool.add(chunk)
         state.ready_pools.setdefault(process.pid)
     state.changed_talk(process)
-    if is_answered_later:
-        owe_answer(state, state.pools[process.pid])
+    if is_answered_later and pool is not None:
+        owe_answer(state, pool)
     else:
         state.do(effects.Tell(child.name, answer(process)))
-    if not reason and request.keys:
-        record(state, state.pools[process.pid], keys.enter(state, state.pools[process.pid], chunk))
-        if chunk.group and (group := state.pools[process.pid].groups[chunk.group]).row.is_suspended:
-            state.pools[process.pid].set_group_aside(group)
+    if request.keys and not reason and pool is not None:
+        record(state, pool, keys.enter(state, pool, chunk))
+        if chunk.group and (group := pool.groups[chunk.group]).row.is_suspended:
+            pool.set_group_aside(group)
 
 
 def is_next(child: Child, process: Process, sequence: int) -> bool:
@@ -155,7 +155,8 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
     if child is None or pool is None or worker is None:
         return
     process = state.processes[child.pid]
-    fresh = [part for part in event.outcomes if _last(part) > child.done_sequence]
+    done = child.done_sequence
+    fresh = [part for part in event.outcomes if part.last_sequence > done]
     if not fresh:
         if event.outcomes:
             state.do(effects.Consume(child.name, child.done_sequence))
@@ -174,13 +175,13 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
     runs: list[EndedRun] = []
     is_any_tried_again = False
     for each in fresh:
-        part = each.after(child.done_sequence) if isinstance(each, Stretch) else each
+        part = each.after(child.done_sequence) if isinstance(each, Stretch) and each.first_sequence <= child.done_sequence else each
         if isinstance(part, Stretch):
             if not worker.has_next(part.first_sequence, part.first_tid, len(part.values)):
                 violate(state, child, f"claims results for threads from {part.first_tid} on that it was not given")
                 break
             tids = range(part.first_tid, part.first_tid + len(part.values))
-            if (pool.tries and any(tid in pool.tries for tid in tids)) or keys.have(state, pool.pid, tids):
+            if (pool.tries and any(tid in pool.tries for tid in tids)) or (pool.pid in state.keyed and keys.have(state, pool.pid, tids)):
                 ended.extend(_end_one(pool, child, outcome) for outcome in part.outcomes())  # a run says nothing of attempts and keys
             else:
                 runs.extend(_end_run(pool, child, part))
@@ -195,7 +196,7 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
                 pool.note_used(part.run_seconds)
             else:
                 ended.append(_end_one(pool, child, part))
-        child.done_sequence = _last(part)
+        child.done_sequence = part.last_sequence
         for batch in worker.passed(child.done_sequence):
             state.deleted(batch)
     state.changed(child)
@@ -208,10 +209,6 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
         sharing.threads_ended(state, pool)
     record(state, pool, ended, runs)
     state.do(effects.Consume(child.name, child.done_sequence))
-
-
-def _last(part: Outcome | Stretch) -> int:
-    return part.last_sequence if isinstance(part, Stretch) else part.sequence
 
 
 def _end_one(pool: Pool, child: Child, outcome: Outcome) -> Ended:
@@ -231,15 +228,16 @@ def _end_run(pool: Pool, child: Child, stretch: Stretch) -> list[EndedRun]:
     place, at = 0, stretch.started_at
     for chunk, first, count in pool.parts(stretch.first_tid, len(stretch.values)):
         values, seconds = stretch.values[place : place + count], stretch.seconds[place : place + count]
-        pool.estimates.learn_all(chunk.entry, seconds)
-        pool.note_used(sum(seconds))
+        total = sum(seconds)
+        pool.estimates.learn_all(chunk.entry, seconds, total)
+        pool.note_used(total)
         pool.complete(first, count)
         if pool.condemned:
             for tid in range(first, first + count):
                 pool.condemned.pop(tid, None)  # it was quicker
         runs.append(run_of(chunk, child, first, at, values, seconds))
         place += count
-        at += sum(seconds)
+        at += total
     return runs
 
 
