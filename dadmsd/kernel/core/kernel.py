@@ -228,13 +228,13 @@ class Kernel:
         state.is_stirred = len(batch) > 1 or (bool(batch) and not isinstance(batch[0], events.TimePassed))
         for event in batch:
             _HANDLERS[type(event)](state, event)
+            while state.just_ended:  # before somebody asks in the same turn
+                workers.drop_pool(state, state.processes[state.just_ended.pop()])
         due = self._look_at_deadlines()
         if state.orphaned:
             children.ask_again(state)
         if state.failing:
             steering.cancel_failed(state)
-        while state.just_ended:
-            workers.drop_pool(state, state.processes[state.just_ended.pop()])
         if state.starting:
             processes.start_due(state)
         if state.has_shifted:

@@ -295,6 +295,18 @@ def test_a_process_is_shown_with_what_it_does() -> None:
     assert (info.status, info.threads_done, info.threads_failed, info.os_pid) == ("failed", 31, 30, 0)
 
 
+@pytest.mark.parametrize("request_", [requests.Wait(1001), requests.Status(1001), requests.List()], ids=lambda each: type(each).__name__)
+def test_who_asks_in_the_very_turn_of_an_end_is_shown_none_of_its_threads_open(request_: requests.Request) -> None:
+    driver = Driver()
+    pid = short(driver, count=30)
+    driver.give(events.Exited(f"{pid}.1", 1, 0))
+    driver.give(*[events.Exited(child.name, 2, 9) for child in driver.state.owned(pid) if child.phase == "killing"])
+    (answer,) = replies(driver.give(events.GroupGone(pid), arrived(request_)))
+    info = answer[0] if isinstance(answer, list) else answer
+    assert isinstance(info, requests.ProcessInfo)
+    assert (info.status, info.threads_done, info.threads_failed, info.threads_waiting, info.threads_running) == ("failed", 31, 30, 0, 0)
+
+
 def test_the_daemon_is_shown_with_what_is_reserved() -> None:
     """And with its slots."""
     driver = Driver()
