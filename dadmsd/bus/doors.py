@@ -50,6 +50,8 @@ class Router:
         self.path = path
         self.ceiling = ceiling  # connections
         self.guests = Guests(ceiling, (0, os.geteuid()))
+        self.guests.shut = self._shut
+        self._shut_at = 0  # so many connections, and nobody was told yet
         self.guests.has_spoken = lambda fd, inode: inode in self._routes.get(fd, {})
         self.is_open = False
         self.is_quiet = True  # nothing waits to be received, and nothing was sent since that was seen
@@ -103,11 +105,10 @@ class Router:
         self.is_stirred = True
         yield from self.guests.take(self.monitor)
         count, remote, name = len(self.guests), self.guests.remote, self.door.name.lower()
-        if self.is_open and count >= self.ceiling:
-            self.path.rename(self._hidden)
-            self.is_open = False
-            yield Audit(f"shut the {name} door: {count} connections, at most {self.ceiling}")
-        elif not self.is_open and count < self.ceiling * REOPEN_SHARE:
+        if self._shut_at:
+            yield Audit(f"shut the {name} door: {self._shut_at} connections, at most {self.ceiling}")
+            self._shut_at = 0
+        if not self.is_open and count < self.ceiling * REOPEN_SHARE:
             self._hidden.rename(self.path)
             self.is_open = True
             yield Audit(f"opened the {name} door again: {count} connections")
@@ -122,6 +123,13 @@ class Router:
             elif has_room and listener.is_shut:
                 listener.open()
                 yield Audit(f"opened port {listener.place} ({listener.name}) again: {remote} connections over the network")
+
+    def _shut(self, count: int) -> None:
+        """Let nobody in any more."""
+        if self.is_open:
+            self.path.rename(self._hidden)
+            self.is_open = False
+            self._shut_at = count
 
     def has_more(self) -> bool:
         """Tell whether a message waits. The socket's descriptor tells of changes only, and sending may have taken the news: ask before waiting for it."""

@@ -3,7 +3,8 @@
 1. Connections are counted by their OS process, their user, and over a network by their address. Each has a share of the door, so that one can exhaust only
    itself: a connection beyond it is cut at once. Root's and the daemon's own share as a user is the whole door.
 2. A connection that has said nothing, whether it never finished the handshake or idles behind it, is cut after SILENCE.
-3. libzmq tells of a connection by the number of its descriptor, and of a failed handshake just before it tells that the connection is gone.
+3. A crowd is counted before anybody in it is looked at: libzmq accepts it faster than that, and ends its program when it has no descriptor left.
+4. libzmq tells of a connection by the number of its descriptor, and of a failed handshake just before it tells that the connection is gone.
 """
 
 import os
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from time import monotonic
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from dadmsd.bus.core.events import NOBODY, Audit, Who
 from dadmsd.bus.credentials import Origin, shut_down
@@ -26,6 +26,9 @@ USER_SHARE = 0.5  # of the door, for one user, and for the network as a whole
 UCRED = struct.Struct("iII")
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 WATCHED = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | FAILED)
+EVENT = struct.Struct("=HI")  # of the monitor (zmq_socket_monitor(3)): which it is, and its value, as the machine has them
+# Plain numbers: a member of an enumeration is looked up in its class at each use.
+_ACCEPTED, _DISCONNECTED, _NOW = int(zmq.EVENT_ACCEPTED), int(zmq.EVENT_DISCONNECTED), int(zmq.NOBLOCK)
 MISMATCH = 0x11000002  # ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
 CRYPTOGRAPHIC = 0x11000001  # ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC
 GONE = Origin(Who(-1, -1, (), "", "", "?"), -1, -1)  # over a network, and gone before anybody could look where it came from
@@ -55,6 +58,7 @@ class Guests:
 
     def __init__(self, ceiling: int, own_uids: tuple[int, ...]) -> None:
         self.ceiling = ceiling
+        self.shut: Callable[[int], None] = lambda _count: None  # the door, at this many connections
         self.remote = 0  # of the connections, those over a network
         self.remote_most: int | None = None  # how many of them there may be, where the ports cannot be shut
         self._own = own_uids
@@ -73,19 +77,29 @@ class Guests:
 
     def take(self, monitor: "zmq.Socket[bytes]") -> Iterator[Audit]:
         """Take the monitor's events; gives lines about whom that cut."""
-        receive: Callable[[int], list[bytes]] = monitor.recv_multipart
-        while True:
-            try:
-                event = parse_monitor_message(receive(zmq.NOBLOCK))
-            except zmq.Again:
-                return
-            kind, value = int(event["event"]), int(event["value"])
-            if kind == zmq.EVENT_ACCEPTED:
-                yield from self._accepted(value, monotonic(), is_remote=event["endpoint"].startswith(b"tcp:"))
-            elif kind == zmq.EVENT_DISCONNECTED:
+        for kind, value, is_remote in self._hear(monitor):
+            if kind == _ACCEPTED:
+                yield from self._accepted(value, monotonic(), is_remote=is_remote)
+            elif kind == _DISCONNECTED:
                 yield from self._gone(value)
             else:
                 self._failure = TOLD.get(kind, value)
+
+    def _hear(self, monitor: "zmq.Socket[bytes]") -> list[tuple[int, int, bool]]:
+        """Give what the monitor tells: kind, value, and whether it is of a port. It only counts on the way, and has the door shut before anybody is looked at."""
+        receive: Callable[[int], list[bytes]] = monitor.recv_multipart
+        heard: list[tuple[int, int, bool]] = []
+        count = len(self._guests)
+        while True:
+            try:
+                news, endpoint = receive(_NOW)
+            except zmq.Again:
+                return heard
+            kind, value = EVENT.unpack(news)
+            count += (kind == _ACCEPTED) - (kind == _DISCONNECTED)
+            if count >= self.ceiling:
+                self.shut(count)
+            heard.append((kind, value, endpoint.startswith(b"tcp:")))
 
     def _accepted(self, fd: int, now: float, *, is_remote: bool) -> Iterator[Audit]:
         self._forget(fd)  # its end was not told: the number is another connection's by now

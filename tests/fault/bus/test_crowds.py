@@ -4,6 +4,8 @@ import contextlib
 import os
 import resource
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -72,6 +74,50 @@ def test_nine_thousand_idle_peers_cost_nobody_anything(no_leaks: None) -> None:
         for stranger in strangers:
             stranger.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+CROWDS = 6  # programs
+CROWD = """
+import socket, sys
+held = []
+for _ in range(1500):
+    one = socket.socket(socket.AF_UNIX)
+    one.setblocking(False)
+    try:
+        one.connect(sys.argv[1])
+    except OSError:
+        one.close()
+    else:
+        held.append(one)
+print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.usefixtures("no_leaks")
+@pytest.mark.parametrize("files", [1024, 400])
+def test_a_crowd_that_comes_at_once_does_not_cost_the_bus_its_descriptors(files: int) -> None:
+    """They come faster than they are looked at, and libzmq ends its program when it has no descriptor for one more: the door is shut before anything else is done."""
+    with Daemon(files=files) as daemon, Client(daemon.directory, timeout=30) as client:
+        path = str(daemon.directory / "control.sock")
+        crowds = [
+            subprocess.Popen([sys.executable, "-c", CROWD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(CROWDS)
+        ]
+        try:
+            for crowd in crowds:
+                assert crowd.stdout is not None
+                assert int(crowd.stdout.readline()) >= 0
+            assert client.call(requests.Status()) == INFO
+            await_true(lambda: "shut the control door" in (daemon.directory / "logs" / "audit.log").read_text(), "people are told")
+            assert daemon.starts == 1, daemon.text()
+        finally:
+            for crowd in crowds:
+                crowd.kill()
+                crowd.communicate()
+        await_true(lambda: "opened the control door again" in (daemon.directory / "logs" / "audit.log").read_text(), "the door was opened")
+        with Client(daemon.directory, timeout=30) as other:
+            assert other.call(requests.Status()) == INFO
 
 
 def test_a_crowd_on_the_network_is_shut_out_and_the_unix_sockets_stay_open(tmp_path: Path) -> None:

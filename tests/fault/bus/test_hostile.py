@@ -322,7 +322,7 @@ def test_a_door_that_is_full_of_many_is_shut_and_opens_again() -> None:
                 assert one.stdout is not None
                 one.stdout.readline()
                 assert len(crowd) < 30
-            assert "shut the control door" in daemon.text()
+            await_true(lambda: "shut the control door" in daemon.text(), "people are told")
         finally:
             for one in crowd:
                 one.kill()
