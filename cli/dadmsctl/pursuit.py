@@ -35,8 +35,8 @@ def spawn(client: "Client", spec: requests.Spec) -> int:
 
 
 def comeback(place: "Door", lost: Unreachable) -> "Client":
-    """Give a client of the daemon that follows one that was lost; raises ``lost`` when none comes."""
-    deadline = time.monotonic() + COMEBACK_SECONDS
+    """Give a client of the daemon that follows one that was lost; raises ``lost`` when none comes. Who has more patience with answers has it here as well."""
+    deadline = time.monotonic() + max(COMEBACK_SECONDS, place.timeout)
     while time.monotonic() < deadline:
         with contextlib.suppress(Unreachable):
             return place.connect()

@@ -21,8 +21,9 @@ def servers(daemon: Daemon) -> dict[str, int]:
     found = {}
     for child in psutil.Process(daemon.process.pid).children():
         argv = child.cmdline()
-        if "-m" in argv:
-            found[argv[argv.index("-m") + 1].removeprefix("dadmsd.")] = child.pid
+        name = argv[argv.index("-m") + 1].removeprefix("dadmsd.") if "-m" in argv else ""
+        if name in SERVERS:  # one that was forked and is no server yet has the keeper's own
+            found[name] = child.pid
     return found
 
 

@@ -122,7 +122,7 @@ def test_a_run_goes_on_after_kill_9_of_the_keeper() -> None:
     with running():
         old = main_pid()
         told = subprocess.Popen(
-            ["dadmsctl", "run", CHECKOUT / "tests/integration/example/data/fork_join.bpmn", "--handlers", tasks],
+            ["dadmsctl", "--timeout", str(PATIENCE), "run", CHECKOUT / "tests/integration/example/data/fork_join.bpmn", "--handlers", tasks],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         try:
@@ -134,7 +134,7 @@ def test_a_run_goes_on_after_kill_9_of_the_keeper() -> None:
             os.kill(old, signal.SIGKILL)
             assert awaited(lambda: ledger.read_text().split().count("left") == 2)
             gate.touch()
-            out, _ = told.communicate(timeout=60)
+            out, _ = told.communicate(timeout=PATIENCE)
         finally:
             told.kill()
             told.communicate()
@@ -156,7 +156,7 @@ def test_a_reload_starts_those_again_that_read_what_changed_and_what_runs_runs_o
         assert client.call(Wait(info.pid, until="ready", timeout=PATIENCE)).status == "running"
         refused = subprocess.run(
             ["dadmsctl", "run", CHECKOUT / "examples/uas_selection/uas_selection.bpmn", "--detach"],
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
         assert refused.returncode == 4, refused
         CONFIG.write_text("[process_kernel]\nmax_proceses = 5\n")
