@@ -10,7 +10,7 @@ from dadms_ipc import requests
 from dadmsctl.attempts import Several, given
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit
-from dadmsctl.family import children, descendants, left_warning
+from dadmsctl.family import children, left, left_warning
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import seconds
 from dadmsctl.targets import resolve, target
@@ -48,8 +48,8 @@ def _end(door: Door, words: tuple[str, ...], verb: str, ask: Callable[[int], Any
         while is_tree and (below := [each.pid for each in children(client.call(requests.List()), asked)]):
             _ask_all(client, below, several, verb, ask, until="ended", timeout=timeout)
             asked.update(below)
-        if not is_tree and told and (left := descendants(client.call(requests.List()), told)):
-            click.echo(printable(f"dadmsctl: {left_warning(left)}"), err=True)
+        if not is_tree and told and (others := left(client.call(requests.List()), told)):
+            click.echo(printable(f"dadmsctl: {left_warning(others)}"), err=True)
     several.finish()
 
 

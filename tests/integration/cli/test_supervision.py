@@ -175,8 +175,14 @@ def test_who_ends_a_process_is_told_what_it_leaves_and_a_tree_is_ended_whole(ctl
     done = ctl(*at, verb, "right", "left", "--tree")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(ctl(*at, "ps", "--json").stdout) == []
-    if verb == "stop":
-        assert ctl(*at, "start", top, right).returncode == 0
+    ctl(*at, "start", "top")
+    ctl(*at, "spawn", "bound", "--service", "--parent", top, "--requires", "top", "--", "sleep", "1000")
+    done = ctl(*at, verb, "top")
+    assert (done.returncode, done.stderr) == (0, ""), "what requires it has ended before it, and waits"
+    assert [each["name"] for each in json.loads(ctl(*at, "ps", "--json").stdout) if each["status"] == "waiting"] == ["bound"]
+    ctl(*at, "start", "top")
+    assert ctl(*at, verb, "top", "--tree").returncode == 0
+    assert json.loads(ctl(*at, "ps", "--json").stdout) == [], "with the tree, for good"
 
 
 def test_a_terminal_is_told_what_a_wait_waits_for(ctl: Ctl, at: tuple[str, str], environment: dict[str, str]) -> None:

@@ -10,10 +10,9 @@ import pytest
 
 from dadms_ipc.client import Client
 from dadms_ipc.requests import IoLimit, Kill, Limits, ProcessInfo, Spawn, Spec, Status, Wait
-from tests.system.booted.service import CHECKOUT, UNIT, awaited, running
+from tests.system.booted.service import CHECKOUT, PATIENCE, UNIT, awaited, running
 
 MIB = 1 << 20
-PATIENCE = 60.0  # seconds: the machine is emulated
 GROUPS = Path("/sys/fs/cgroup/system.slice") / UNIT
 
 
@@ -73,6 +72,16 @@ def test_every_limit_is_in_its_file(client: Client) -> None:
 def test_memory_max_ends_the_one_that_grew_and_the_cause_is_oom(client: Client) -> None:
     info = over(client, started(client, "b = bytearray(200 << 20)", memory=64 * MIB).pid)
     assert info.cause.startswith("oom"), info
+
+
+def test_a_child_that_grew_is_told_beside_the_exit_of_its_program(client: Client) -> None:
+    """The program of the spec lives, and ends with a code of its own."""
+    script = (
+        "import subprocess, sys; sys.exit(7 if subprocess.run([sys.executable, '-c', 'b = bytearray(200 << 20)']).returncode == -9 else 8)"
+    )
+    info = over(client, started(client, script, memory=64 * MIB).pid)
+    assert info.cause == "exited 7", info
+    assert info.reason == "exited 7; the OOM killer ended a process that it had started, beyond its memory limit"
     assert info.status == "failed"
 
 
