@@ -6,6 +6,7 @@ What is asked in one turn of the loop leaves together. A client belongs to the l
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,13 +19,10 @@ from dadms_ipc.dialogue import (
     START_TIMEOUT,
     TAKEN,
     Dialogue,
-    UnderWay,
     check_size,
-    chunks,
     decode_map,
     decoded,
     outcome,
-    raise_refused,
 )
 from dadms_ipc.envelope import BODY_LIMIT, COORDINATION_SIGNAL, Door, Identity, Kind, Reached
 from dadms_ipc.errors import DeadlinePassed, Unreachable
@@ -157,24 +155,10 @@ class Client(Dialogue):
         priority: str = "normal",
     ) -> None:
         """Send messages to one receiver, in their order; returns when each is handled, or stored. See the synchronous client."""
-        seconds, refused = self._seconds(timeout), dict[int, str]()
-        under_way, pieces = UnderWay(), chunks(bodies)
-        try:
+        answer: Answer | None = None
+        with closing(self._sending(to, topic, bodies, timeout, priority, expiry)) as sending, suppress(StopIteration):
             while True:
-                while not under_way.is_enough() and (piece := next(pieces, None)) is not None:
-                    under_way.add(self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), *piece)
-                if not under_way:
-                    break
-                answer: Answer | None = await self._answer(under_way.first()[0])  # what was asked leaves together
-                while answer is not None:  # so do those whose room is taken next
-                    first, start, size = under_way.pop()
-                    bad = self._conclude_chunk(answer, seconds, first, size)
-                    refused.update((start + place, reason) for place, reason in bad.items())
-                    answer = self._session.take(under_way.first()[0]) if under_way else None
-        finally:
-            for first in under_way:
-                self._session.forget(first)
-        raise_refused(refused, len(bodies))
+                answer = await self._answer(sending.send(answer))
 
     async def broadcast(
         self,

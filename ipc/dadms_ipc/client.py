@@ -7,7 +7,7 @@ calls. A client belongs to one thread of one process: after a fork the child ope
 import os
 import select
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -23,11 +23,9 @@ from dadms_ipc.dialogue import (
     Dialogue,
     UnderWay,
     check_size,
-    chunks,
     decode_map,
     decoded,
     outcome,
-    raise_refused,
 )
 from dadms_ipc.envelope import BODY_LIMIT, COORDINATION_SIGNAL, OK, Door, Identity, Kind, Reached
 from dadms_ipc.errors import DadmsError, DeadlinePassed, Unreachable
@@ -184,24 +182,10 @@ class Client(Dialogue):
         Many times faster than one after the other: what travels together costs once. The time-out is of each message, from when it is sent. Raises
         PartlyRefused, which tells the refused ones, when the others have been handled.
         """
-        seconds, refused = self._seconds(timeout), dict[int, str]()
-        under_way, pieces = UnderWay(), chunks(bodies)
-        try:
+        answer: Answer | None = None
+        with closing(self._sending(to, topic, bodies, timeout, priority, expiry)) as sending, suppress(StopIteration):
             while True:
-                while not under_way.is_enough() and (piece := next(pieces, None)) is not None:
-                    under_way.add(self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), *piece)
-                if not under_way:
-                    break
-                answer: Answer | None = self._answer(under_way.first()[0])  # what was asked leaves together
-                while answer is not None:  # so do those whose room is taken next
-                    first, start, size = under_way.pop()
-                    bad = self._conclude_chunk(answer, seconds, first, size)
-                    refused.update((start + place, reason) for place, reason in bad.items())
-                    answer = self._session.take(under_way.first()[0]) if under_way else None
-        finally:
-            for first in under_way:
-                self._session.forget(first)
-        raise_refused(refused, len(bodies))
+                answer = self._answer(sending.send(answer))
 
     def broadcast(
         self,

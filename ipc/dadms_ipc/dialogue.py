@@ -6,7 +6,7 @@ which it was opened: ZeroMQ contexts do not survive a fork.
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +170,32 @@ class Dialogue:
         now = self._clock()
         flags, expires = priority_flags(priority), 0.0 if expiry is None else now + expiry
         return self._session.ask_many(bodies, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
+
+    def _sending(
+        self, to: str, topic: str, bodies: Sequence[bytes], timeout: float | None, priority: str, expiry: float | None
+    ) -> Generator[int, Answer | None, None]:
+        """Send messages to one receiver, in their order, as many at a time as there is room for: gives what is to be waited for next, and takes its answer.
+
+        Raises PartlyRefused at its end. Closed before that, it waits for nothing any more.
+        """
+        seconds, refused = self._seconds(timeout), dict[int, str]()
+        under_way, pieces = UnderWay(), chunks(bodies)
+        try:
+            while True:
+                while not under_way.is_enough() and (piece := next(pieces, None)) is not None:
+                    under_way.add(self._ask_chunk(piece[1], to, topic, seconds, priority, expiry), *piece)
+                if not under_way:
+                    break
+                answer = yield under_way.first()[0]  # what was asked leaves together
+                while answer is not None:  # so do those whose room is taken next
+                    first, start, size = under_way.pop()
+                    bad = self._conclude_chunk(answer, seconds, first, size)
+                    refused.update((start + place, reason) for place, reason in bad.items())
+                    answer = self._session.take(under_way.first()[0]) if under_way else None
+        finally:
+            for first in under_way:
+                self._session.forget(first)
+        raise_refused(refused, len(bodies))
 
     def _demand_a_keeper(self, now: float) -> None:
         """Raise Unreachable when nobody has kept the daemon for a while: what was asked will not be answered."""
