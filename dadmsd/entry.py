@@ -8,15 +8,6 @@ import _signal as signal  # type: ignore[import-not-found]  # CPython's own half
 import os
 
 IN_ORDER = 0
-is_interrupted = (
-    False  # by a Ctrl-C: an exception may be lost where Python ignores them (a weak reference's callback, a finalizer), this is not
-)
-
-
-def _interrupted(number: int, frame: object) -> None:
-    global is_interrupted  # noqa: PLW0603 - a handler has no other way to tell
-    is_interrupted = True
-    signal.default_int_handler(number, frame)
 
 
 def main() -> None:
@@ -24,14 +15,15 @@ def main() -> None:
     is_heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_heard:
         signal.signal(signal.SIGINT, lambda *_: os._exit(IN_ORDER))
+    from dadms_ipc import interrupts
     from dadmsd import __main__ as program
 
     code = IN_ORDER
     try:
         if is_heard:
-            signal.signal(signal.SIGINT, _interrupted)
+            interrupts.hear()
         code = program.main()
     except KeyboardInterrupt:  # between two lines of ours
         pass
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said: the interpreter's own end is not to be told as a traceback
+    interrupts.end()
     raise SystemExit(code)

@@ -20,7 +20,6 @@ import msgspec
 
 from dadms_ipc import channel as channels
 from dadms_ipc.errors import ChannelClosed, DadmsError, PeerViolation, RequestRefused
-from dadmsd import entry
 from dadmsd.keeper import lock, messages, predecessors, reloading, servers
 from dadmsd.keeper.ending import Ending
 from dadmsd.keeper.notify import Notify
@@ -74,8 +73,6 @@ class Keeper:
                 signal.signal(number, self._signalled)
         signal.signal(RELOAD_SIGNAL, self._signalled)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        if entry.is_interrupted:  # before, and nobody was told
-            raise KeyboardInterrupt
         self._selector.register(woken, selectors.EVENT_READ, lambda _: os.read(woken, 65_536))
         if self._settings.lease_fd is not None:
             self._selector.register(self._settings.lease_fd, selectors.EVENT_READ, self._hear_lease)
