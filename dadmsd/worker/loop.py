@@ -36,7 +36,7 @@ from dadmsd.worker.results import Results
 from dadmsd.worker.thread import Place, Thread
 from dadmsd.zygote.messages import WorkerGate
 
-PROMPT = 0.012  # seconds that a result may wait for the doorbell: a batch that takes no longer than was expected rings once. A ring takes kernel and process a third of a millisecond of a core that the workers want
+PROMPT = 0.018  # seconds that a result may wait for the doorbell, one and a half batches: a batch that takes no longer than was expected rings once. A ring takes kernel and process a third of a millisecond of a core that the workers want
 NEWEST_WEIGHT = 0.2  # of a run time in what is expected of its entry: one that lost its CPU for a while is soon forgotten
 PROGRESS_INTERVAL = 0.02  # seconds between two reports of progress; those between are dropped
 TEXT_LIMIT = 500  # characters of a report

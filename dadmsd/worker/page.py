@@ -212,7 +212,8 @@ class Page:
             return results
         if not 0 < used <= CAPACITY or head % 8:
             raise PageViolation(f"a ring of {CAPACITY} bytes that claims to hold {used}", results)
-        order_memory()
+        if not IS_STRONGLY_ORDERED:
+            fence()
         position = self._tail
         last = self._consumed
         while position < head:
@@ -245,7 +246,8 @@ class Page:
     def _read_stretch(self, position: int, head: int, last: int, results: list[Outcome | Stretch]) -> tuple[int, int]:
         """Read a stretch, or what is new in one that still grows; give where the next record begins, and the last sequence."""
         offset = position % CAPACITY
-        order_memory()  # head was read first: a stretch that it covers is closed, and this word is the last of it
+        if not IS_STRONGLY_ORDERED:
+            fence()  # head was read first: a stretch that it covers is closed, and this word is the last of it
         word = self._words[RING_WORD + offset // 8]
         count, size = (word & ~STRETCH) // STRETCH_COUNT, word % STRETCH_COUNT
         end = position + STRETCH_HEAD + (size + 7 & ~7)
@@ -253,7 +255,8 @@ class Page:
         room = min(CAPACITY - offset, self._tail + CAPACITY - position) - STRETCH_HEAD
         if count > size or size > min(room, STRETCH_MOST) or not (is_open or end <= head):
             raise PageViolation(f"a stretch of {count} results in {size} bytes where {room} are left", results)
-        order_memory()
+        if not IS_STRONGLY_ORDERED:
+            fence()
         start = self._taken if self._taken[0] == position else (position, 0, 0)
         known, skipped = start[1], start[2]
         if count < known or size < skipped:
@@ -312,7 +315,8 @@ class Page:
             self._consumed = last
         if tail != self._tail:
             self._tail = tail
-            order_memory()
+            if not IS_STRONGLY_ORDERED:
+                fence()
             self._words[TAIL] = tail
 
     def close(self) -> None:

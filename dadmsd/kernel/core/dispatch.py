@@ -189,7 +189,7 @@ def spans(pool: Pool, tids: list[int]) -> list[Span]:
         chunk = pool.chunk_of(first)
         index = first - chunk.first_tid
         count = min(len(tids) - place, len(chunk.arguments) - index)
-        if tids[place : place + count] != list(range(first, first + count)):
+        if count > 1 and tids[place : place + count] != list(range(first, first + count)):
             count = next(count for count in range(1, count) if tids[place + count] != first + count)
         made.append(Span(first, chunk.entry, chunk.arguments[index : index + count]))
         place += count

@@ -7,7 +7,7 @@
 
 import math
 
-BATCH_SECONDS = 0.008  # of measured run time that travel together: enough to hide the round trip, little to take back
+BATCH_SECONDS = 0.012  # of measured run time that travel together, where so much waits: a batch costs kernel and process a quarter of a millisecond of a core that the workers want
 PART_SECONDS = 0.001  # of run time that is not parted among workers: sending it costs as much
 SHORT_SECONDS = 0.004  # threads that run longer travel alone: nobody waits behind them
 BATCH_MOST = 1024  # threads

@@ -246,7 +246,7 @@ class Kernel:
             yielding.look_soon(state)
         if state.looping:
             looping.dispatch(state)
-        if due or state.watchers:
+        if due or (state.watchers and state.told):
             requests.answer_waiters(state, due)
         ending.forget_oldest(state)
         if state.is_stopping:

@@ -282,7 +282,7 @@ def _drop(state: State, key: Address) -> None:
 
 def answer_waiters(state: State, due: list[Address]) -> None:
     """Answer the parked requests whose fact has come, which an event of this turn tells of, and those whose time has come."""
-    touched = [key for pid in ({0, *state.told} if state.told else ()) for key in state.watchers.get(pid, ())]
+    touched = [key for pid in ({0, *state.told} & state.watchers.keys() if state.told else ()) for key in state.watchers[pid]]
     for key in touched:
         waiter = state.waiters[key]
         if waiter.until == waiting.UNTIL:

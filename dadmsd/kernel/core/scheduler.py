@@ -516,7 +516,7 @@ class Pool:
 
     def batch_size(self, entry: str) -> int:
         """Give how many threads of an entry travel together now."""
-        return self.estimates.batch_size(entry, ready=self.ready, workers=self.most)
+        return self.estimates.batch_size(entry, ready=self.ready, workers=self.most) if self.ready > 1 else 1
 
     def wanted_workers(self, lane: Lane | None = None) -> int:
         """Give how many workers the waiting threads of a kind that holds slots could use, those that exist included."""

@@ -56,7 +56,7 @@ def two(driver: Driver, *, seconds: float) -> list[str]:
         driver.worker(f"{pid}.1/w1", pid)
         driver.finish(f"{pid}.1/w1", seconds=seconds)
     for pid in pids:
-        driver.submit(pid, 400)
+        driver.submit(pid, 600)
     return [f"{pid}.1/w1" for pid in pids]
 
 
@@ -88,10 +88,10 @@ def test_a_process_with_short_threads_does_not_keep_its_slot_from_others() -> No
 def test_the_last_process_that_waits_gets_its_batches_in_advance_again() -> None:
     """When the others have nothing left, one runs while the other travels."""
     driver = Driver(slots=1)
-    pid = short(driver, count=200)
-    assert len(driver.flying(f"{pid}.1/w1")) == 160
-    driver.finish(f"{pid}.1/w1", count=80, seconds=0.0001)
-    assert len(driver.flying(f"{pid}.1/w1")) == 120, "the other batch, and what was left"
+    pid = short(driver, count=300)
+    assert len(driver.flying(f"{pid}.1/w1")) == 240
+    driver.finish(f"{pid}.1/w1", count=120, seconds=0.0001)
+    assert len(driver.flying(f"{pid}.1/w1")) == 180, "the other batch, and what was left"
 
 
 @pytest.mark.parametrize(("seconds", "parts"), [(0.001, [4, 2]), (0.00001, [6, 0])])
@@ -110,16 +110,16 @@ def test_what_is_left_in_the_end_is_parted_among_the_workers(seconds: float, par
 
 
 def test_threads_travel_alone_until_their_entry_has_proved_to_be_short() -> None:
-    """Then about eight milliseconds of them at once."""
+    """Then about twelve milliseconds of them at once."""
     driver = Driver()
     pid = driver.run(workers=1)
-    driver.submit(pid, 100)
+    driver.submit(pid, 150)
     driver.worker(f"{pid}.1/w1")
     assert driver.flying(f"{pid}.1/w1") == [1]
     driver.finish(f"{pid}.1/w1", seconds=0.0002)
-    assert driver.flying(f"{pid}.1/w1") == list(range(2, 82)), "two batches of forty"
-    driver.finish(f"{pid}.1/w1", count=40, seconds=0.02)
-    assert len(driver.flying(f"{pid}.1/w1")) == 40, "they are not short any more"
+    assert driver.flying(f"{pid}.1/w1") == list(range(2, 122)), "two batches of sixty"
+    driver.finish(f"{pid}.1/w1", count=60, seconds=0.02)
+    assert len(driver.flying(f"{pid}.1/w1")) == 60, "they are not short any more"
 
 
 def test_a_batch_has_one_entry_and_the_size_that_is_right_for_it() -> None:

@@ -320,20 +320,20 @@ def test_the_daemon_is_shown_with_what_is_reserved() -> None:
 def test_threads_are_shown_newest_last_whatever_they_do() -> None:
     """Ended, running, sent behind another, and waiting."""
     driver = Driver()
-    pid, other = short(driver, count=190), driver.run()
+    pid, other = short(driver, count=290), driver.run()
     driver.submit(other, 2)
     driver.now += 0.5
-    shown = driver.answer(requests.Threads(pid))
-    assert [info.tid for info in shown] == list(range(1, 192))
-    assert [(info.tid, info.state) for info in shown if info.tid in (1, 2, 3, 191)] == [
+    shown = driver.answer(requests.Threads(pid, limit=500))
+    assert [info.tid for info in shown] == list(range(1, 292))
+    assert [(info.tid, info.state) for info in shown if info.tid in (1, 2, 3, 291)] == [
         (1, "completed"),
         (2, "running"),
         (3, "sent"),
-        (191, "ready"),
+        (291, "ready"),
     ]
     assert shown[1].run_seconds == pytest.approx(0.5)
-    assert [info.tid for info in driver.answer(requests.Threads(pid, limit=3))] == [189, 190, 191]
-    assert [info.tid for info in driver.answer(requests.Threads(limit=3))] == [191, 192, 193]
+    assert [info.tid for info in driver.answer(requests.Threads(pid, limit=3))] == [289, 290, 291]
+    assert [info.tid for info in driver.answer(requests.Threads(limit=3))] == [291, 292, 293]
     assert len(driver.answer(requests.Threads(limit=-1))) == 1
     assert driver.refusal(requests.Threads(7)) == "no process 7"
 
