@@ -113,7 +113,7 @@ class Logger:
             case Step.MORE:
                 self._look_at(name)
             case Step.LATER:
-                self._later[name] = pipe.due or now + AGAIN
+                self._later[name] = pipe.again or now + AGAIN
             case Step.OVER if pipe.is_dropped:
                 self._close(name)
                 if self._ends is None:

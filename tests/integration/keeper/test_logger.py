@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from dadmsd.logger import segments
 from tests.integration.keeper.theatre import PATIENCE, String, Theatre
 
@@ -213,6 +215,22 @@ def test_an_unfinished_line_is_shown_after_a_while_and_its_rest_goes_on(theatre:
     kernel.do("write", name="v1/log/1001.1", index=1, text="Ada\n")
     assert awaited(lambda: lines(log)[1:] == [("1001.1", "[continued] Ada")])
     assert ended(theatre, kernel) == 0
+
+
+@pytest.mark.parametrize("line", ["x", "y" * 999 + "\n"], ids=["without an end", "of lines"])
+def test_one_large_write_is_not_held_up_by_the_line_that_is_not_finished(theatre: Theatre, line: str) -> None:
+    """Its writer finds the pipe never empty, and so tells nobody that it has filled it again; each filling took the time of an unfinished line."""
+    kernel = opened(theatre, "[logger]\nrate_limit_kb = 0\n")
+    kernel.do("store", name="v1/log/1001.1")
+    count = 4_000_000 // len(line)
+    assert (
+        flooding(kernel, "v1/log/1001.1", [sys.executable, "-c", f"import os; os.write(1, {line.encode()!r} * {count})"]).wait(PATIENCE)
+        == 0
+    )
+    assert ended(theatre, kernel) == 0
+    texts = [text for _, text in lines(theatre.state / "logs" / "1001.log")]
+    said = "".join(text.removeprefix("[continued] ").removesuffix(" [continues]") for text in texts)
+    assert len(said) == count * len(line.rstrip())
 
 
 def test_the_last_words_of_those_who_are_killed_after_the_keeper_are_written(theatre: Theatre) -> None:
