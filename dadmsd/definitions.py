@@ -21,6 +21,7 @@ import msgspec
 from dadms_ipc.errors import RequestRefused
 from dadms_ipc.requests import Limits, Spec
 from dadmsd import config, programs
+from dadmsd.kernel.core.bounds import BYTES_MOST, text_flaw
 from dadmsd.kernel.core.defined import Definition, Reading
 from dadmsd.kernel.core.soundness import flaws
 
@@ -67,7 +68,7 @@ def gather(directory: Path | str) -> Reading:
     mistakes: list[str] = []
     bad: list[str] = []
     for path in sorted(Path(directory).glob(f"*{SUFFIX}"))[:FILES_MOST]:
-        found, wrong = _read_file(path)
+        found, wrong = _judged(path)
         for definition, line in found:
             other = definitions.get(definition.name)
             if other is not None:
@@ -78,6 +79,14 @@ def gather(directory: Path | str) -> Reading:
             bad.append(path.name)
             mistakes += [f"{path.name} line {line}: {text}" if line else f"{path.name}: {text}" for line, text in sorted(wrong)]
     return Reading(list(definitions.values()), mistakes, bad)
+
+
+def _judged(path: Path) -> tuple[list[tuple[Definition, int]], list[tuple[int, str]]]:
+    """Read a file; where the reader itself fails at it, that is told as its mistake, and the others count."""
+    try:
+        return _read_file(path)
+    except Exception as error:  # whatever it is: no file may end the kernel, or keep the others from being read
+        return [], [(0, f"the check itself broke: {type(error).__name__}: {error}")]
 
 
 def _read_file(path: Path) -> tuple[list[tuple[Definition, int]], list[tuple[int, str]]]:
@@ -131,6 +140,9 @@ def _define(
             meant.update(near)
             wrong.append((line, f'unknown key "{key}"' + (f'; did you mean "{near[0]}"?' if near else "")))
             continue
+        if key != "config" and (flaw := text_flaw(key, value)):
+            wrong.append((line, f'"{name}": {flaw}'))
+            continue
         try:
             if key == "enabled":
                 is_enabled = msgspec.convert(value, bool)
@@ -142,14 +154,15 @@ def _define(
             reason = str(error).replace("`", "")
             wrong.append((line, f"{where} = {value!r}: {reason[:1].lower()}{reason[1:]}"))
     spec = Spec(**values)
+    head = _line_of(text, table, None)
+    lines = _lines(text, table, content, head)
     unread = meant | {
         key for key in content if OWN.get(key, key) not in values
     }  # what cannot be read is told already: what its lack leads to is no news
-    head = _line_of(text, table, None)
-    wrong += [(_line_of(text, table, key) or head, f'"{name}": {flaw}') for key, flaw in flaws(spec) if key not in unread]
+    wrong += [(lines.get(key) or head, f'"{name}": {flaw}') for key, flaw in flaws(spec) if key not in unread]
     if wrong:
         return [], wrong
-    return [(Definition(spec.name, path.name, spec, is_enabled, _lines(text, table, content, head), programs.lack(spec)), head)], []
+    return [(Definition(spec.name, path.name, spec, is_enabled, lines, programs.lack(spec)), head)], []
 
 
 def _lines(text: str, table: str, content: dict[str, Any], head: int) -> dict[str, int]:
@@ -157,6 +170,8 @@ def _lines(text: str, table: str, content: dict[str, Any], head: int) -> dict[st
     lines = {"": head} | {OWN.get(key, key): _line_of(text, table, key) for key in content}
     below = f"{table}.limits" if table else "limits"
     limits = content.get("limits", {})
+    if not isinstance(limits, dict):
+        return lines
     return lines | {key: _line_of(text, below, key) or lines["limits"] for key in limits}
 
 
@@ -185,7 +200,10 @@ def size(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise Mistake("it is no size: write bytes, or a number and K, M, G or T, such as 64M")
-    return int(float(found["number"]) * _UNITS[found["unit"].lower()])
+    amount = float(found["number"]) * _UNITS[found["unit"].lower()]
+    if amount > BYTES_MOST:
+        raise Mistake("it is too large: the most is 1024T")
+    return int(amount)
 
 
 def _value(key: str, value: Any, types: dict[str, Any], path: Path) -> Any:
@@ -212,7 +230,11 @@ def _value(key: str, value: Any, types: dict[str, Any], path: Path) -> Any:
             raise Mistake("there is no such signal")
         return int(signal.Signals[name])
     if key == "config":
-        return msgspec.Raw(msgspec.msgpack.encode(msgspec.convert(value, dict[str, Any])))
+        table = msgspec.convert(value, dict[str, Any])
+        try:
+            return msgspec.Raw(msgspec.msgpack.encode(table))
+        except (OverflowError, TypeError) as error:
+            raise Mistake(f"it cannot be kept: {error}") from None
     if key == "handlers" and isinstance(value, str):
         return str((path.parent / value).resolve())
     return msgspec.convert(value, types[key])

@@ -12,6 +12,7 @@ from dadms_ipc.errors import RequestRefused
 from dadmsd import config
 from dadmsd.bus.core.offers import Offerers, flaw_of
 
+ID_MOST = 2**32 - 2  # of users and groups; the number above it means none
 KEY = "key:"  # what the name of a key begins with, where users and groups may be named as well
 
 
@@ -68,7 +69,7 @@ def check(settings: config.Config, name: str) -> None:
 
 def _number(name: str, *, is_group: bool) -> int | None:
     if name.isdecimal() and len(name) <= 10:
-        return int(name)
+        return int(name) if int(name) <= ID_MOST else None
     try:
         return grp.getgrnam(name).gr_gid if is_group else pwd.getpwnam(name).pw_uid
     except (KeyError, ValueError):

@@ -17,6 +17,7 @@ from dadms_ipc.errors import HostFailure
 from dadmsd import programs
 from dadmsd.kernel import proofs
 from dadmsd.kernel.confine import Confined
+from dadmsd.kernel.core.bounds import SECONDS_MOST
 from dadmsd.kernel.core.processes import code_of
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
@@ -81,7 +82,7 @@ class Gates:
             topics=forker.topics if forker is not None else [],
             workplace=process.spec.directory or "",
             restored=known.value if known is not None else None,
-            watchdog=process.spec.watchdog or 0.0,
+            watchdog=min(process.spec.watchdog or 0.0, SECONDS_MOST),
         )
 
     def give_secret(self, child: Child, process: Process) -> None:

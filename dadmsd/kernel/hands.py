@@ -23,6 +23,7 @@ from dadmsd.kernel import link, proofs
 from dadmsd.kernel.answering import encode_answer
 from dadmsd.kernel.confine import Confinement, group_of
 from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.bounds import SECONDS_MOST
 from dadmsd.kernel.core.records import Child, Process
 from dadmsd.kernel.core.state import State
 from dadmsd.kernel.gates import Gates
@@ -225,6 +226,9 @@ class Hands:
         except DadmsError as error:
             self.found.append(events.GateShut(child.name, str(error)))
             return
+        except (ValueError, ArithmeticError) as error:  # what an older daemon took in, and no call takes: it costs this process only
+            self.found.append(events.GateShut(child.name, f"cannot prepare {child.name}: {error}"))
+            return
         self.found.append(events.GateOpened(child.name, confined.limits, confined.warnings))
 
     def verified(self, event: events.Event) -> events.Event:
@@ -261,6 +265,9 @@ class Hands:
         except DadmsError as error:
             self.found.append(events.LimitsSet(process.pid, effect.incarnation, reason=str(error)))
             return
+        except (ValueError, ArithmeticError) as error:  # as for a gate
+            self.found.append(events.LimitsSet(process.pid, effect.incarnation, reason=f"no call of the host takes them: {error}"))
+            return
         self.found.append(events.LimitsSet(process.pid, effect.incarnation, held, warnings))
 
     def _notify_of(self, child: Child, process: Process) -> dict[str, str]:
@@ -275,7 +282,7 @@ class Hands:
             self.watch_notify(made)
         told = {"NOTIFY_SOCKET": str(self.notify[child.name].path)}
         if spec.watchdog:
-            told["WATCHDOG_USEC"] = str(int(spec.watchdog * 1e6))
+            told["WATCHDOG_USEC"] = str(int(min(spec.watchdog, SECONDS_MOST) * 1e6))
         return told
 
     def is_own(self, name: str, os_pid: int) -> bool:

@@ -148,6 +148,8 @@ def changed(chance: random.Random, plain: list[bytes]) -> bytes:
 
 def request(chance: random.Random, plain: list[bytes]) -> bytes:
     """Give one request, wrong as a rule."""
+    if chance.random() < 0.1:
+        return absurd(chance)
     tree = _pairs(msgspec.msgpack.decode(chance.choice(plain)))
     for _ in range(chance.choice((0, 1, 1, 1, 2, 3))):
         tree = _change(chance, tree)
@@ -157,6 +159,17 @@ def request(chance: random.Random, plain: list[bytes]) -> bytes:
         broken[chance.randrange(len(broken))] = chance.randrange(256)
         return bytes(broken)
     return packed
+
+
+def absurd(chance: random.Random) -> bytes:
+    """Give a request to start a process, or to change the limits of one, with one field, of all there are, far beyond what a host can mean."""
+    struct = chance.choice((requests.Spec, requests.Limits, requests.IoLimit))
+    field = {chance.choice(struct.__struct_fields__): chance.choice((*INTEGERS, *FLOATS, *TEXTS))}
+    own: dict[str, Any] = field if struct is requests.Spec else {"limits": field if struct is requests.Limits else {"io": {"/": field}}}
+    if struct is not requests.Spec and chance.random() < 0.3:
+        return encode_body({"verb": "limits", "pid": 1001, "changes": own["limits"]})
+    spec = {"name": "fuzz", "kind": "service", "command": ["/bin/true"], "enforcement": "best-effort", "group": "fuzz", "restart": "never"}
+    return encode_body({"verb": "spawn", "spec": spec | own})
 
 
 def pack(value: Any) -> bytes:

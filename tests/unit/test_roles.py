@@ -46,6 +46,13 @@ def test_a_name_that_nobody_has_is_refused_at_start(tmp_path: Path) -> None:
     assert "there is no such user" in done.stderr
 
 
+def test_numbers_that_no_user_can_have_are_nobodys() -> None:
+    access = config.Access(observe=["99999999999999999999", "4294967295", "4294967294"])
+    assert roles.resolve(config.Config(access=access), 1000).mistakes == [
+        f'[access] observe names "{name}": there is no such user' for name in ("99999999999999999999", "4294967295")
+    ]
+
+
 @pytest.mark.parametrize("mode", ["666", "0999", "0o660", "06660"])
 def test_a_socket_mode_is_four_octal_digits(mode: str) -> None:
     with pytest.raises(RequestRefused, match="line 2"):

@@ -1,27 +1,19 @@
 """Who may start: a specification that is sound, that this host can hold to its limits, and that there is room for. What is refused changes nothing."""
 
 import difflib
-import math
 from collections.abc import Iterator
 
 import msgspec
 
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import dependencies, disk, restarts
+from dadmsd.kernel.core import bounds, dependencies, disk, restarts
 from dadmsd.kernel.core.ledger import Grant, Ledger, cores_text, size_text
 from dadmsd.kernel.core.processes import NAME_MOST, ORCHESTRATORS, advance, expectation
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.soundness import flaws
-from dadmsd.kernel.core.state import MEBIBYTE, State
+from dadmsd.kernel.core.state import State
 
-LEAST_MEMORY = 8 * MEBIBYTE  # below it an interpreter does not fork
-LEAST_ORCHESTRATOR_MEMORY = 20 * MEBIBYTE  # main, a worker and what they import: with 18 MiB an empty model ends out of memory
-LEAST_PIDS = 2
-LEAST_ORCHESTRATOR_PIDS = 6  # fork server, main with its two threads for messages, worker, and one to spare: with 5 no worker comes up
-MOST_PIDS = 4_194_304  # PID_MAX_LIMIT of Linux: more tasks than that are on no machine, and no pids.max takes the number
-SIZES = frozenset({"memory", "worker_memory", "memory_high", "swap", "memory_request"})  # fields that are bytes
-MOST_WORKERS = 256
-MOST_WEIGHT = 10_000  # cpu.weight of cgroup-v2
+SIZES = frozenset({"memory", "worker_memory", "memory_high", "swap"})  # limits that are bytes
 
 
 def refusal(state: State, spec: Spec, uid: int) -> str:
@@ -59,45 +51,19 @@ def flaws_here(state: State, spec: Spec, uid: int) -> Iterator[tuple[str, str]]:
         yield "orchestrator", f"no orchestrator {spec.orchestrator!r}{hint}"
     if spec.enforcement not in ("strict", "best-effort"):
         yield "enforcement", f'enforcement is "strict" or "best-effort", not {spec.enforcement!r}'
-    yield from limits_flaws(state, spec)
+    yield from _held_flaws(state, spec)
     if uid != state.settings.uid and state.settings.uid != 0:
         yield "uid", f"user {uid} asked, the daemon runs as user {state.settings.uid} and cannot change it"
 
 
 def limits_flaw(state: State, spec: Spec) -> str:
-    """Say why limits and times cannot be meant, or not be held here; "" when they can."""
-    return next((why for _, why in limits_flaws(state, spec)), "")
+    """Say why limits, reservations or niceness cannot be meant, or not be held here; "" when they can."""
+    return next((why for found in (bounds.changed_flaws(spec), _held_flaws(state, spec)) for _, why in found), "")
 
 
-def limits_flaws(state: State, spec: Spec) -> Iterator[tuple[str, str]]:
-    """Give what is wrong with limits and times, or cannot be held here, each with its field."""
+def _held_flaws(state: State, spec: Spec) -> Iterator[tuple[str, str]]:
+    """Give the limits that cannot be held here, each with its field."""
     limits = spec.limits
-    is_orchestrator = spec.kind == "orchestrator"
-    for field, value, least in (
-        ("memory", limits.memory, LEAST_ORCHESTRATOR_MEMORY if is_orchestrator else LEAST_MEMORY),
-        ("worker_memory", limits.worker_memory, LEAST_MEMORY),
-        ("cpu", limits.cpu, 0.01),
-        ("pids", limits.pids, LEAST_ORCHESTRATOR_PIDS if is_orchestrator else LEAST_PIDS),
-        ("files", limits.files, 16),
-        ("core", limits.core, 0),
-        ("workers", limits.workers, 1),
-        ("memory_high", limits.memory_high, LEAST_MEMORY),
-        ("swap", limits.swap, 0),
-        ("cpu_weight", limits.cpu_weight, 1),
-        *((f"{name} of {path}", rate, 1) for path, rates in limits.io.items() for name, rate in msgspec.structs.asdict(rates).items()),
-        ("memory_request", spec.memory_request, 0),
-        ("cpu_request", spec.cpu_request, 0),
-        ("thread_timeout", spec.thread_timeout, 0.001),
-        ("weight", spec.weight, 0.01),
-        ("recycle_threads", spec.recycle_threads, 1),
-        ("recycle_seconds", spec.recycle_seconds, 0.001),
-        ("ready_timeout", spec.ready_timeout, 0.001),
-        ("stop_timeout", spec.stop_timeout, 0),
-    ):
-        if value is not None and not least <= value < math.inf:
-            shown, needed = (size_text(value), size_text(int(least))) if field in SIZES and 0 <= value < math.inf else (value, least)
-            whose = " by an orchestrator and its worker" if is_orchestrator and field in ("memory", "pids") else ""
-            yield ("io" if " of " in field else field), f"{field} is {shown}, at least {needed} is needed{whose}"
     if spec.enforcement == "strict":
         for field, value, cap in (
             ("memory", limits.memory, "memory"),
@@ -122,12 +88,6 @@ def limits_flaws(state: State, spec: Spec) -> Iterator[tuple[str, str]]:
         )
     if limits.cpu is not None and spec.enforcement == "strict" and limits.cpu > state.ledger.cpu + 1e-9:
         yield "cpu", f"{cores_text(limits.cpu)} asked, all processes together may use {state.ledger.cpu:g} (cpu_limit_percent)"
-    if limits.pids is not None and limits.pids > MOST_PIDS:
-        yield "pids", f"pids = {limits.pids} asked, at most {MOST_PIDS} tasks are on any Linux (kernel.pid_max)"
-    if limits.cpu_weight is not None and limits.cpu_weight > MOST_WEIGHT:
-        yield "cpu_weight", f"a cpu_weight of {limits.cpu_weight} asked, at most {MOST_WEIGHT} is one"
-    if limits.workers > MOST_WORKERS:
-        yield "workers", f"{limits.workers} workers asked, at most {MOST_WORKERS} a process"
 
 
 def lowered(state: State, spec: Spec) -> tuple[Spec, list[str]]:

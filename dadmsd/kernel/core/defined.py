@@ -184,7 +184,10 @@ def place_of(definition: Definition, *fields: str) -> str:
 
 def _mistake(state: State, definition: Definition, what: str) -> str:
     """Say what this host has against a definition, and where it is written; "" when nothing."""
-    found = ("command", definition.lack) if definition.lack else next(flaws_here(state, definition.spec, _uid(state, definition)), None)
+    try:
+        found = ("command", definition.lack) if definition.lack else next(flaws_here(state, definition.spec, _uid(state, definition)), None)
+    except Exception as error:  # whatever it is: no definition may end the kernel, or keep the others from being judged
+        found = ("", f"the check itself broke: {type(error).__name__}: {error}")
     if found is None:
         return ""
     return f'{place_of(definition, found[0])}: cannot {what} "{definition.name}": {found[1]}'

@@ -19,7 +19,6 @@ from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.state import State
 
-NICEST = 19  # -20 is the least nice (setpriority(2))
 HAS_GROUP = frozenset({"opened", "ready", "stopping"})  # phases of a main whose limits are in force
 REQUESTS = ("memory_request", "cpu_request")
 BESIDE = (*REQUESTS, "nice")  # of the specification itself, that change as limits do
@@ -48,8 +47,6 @@ def change(state: State, process: Process, spec: Spec) -> str:
     why = limits_flaw(state, spec)
     if why:
         return why
-    if not NICEST >= spec.nice >= -NICEST - 1:
-        return f"nice is {spec.nice}, it can be from {-NICEST - 1} to {NICEST}"
     spec, warnings = lowered(state, spec)
     process.warnings = process.warnings + [warning for warning in warnings if warning not in process.warnings]
     if process.status not in ENDED:

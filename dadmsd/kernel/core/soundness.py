@@ -1,10 +1,10 @@
 """What is wrong with a specification by itself, whoever asks and whatever there is room for: said in sentences, before anything is done."""
 
 import difflib
-import math
 from collections.abc import Iterator
 
 from dadms_ipc.requests import Spec
+from dadmsd.kernel.core import bounds
 from dadmsd.kernel.core.restarts import ESCALATIONS, POLICIES
 
 READINESS = ("none", "notify", "exec")
@@ -12,7 +12,6 @@ GROUP = "group:"  # what a group begins with where processes are named, on a com
 NAMES_MOST = 100  # that one process may depend on
 KINDS = ("orchestrator", "service", "tool")
 ARGUMENTS_MOST = 128 * 1024  # bytes of a command: what Linux takes in one argument
-SIGNALS_MOST = 64
 CODES_MOST = 256
 _COMMAND_ONLY: dict[str, object] = {
     "command": [],
@@ -32,7 +31,10 @@ def flaw_of(spec: Spec) -> str:
 
 
 def flaws(spec: Spec) -> Iterator[tuple[str, str]]:
-    """Give everything that is wrong with a specification, each with the field that it is about."""
+    """Give everything that is wrong with a specification, each with the field that it is about; of texts that cannot be told, nothing else."""
+    if untold := list(bounds.text_flaws(spec)):
+        yield from untold
+        return
     if spec.name.isdecimal():
         yield "name", "a name of digits alone would be taken for a pid"
     elif spec.name.startswith(GROUP):
@@ -46,8 +48,9 @@ def flaws(spec: Spec) -> Iterator[tuple[str, str]]:
         if value not in known:
             yield name, _unknown(name, value, [each for each in known if each])
     yield from _command_flaws(spec) if spec.kind != "orchestrator" else _orchestrator_flaws(spec)
-    yield from _directory_flaws(spec)
-    yield from _number_flaws(spec)
+    yield from _place_flaws(spec)
+    yield from bounds.number_flaws(spec)
+    yield from _list_flaws(spec)
 
 
 def _unknown(name: str, value: str, known: list[str]) -> str:
@@ -61,11 +64,11 @@ def _orchestrator_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
             yield name, f"{name} is for a service or a tool, and this is an orchestrator"
 
 
-def _directory_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
-    if "\0" in (spec.directory or ""):
-        yield "directory", "a null byte is in its directory"
-    elif spec.directory is not None and not spec.directory.startswith("/"):
+def _place_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
+    if spec.directory is not None and not spec.directory.startswith("/"):
         yield "directory", f'its directory "{spec.directory}" is no absolute path'
+    if any(not name or "=" in name for name in spec.environment):
+        yield "environment", "a name in its environment is empty or has a = in it"
 
 
 def _command_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -75,47 +78,12 @@ def _command_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
         yield "orchestrator" if spec.orchestrator else "handlers", f"a {spec.kind} runs a command, and no orchestrator"
     if (spec.ready == "exec") != bool(spec.ready_command):
         yield "ready" if spec.ready == "exec" else "ready_command", 'ready = "exec" needs a ready_command, and nothing else does'
-    for key, words in (
-        ("command", (*spec.command, *spec.ready_command, *spec.live_command)),
-        ("environment", (*spec.environment, *spec.environment.values())),
-    ):
-        if any("\0" in word for word in words):
-            yield key, f"a null byte is in its {key}"
-    size = sum(len(word.encode(errors="surrogateescape")) for word in spec.command)
+    size = sum(len(word.encode()) for word in spec.command)
     if size > ARGUMENTS_MOST:
         yield "command", f"its command has {size} bytes, at most {ARGUMENTS_MOST} are possible"
-    if any(not name or "=" in name for name in spec.environment):
-        yield "environment", "a name in its environment is empty or has a = in it"
 
 
-def _number_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
-    for name, value, least, most in (
-        ("umask", spec.umask, 0, 0o777),
-        ("nice", spec.nice, -20, 19),
-        ("stop_signal", spec.stop_signal, 1, SIGNALS_MOST),
-        ("gid", spec.gid, 0, 2**32 - 2),
-        ("backoff", spec.backoff, 0.01, math.inf),
-        ("backoff_most", spec.backoff_most, spec.backoff, math.inf),
-        ("backoff_jitter", spec.backoff_jitter, 0.0, 1.0),
-        ("backoff_reset", spec.backoff_reset, 0.0, math.inf),
-        ("start_limit", spec.start_limit, 0, 1000),
-        ("ready_interval", spec.ready_interval, 0.01, math.inf),
-        ("live_interval", spec.live_interval, 0.01, math.inf),
-        ("live_threshold", spec.live_threshold, 1, 1000),
-        ("probe_timeout", spec.probe_timeout, 0.01, math.inf),
-        ("watchdog", spec.watchdog, 0.01, math.inf),
-        ("run_timeout", spec.run_timeout, 0.0, math.inf),
-        ("max_age", spec.max_age, 0.1, math.inf),
-        ("max_age_jitter", spec.max_age_jitter, 0.0, 1.0),
-        ("start_limit_seconds", spec.start_limit_seconds, 0.001, math.inf),
-    ):
-        if value is not None and not (least <= value <= most and value < math.inf):
-            yield (
-                name,
-                f"{name} is {value}, it can be from {least:g} to {most:g}"
-                if most < math.inf
-                else f"{name} is {value}, at least {least:g} is needed",
-            )
+def _list_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
     if len(spec.after) + len(spec.requires) > NAMES_MOST:
         yield "requires", f"it depends on {len(spec.after) + len(spec.requires)} names, at most {NAMES_MOST} are possible"
     for name in ("success_codes", "restart_codes", "final_codes"):

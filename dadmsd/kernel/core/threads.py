@@ -6,11 +6,11 @@
    terminated is in the journal until then.
 """
 
-import math
 from collections.abc import Iterable
 
 from dadms_ipc import port
 from dadmsd.kernel.core import effects, events, groups, keys, looping, retrying, sharing
+from dadmsd.kernel.core.bounds import SECONDS_MOST
 from dadmsd.kernel.core.deliveries import (
     Ended,
     EndedRun,
@@ -126,12 +126,12 @@ def _refusal(state: State, process: Process, request: port.Submit) -> str:
         return flaw
     if request.keys and (flaw := keys.flaw_of(state, process.pid, request)):
         return flaw
-    if request.timeout is not None and not 0 < request.timeout < math.inf:
-        return f"cannot submit with a time-out of {request.timeout} s"
+    if request.timeout is not None and not 0 < request.timeout <= SECONDS_MOST:
+        return f"cannot submit with a time-out of {request.timeout} s: it is above 0, and at most {SECONDS_MOST} s"
     if abs(request.priority) > PRIORITY_MOST:
         return f"cannot submit with a priority of {request.priority}: -{PRIORITY_MOST} to {PRIORITY_MOST}"
-    if request.deadline is not None and not 0 < request.deadline < math.inf:
-        return f"cannot submit with a deadline in {request.deadline} s"
+    if request.deadline is not None and not 0 < request.deadline <= SECONDS_MOST:
+        return f"cannot submit with a deadline in {request.deadline} s: it is above 0, and at most {SECONDS_MOST} s"
     if request.retry is not None and (flaw := retrying.flaw_of(request.retry)):
         return f"cannot submit with this retry policy: {flaw}"
     size = sum(map(len, request.arguments))

@@ -14,7 +14,7 @@ from dadms_ipc.errors import HostFailure
 PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes; the kernel counts memory in these
 CPU_PERIOD = 100_000  # microseconds: the kernel's default; shorter ones cost more switches, longer ones stall for longer
 CPU_LEAST = 0.01  # cores: the kernel takes no quota under 1 ms a period (sched_cfs_bandwidth)
-
+CPU_MOST = 1_000_000  # cores: more are on no machine, and a float that is larger is no quota
 NONE: Mapping[str, float] = MappingProxyType({})
 CONTROLLERS = ("memory", "cpu", "pids")
 
@@ -68,7 +68,7 @@ def page_rounded(size: int) -> int:
 
 def quota(cores: float) -> int:
     """Give the microseconds of CPU time a period that these cores are."""
-    return round(cores * CPU_PERIOD)
+    return round(min(cores, CPU_MOST) * CPU_PERIOD)
 
 
 def same(group: str, file: str, asked: int, found: str) -> int:

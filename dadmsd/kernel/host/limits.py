@@ -26,6 +26,7 @@ MAIN_OOM_SCORE = 200  # the same for a main and a zygote: after every worker, be
 _ENFORCEMENTS = ("strict", "best-effort")
 _LEAST = {"memory": PAGE, "worker_memory": PAGE, "cpu": CPU_LEAST, "pids": 1, "files": 16, "core": 0, "workers": 0}
 
+RLIMIT_MOST = 2**63 - 1  # what prlimit(2) is called with here at most: a C long; a journal may hold more, from a daemon that took it in
 _DATA_SLACK = 4 << 20  # bytes a child must be able to add to what it was forked with: less, and it dies before it can say why
 
 
@@ -120,7 +121,7 @@ def plan(limits: Limits, backend: Backend, role: str, *, enforcement: str = "str
             )  # not what its zygote was held to
         for name, number in (("RLIMIT_NOFILE", limits.files), ("RLIMIT_CORE", limits.core)):
             if number is not None:
-                rlimits.append((name, number))
+                rlimits.append((name, min(number, RLIMIT_MOST)))
     cores = caps.get("cpu")
     integers = {name: int(value) for name, value in caps.items() if name != "cpu"}
     return Plan(
@@ -192,7 +193,7 @@ def apply(plan: Plan, pid: int) -> Applied:
                 left.append(Rlimit(name, least))
                 continue
             wanted = found
-        except (ProcessLookupError, ValueError, OSError) as error:
+        except (ValueError, OverflowError, OSError) as error:
             raise HostFailure(f"cannot set {name} of process {pid} to {value}: {error}") from error
         if found != wanted:
             raise HostFailure(f"cannot set {name} of process {pid} to {value}: it reads {found[0]} and {found[1]}")

@@ -25,3 +25,14 @@ def test_what_the_file_says_is_obeyed_and_nothing_is_warned_of(short_path: Path,
         daemon.close()
     assert bounds["queue"] == 3
     assert "warning" not in daemon.said()
+
+
+def test_who_does_not_exist_is_told_by_the_check_as_by_the_start(short_path: Path, ctl: Ctl) -> None:
+    path = short_path / "dadms.toml"
+    path.write_text('[access]\nobserve = ["99999999999999999999"]\n')
+    done = ctl("config", "check", path)
+    assert done.returncode == 4
+    assert (
+        done.stderr
+        == f'dadmsctl: cannot use the configuration "{path}": [access] observe names "99999999999999999999": there is no such user\n'
+    )

@@ -7,7 +7,7 @@ import pytest
 
 from dadms_ipc import requests
 from dadms_ipc.requests import Limits, ReloadReport, Spec
-from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core import effects, events, soundness
 from dadmsd.kernel.core.defined import Definition, Reading
 from tests.unit.kernel.driver import Driver, only
 from tests.unit.kernel.test_restarts import execute, leave
@@ -302,3 +302,16 @@ def test_a_report_says_of_each_name_without_a_process_why_there_is_none() -> Non
         "off": "a.toml: it is not enabled",
         "big": 'a.toml: cannot start "big": 2 GiB asked, 1 GiB free of 1 GiB',
     }
+
+
+def test_a_definition_that_breaks_the_check_itself_is_told_and_the_others_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever nobody has foreseen: here a check that fails at one definition."""
+
+    def breaks(spec: Spec) -> list[tuple[str, str]]:
+        return [("", str(1 // 0))] if spec.name == "bad" else list(soundness.flaws(spec))
+
+    driver = Driver()
+    monkeypatch.setattr("dadmsd.kernel.core.admission.flaws", breaks)
+    report = reload(driver, definition("bad"), definition("web"))
+    assert actions(report) == [("start", "web")]
+    assert report.mistakes == ['a.toml: cannot start "bad": the check itself broke: ZeroDivisionError: integer division or modulo by zero']

@@ -63,8 +63,9 @@ def test_a_priority_is_bounded() -> None:
     assert driver.refusal(requests.SetThreadPriority(2, 101)) == "cannot set a priority of 101: -100 to 100"
     submit(driver, pid, priority=-101)
     assert driver.process(pid).refusal == "cannot submit with a priority of -101: -100 to 100"
-    submit(driver, pid, deadline=0.0)
-    assert driver.process(pid).refusal == "cannot submit with a deadline in 0.0 s"
+    for deadline in (0.0, 1e308, float("nan")):
+        submit(driver, pid, deadline=deadline)
+        assert driver.process(pid).refusal == f"cannot submit with a deadline in {deadline} s: it is above 0, and at most 2592000 s"
 
 
 def test_a_process_may_steer_its_own_threads() -> None:

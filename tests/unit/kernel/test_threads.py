@@ -23,9 +23,10 @@ def submit(driver: Driver, request: port.Submit) -> port.Accepted | port.Refused
         (port.Submit(1, "work", []), "cannot submit 0 threads at once: 1 to 10000"),
         (port.Submit(1, "work", [NIL] * 10_001), "cannot submit 10001 threads at once: 1 to 10000"),
         (port.Submit(1, "work", [NIL] * 2, ["one"]), "cannot submit 2 threads with 1 labels"),
-        (port.Submit(1, "work", [NIL], [], 0.0), "cannot submit with a time-out of 0.0 s"),
-        (port.Submit(1, "work", [NIL], [], float("nan")), "cannot submit with a time-out of nan s"),
-        (port.Submit(1, "work", [NIL], [], float("inf")), "cannot submit with a time-out of inf s"),
+        (port.Submit(1, "work", [NIL], [], 0.0), "cannot submit with a time-out of 0.0 s: it is above 0, and at most 2592000 s"),
+        (port.Submit(1, "work", [NIL], [], float("nan")), "cannot submit with a time-out of nan s: it is above 0, and at most 2592000 s"),
+        (port.Submit(1, "work", [NIL], [], float("inf")), "cannot submit with a time-out of inf s: it is above 0, and at most 2592000 s"),
+        (port.Submit(1, "work", [NIL], [], 1e308), "cannot submit with a time-out of 1e+308 s: it is above 0, and at most 2592000 s"),
     ],
 )
 def test_a_submission_that_cannot_be_is_refused_as_a_whole(request_: port.Submit, words: str) -> None:
