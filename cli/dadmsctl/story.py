@@ -67,6 +67,8 @@ class Story:
             self.marks.setdefault(event.kind, event.at)
         elif event.kind == "limits":
             self.limits.update(data.get("limits") or {})
+            for name in data.get("lifted") or []:
+                self.limits.pop(name, None)
             self.warnings += [warning for warning in data.get("warnings") or [] if warning not in self.warnings]
         elif event.kind == "server.restarted":
             self.restarts.append(str(data.get("server", "")))

@@ -1,6 +1,9 @@
 """Waiting for processes, and what their end means for a person and for a script.
 
 The daemon parks a Wait for at most a minute, so a longer one is asked again; a daemon that is being restarted meanwhile is a delay, not an error.
+
+Who starts something (`start`, `restart`, `spawn --wait`) wants to hear of the first attempt that fails. Who only waits (`is_patient`) wants what was asked for: one that
+waits to be started again may still become ready, and is waited for on.
 """
 
 import time
@@ -42,14 +45,20 @@ class Teller:
 
 
 def await_end(
-    client: "Client", pid: int, *, until: str = "ended", timeout: float | None = None, teller: Teller | None = None
+    client: "Client",
+    pid: int,
+    *,
+    until: str = "ended",
+    timeout: float | None = None,
+    teller: Teller | None = None,
+    is_patient: bool = False,
 ) -> ProcessInfo:
-    """Give the process once it is ``until`` ("started", "ready" or "ended"; the first two have come also where it waits to be started again); raises DeadlinePassed after ``timeout`` seconds (None: never)."""
+    """Give the process once it is ``until`` ("started", "ready" or "ended"; the first two have come also where it waits to be started again, unless ``is_patient``); raises DeadlinePassed after ``timeout`` seconds (None: never)."""
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         left = PARKED if deadline is None else min(PARKED, max(0.0, deadline - time.monotonic()))
-        found: ProcessInfo = client.call(Wait(pid, until=until, timeout=left))
-        if has_come(found, until):
+        found: ProcessInfo = client.call(Wait(pid, until=until, timeout=left, is_patient=is_patient))
+        if has_come(found, until, is_patient=is_patient):
             return found
         if deadline is not None and time.monotonic() >= deadline:
             why = f": it {'; it '.join(found.waits_for)}" if found.is_stuck else ""
@@ -59,7 +68,13 @@ def await_end(
 
 
 def await_all(
-    client: "Client", pids: Sequence[int], *, until: str = "ended", timeout: float | None = None, teller: Teller | None = None
+    client: "Client",
+    pids: Sequence[int],
+    *,
+    until: str = "ended",
+    timeout: float | None = None,
+    teller: Teller | None = None,
+    is_patient: bool = False,
 ) -> Iterator[tuple[int, ProcessInfo | DadmsError]]:
     """Give each process as `await_end` does, or the error that it would raise; they are waited for together."""
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -68,21 +83,22 @@ def await_all(
         return PARKED if deadline is None else min(PARKED, max(0.0, deadline - time.monotonic()))
 
     first = min(left(), SOON) if teller is not None else left()
-    answers = client.call_many(Wait(pid, until=until, timeout=min(first, left())) for pid in pids)
+    answers = client.call_many(Wait(pid, until=until, timeout=min(first, left()), is_patient=is_patient) for pid in pids)
     for found in answers:
-        if teller is not None and isinstance(found, ProcessInfo) and not has_come(found, until):
+        if teller is not None and isinstance(found, ProcessInfo) and not has_come(found, until, is_patient=is_patient):
             teller.tell(found)
     for pid, found in zip(pids, answers, strict=True):
-        if isinstance(found, DadmsError) or has_come(found, until):
+        if isinstance(found, DadmsError) or has_come(found, until, is_patient=is_patient):
             yield pid, found
             continue
         try:  # one that takes longer than a wait may be parked, or than there is time
-            yield pid, await_end(client, pid, until=until, timeout=None if deadline is None else left(), teller=teller)
+            patience = None if deadline is None else max(0.0, deadline - time.monotonic())
+            yield pid, await_end(client, pid, until=until, timeout=patience, teller=teller, is_patient=is_patient)
         except DadmsError as error:
             yield pid, error
 
 
-def has_come(process: ProcessInfo, until: str) -> bool:
+def has_come(process: ProcessInfo, until: str, *, is_patient: bool = False) -> bool:
     """Tell whether a process is as it is waited for."""
     if process.status in ENDED:
         return True
@@ -90,6 +106,8 @@ def has_come(process: ProcessInfo, until: str) -> bool:
         return False
     if until == "suspended":
         return process.suspension == "frozen"
+    if is_patient and process.status in ("backoff", "waiting"):
+        return False
     if until == "started" and process.status == "waiting":
         return True
     return bool(process.starts_at) or process.status == "running" or (until == "started" and bool(process.started_at))

@@ -201,12 +201,13 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wait", 
     """Answer with the ProcessInfo when the process is in this state or ``timeout`` seconds have passed; of one that has left the table, at once.
 
     "ended" is for good: a process that is to be started again has not ended. "ready" and "started" (its program runs) have come as well when it has ended, or waits to be
-    started again. What a living process uses now is not in it: ``Status`` reads it.
+    started again: whoever starts something learns of its first failure at once. With ``is_patient`` one that waits to be started again, or for another, is waited for on. What a living process uses now is not in it: ``Status`` reads it.
     """
 
     pid: int
     until: str = "ended"  # "started", "ready", "suspended" or "ended"
     timeout: float = 10.0  # seconds, at most 60: ask again; a parked request survives the kernel by being repeated
+    is_patient: bool = False  # "ready" and "started" have not come where it waits to be started (again)
 
 
 class List(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="list", tag_field="verb"):

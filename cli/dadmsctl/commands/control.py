@@ -180,7 +180,7 @@ def wait(door: Door, targets: tuple[str, ...], until: str, timeout: float | None
         if is_passed_on and len(pids) > 1:
             raise click.UsageError(f"--exit-code is for one process, not for {len(pids)}")
         teller = Teller(until) if sys.stderr.isatty() else None
-        for pid, came in await_all(client, pids, until=until, timeout=timeout, teller=teller):
+        for pid, came in await_all(client, pids, until=until, timeout=timeout, teller=teller, is_patient=True):
             with several.attempt(f"wait for {pid}"):
                 answers.append(given(came))
     if as_json:

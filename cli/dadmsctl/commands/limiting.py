@@ -1,11 +1,13 @@
 """What processes may use, while they live: limits."""
 
+import difflib
 import re
 from typing import Any
 
 import click
 
 from dadms_ipc import requests
+from dadms_ipc.requests import Limits
 from dadmsctl.attempts import Several
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
@@ -15,6 +17,7 @@ from dadmsctl.terminal import printable, write_json
 
 SIZES = {"memory", "worker_memory", "core", "memory_high", "swap", "memory_request"}
 CORES = {"cpu", "cpu_request"}
+NAMES = (*Limits.__struct_fields__, "memory_request", "cpu_request", "nice")
 NONE = ("none", "null", "max", "unlimited")
 
 
@@ -35,6 +38,11 @@ def read_change(text: str) -> tuple[str, Any]:
     if name == "nice" and re.fullmatch(r"[+-]?\d{1,3}", value.strip()):
         return name, int(value)
     if not value.strip().isdecimal():
+        if name not in NAMES:  # the daemon says so of a number, which it alone can judge
+            near = difflib.get_close_matches(name, NAMES, 1)
+            raise click.UsageError(
+                f'unknown limit "{name}"; ' + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(NAMES)}")
+            )
         raise click.UsageError(f'{name} is a whole number, not "{value.strip()}"')
     return name, int(value)
 

@@ -156,19 +156,21 @@ def _wait(state: State, event: events.RequestArrived, request: requests.Wait) ->
     if past is not None:
         return past_info(past, state.settings.state_dir)
     process = find(state, request.pid)
-    if _has_come(process, request.until):
+    if _has_come(process, request.until, is_patient=request.is_patient):
         return process_info(state, process)
-    _park(state, event, request.timeout, Waiter(pid=request.pid, until=request.until))
+    _park(state, event, request.timeout, Waiter(pid=request.pid, until=request.until, is_patient=request.is_patient))
     return None
 
 
-def _has_come(process: Process, until: str) -> bool:
+def _has_come(process: Process, until: str, *, is_patient: bool) -> bool:
     if process.status in ENDED:
         return True
     if until == "ended" or process.status == "stopping":
         return False
     if until == "suspended":
         return process.suspension == "frozen"
+    if is_patient and process.status in ("backoff", "waiting"):
+        return False
     is_pausing = process.status == "backoff" and "backoff" in process.clocks
     if until == "started":
         return is_pausing or process.status in ("running", "waiting") or bool(process.started_at)
@@ -291,7 +293,7 @@ def answer_waiters(state: State, due: list[Address]) -> None:
                 _answer(state, key, waited)
         elif waiter.until:
             process = state.processes[waiter.pid]
-            if _has_come(process, waiter.until):
+            if _has_come(process, waiter.until, is_patient=waiter.is_patient):
                 _answer(state, key, process_info(state, process))
         else:
             page = events_after(state, waiter.after, waiter.pid, waiter.limit)

@@ -99,6 +99,7 @@ class Waiter(msgspec.Struct):
     group: str = ""
     count: int = 0  # of these that are to end; 0: all
     waited: WaitedInfo | None = None  # what it came to, of a process whose threads are gone
+    is_patient: bool = False  # Wait: also over a backoff
 
 
 class Disk:

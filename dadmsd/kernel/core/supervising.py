@@ -102,7 +102,10 @@ def _limits(state: State, event: events.RequestArrived, request: requests.Change
         if why:
             raise Refusal(f'cannot change the limits of {process.pid} ("{process.spec.name}"): {why}')
     if process.before is None:
-        return _limits_answer(process, ["they hold from its next start on"] if state.main_of(process) is None else [])
+        if state.main_of(process) is not None:
+            return _limits_answer(process, [])
+        warnings = ["they hold from its next start on"] if request.changes else []
+        return {"pid": process.pid, "limits": limiting.promised(process.spec), "warnings": warnings}
     waiting = state.limiting.setdefault(process.pid, [])
     if key not in waiting:
         waiting.append(key)

@@ -134,3 +134,30 @@ def test_names_and_patterns_mean_processes_where_pids_do(ctl: Ctl, at: tuple[str
     assert {each["pid"] for each in json.loads(f"[{','.join(ctl(*at, 'events', '--pid', 'etl', '--json').stdout.splitlines())}]")} == {1003}
     assert ctl(*at, "kill", "etl", "--force").returncode == 0
     assert [each["pid"] for each in json.loads(ctl(*at, "history", "etl", "--json").stdout)] == [1003]
+
+
+def test_a_limit_that_is_lifted_is_shown_nowhere_also_by_the_next_kernel(ctl: Ctl, at: tuple[str, str], backend: str) -> None:
+    if "no cpu" in backend:
+        pytest.skip(f"limits backend here: {backend}")
+    pid = ctl(*at, "spawn", "web", "--service", "--", "sleep", "1000").stdout.strip()
+    assert "cpu             0.5 cores" in ctl(*at, "limits", "web", "cpu=0.5").stdout
+    done = ctl(*at, "limits", "web", "cpu=none")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cpu" not in done.stdout
+    os.kill(int(json.loads(ctl(*at, "status", "--json").stdout)["os_pid"]), signal.SIGKILL)
+    limits = status(ctl, at, pid)["limits"]
+    assert isinstance(limits, dict)
+    assert "cpu" not in limits
+    done = ctl(*at, "limits", "web", "mem=1G")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        'dadmsctl: unknown limit "mem"; did you mean "memory"? (dadmsctl limits --help)',
+    )
+
+
+def test_waiting_for_readiness_goes_on_over_a_backoff(ctl: Ctl, at: tuple[str, str]) -> None:
+    pid = ctl(*at, "spawn", "nr", "--service", "--ready", "notify", "--backoff", "30", "--", "sh", "-c", "exit 1").stdout.strip()
+    done = ctl(*at, "wait", "nr", "--until", "ready", "--timeout", "0.3")
+    assert (done.returncode, done.stdout) == (5, "")
+    assert f'cannot wait longer for "nr" ({pid}): it is still ' in done.stderr
+    assert ctl(*at, "start", "nr").returncode == 1

@@ -114,3 +114,33 @@ def test_niceness_changes_as_a_limit_does_and_below_zero_is_for_root() -> None:
     assert "nice is -21, it can be from -20 to 19" in driver.refusal(requests.ChangeLimits(pid, {"nice": -21}))
     spec = requests.Spec("n", kind="service", command=["/bin/true"], nice=-1)
     assert driver.refusal(requests.Spawn(spec), uid=1000, role="operate") == 'cannot start "n" with nice = -1: uid 1000 is not root'
+
+
+def test_a_limit_that_is_lifted_is_shown_no_longer_and_told_also_by_the_next_kernel() -> None:
+    driver = Driver()
+    pid = command(driver, limits=Limits(cpu=0.5, files=512))
+    driver.process(pid).limits = {"cpu": "0.5 cores by cgroup v1 cpu, read back", "files": "512 by RLIMIT_NOFILE, read back", "nice": "3"}
+    ask(driver, pid, cpu=None, files=None)
+    (reply,) = only(driver.give(events.LimitsSet(pid, 1, {"memory": "4 GiB"})), effects.Reply)
+    held = {"files": "512 by RLIMIT_NOFILE, read back", "nice": "3", "memory": "4 GiB"}
+    assert reply.answer == {"pid": pid, "limits": held, "warnings": []}, "an rlimit is lowered only, and what was not changed stays"
+    told = driver.state.events[-1]
+    assert told.text == "limits changed: memory 4 GiB, cpu lifted"
+    assert told.data == {"limits": {"memory": "4 GiB"}, "warnings": [], "lifted": ["cpu"]}
+    driver.next_kernel()
+    assert driver.answer(requests.Status(pid)).limits == held
+
+
+def test_limits_of_a_process_without_a_main_can_be_looked_at_without_a_warning() -> None:
+    driver = Driver()
+    pid = command(driver, kind="tool", limits=Limits(memory=GIB, cpu=0.5), nice=4)
+    leave(driver, pid)
+    answer = driver.answer(requests.ChangeLimits(pid, {}))
+    assert answer["warnings"] == []
+    assert answer["limits"] == {
+        "memory": "1 GiB from its next start on",
+        "cpu": "0.5 cores from its next start on",
+        "files": "1024 from its next start on",
+        "core": "0 B from its next start on",
+        "nice": "4 from its next start on",
+    }
