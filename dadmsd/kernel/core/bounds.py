@@ -119,8 +119,8 @@ def number_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
     for name, bound in BOUNDS.items():
         value = getattr(spec, name)
         least = spec.backoff if name == "backoff_most" and bound.least < spec.backoff <= bound.most else bound.least
-        if value is not None and (why := beyond(name, value, bound._replace(least=least))):
-            yield name, why
+        if value is not None and not least <= value <= bound.most:  # so written that a NaN is refused
+            yield name, beyond(name, value, bound._replace(least=least))
     yield from _limits_flaws(spec)
 
 
@@ -140,8 +140,12 @@ def _limits_flaws(spec: Spec) -> Iterator[tuple[str, str]]:
     for name, bound in LIMITS.items():
         value = getattr(spec.limits, name)
         least = _OF_ORCHESTRATORS.get(name, bound.least) if is_orchestrator else bound.least
-        if value is not None and (why := beyond(name, value, bound._replace(least=least))):
-            yield name, why + (" by an orchestrator and its worker" if value < least > bound.least else "")
+        if value is not None and not least <= value <= bound.most:
+            yield (
+                name,
+                beyond(name, value, bound._replace(least=least))
+                + (" by an orchestrator and its worker" if value < least > bound.least else ""),
+            )
     for path, rates in spec.limits.io.items():
         for name, rate in msgspec.structs.asdict(rates).items():
             if rate is not None and (why := beyond(f"{name} of {path}", rate, RATE)):
