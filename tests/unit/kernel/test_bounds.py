@@ -191,3 +191,9 @@ def test_what_an_older_daemon_took_in_is_cut_to_what_the_host_takes() -> None:
         finally:
             sleeper.kill()
     assert quota(1e308) == 1_000_000 * CPU_PERIOD
+
+
+def test_a_text_beyond_ascii_is_a_text_like_any_other() -> None:
+    driver = Driver()
+    pid = command(driver, directory="/é", environment={"NAME": "名"}, group="\U0010ffff")
+    assert driver.process(pid).spec.directory == "/é"
