@@ -48,12 +48,15 @@ def _contents(file: Path) -> bytes:
 
 
 def fields(body: bytes) -> dict[str, Any]:
-    """Give what ``--json`` shows of a body: its value, or its bytes."""
+    """Give what ``--json`` shows of a body: its value, its text, or its bytes."""
     try:
         value = msgspec.msgpack.decode(body)
         msgspec.json.encode(value)
     except (msgspec.DecodeError, ValueError, TypeError, RecursionError):
-        return {"base64": base64.b64encode(body).decode()}
+        try:
+            return {"body": body.decode()}
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(body).decode()}
     return {"body": value}
 
 
@@ -62,7 +65,4 @@ def shown(body: bytes) -> str:
     found = fields(body) if body else {"body": None}
     if "body" in found:
         return found["body"] if isinstance(found["body"], str) else msgspec.json.encode(found["body"]).decode() if body else ""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return f"({len(body)} bytes)"
+    return f"({len(body)} bytes)"

@@ -109,7 +109,7 @@ def record_of_size(sequence: int, tid: int, size: int, timing: Timing) -> bytes:
     """Encode the outcome of a thread whose result is above the limit."""
     message = (
         f"the result takes {size} bytes, and at most {RESULT_LIMIT} travel between processes: "
-        "return an artifact instead, thread.artifact(value), whose reference is small"
+        "return an artifact instead, whose reference is small (task.artifact(value) in a handler, thread.artifact(value) in an entry)"
     )
     return _record_of_failure(_failed(sequence, tid, "result-too-large", message, timing))
 

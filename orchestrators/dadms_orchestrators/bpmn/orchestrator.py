@@ -250,6 +250,10 @@ class Drive:
             if result.traceback:
                 print(result.traceback, file=sys.stderr)  # noqa: T201 - stderr is this process's log
             message = result.message or f"its thread ended: {result.cause or result.status}"
+            if result.cause == "result" and (
+                declared := handlers.find(work.topic)
+            ):  # the worker judged the bytes, and knows of no handlers
+                message = f'handler "{declared.function.__name__}" ({declared.place}): {message}'
             self._run.fail(work.id, TaskError(result.kind or result.cause or result.status, message, result.cause, result.code or None))
             return
         if work.kind == "decision":
@@ -332,7 +336,7 @@ def failure_sentence(error: Any) -> str:
     who = error.name or error.element
     where = f" ({error.file}:{error.line})" if error.file and error.line else ""
     code = f" [{error.code}]" if error.code else ""
-    cause = f" (cause: {error.cause})" if error.cause and error.cause not in ("exception", error.type) else ""
+    cause = f" (cause: {error.cause})" if error.cause and error.cause not in ("exception", "result", error.type) else ""
     return f'"{who}"{where} failed: {error.type}{code}: {error.message}{cause}'
 
 

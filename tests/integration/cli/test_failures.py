@@ -144,3 +144,12 @@ def test_a_business_rule_task_that_fails_shows_its_reason_and_no_traceback(ctl: 
     assert done.stderr.startswith('dadmsctl: "order" (1001) failed: "Do rule"'), done.stderr
     assert "Traceback" not in done.stderr
     assert 'File "' not in done.stderr
+
+
+def test_a_result_that_is_too_large_names_its_handler_and_what_keeps_it(ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
+    path = handlers('@handler("greet")\ndef greet(task):\n    return {"text": "x" * 300_000}\n')
+    done = ctl("run", linear("greet"), "--handlers", path, "-q")
+    assert done.returncode == 1
+    assert 'failed: result-too-large: handler "greet" (handlers.py:' in done.stderr
+    assert "task.artifact(value) in a handler" in done.stderr
+    assert "cause:" not in done.stderr
