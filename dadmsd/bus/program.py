@@ -1,6 +1,6 @@
 """The bus's loop: one epoll over both doors, the keeper, and the kernel; it moves frames and performs what the core decided.
 
-1. Control goes before data in each turn, and a turn takes a bounded number of messages from each. The turn of the data door is over as soon as somebody waits at the control door.
+1. Control goes before data in each turn, and a turn takes a bounded number of messages from each. A turn is over as soon as the kernel has an answer, and that of the data door as soon as somebody waits at the control door.
 2. Of a large batch a turn takes a slice: meanwhile that door waits, and nobody else.
 3. The first message of a turn is answered before anybody looks for a second (that is the latency); what more there is gathers its effects, and messages for
    the same connection leave in one batch (that is the throughput).
@@ -62,7 +62,7 @@ from dadmsd.stderr import say
 
 TURN = {Door.CONTROL: 64, Door.DATA: 256}  # messages a turn
 TURN_SECONDS = {Door.CONTROL: 0.0005, Door.DATA: 0.002}  # of one turn: answers wait for its end; 256 ordinary messages take less
-CONTROL_LOOK = 16  # messages of the data door between two looks whether somebody waits at the other: some tenths of a millisecond
+LOOK_EACH = 16  # messages of a door between two looks whether somebody waits elsewhere: some tenths of a millisecond
 LINK_TURN = 256  # messages of the kernel a turn
 REUNION = 1.0  # seconds: clients of a bus that died are back within tens of milliseconds, on a busy machine within hundreds
 MODE = 0o600  # of the sockets: this user alone
@@ -104,6 +104,7 @@ class Program:
             say(f"bus: {line}")
         self._keeper = keeper_channel
         self._link: Channel[link.FromKernel] | None = None
+        self._answers = select.poll()  # the link alone
         self._has_overflowed = False
         self._epoch = welcome.epoch
         self._is_stopping = False
@@ -239,11 +240,10 @@ class Program:
             return
         now = monotonic()
         end = now + TURN_SECONDS[router.door]
-        control = self._routers[0]
         effects: list[Effect] = []
         received: Received | None
         for count in range(TURN[router.door]):
-            if router is not control and count % CONTROL_LOOK == CONTROL_LOOK - 1 and control.has_more():
+            if count % LOOK_EACH == LOOK_EACH - 1 and self._is_wanted_elsewhere(router):
                 break
             if monotonic() > end or (received := router.receive()) is None:
                 break
@@ -253,6 +253,11 @@ class Program:
         effects += self._bus.release(now)
         if effects:
             self._perform(effects)
+
+    def _is_wanted_elsewhere(self, router: Router) -> bool:
+        """Tell whether somebody waits whom the turn of a door keeps: the kernel, or of the data door those at the other."""
+        control = self._routers[0]
+        return bool(self._link is not None and self._answers.poll(0)) or (router is not control and control.has_more())
 
     def _note(self, lines: Iterable[Audit]) -> None:
         for line in lines:
@@ -407,6 +412,7 @@ class Program:
         if self._link is None:
             return
         self._epoll.unregister(self._link.fileno())
+        self._answers.unregister(self._link.fileno())
         del self._heard[self._link.fileno()]
         self._link.close()
         self._link = None
@@ -439,6 +445,7 @@ class Program:
                 self._link = Channel(adopt(frame.fds.pop(0)), link.FromKernel, epoch=max(self._epoch, frame.epoch))
                 self._heard[self._link.fileno()] = self._hear_kernel
                 self._epoll.register(self._link.fileno(), select.EPOLLIN)
+                self._answers.register(self._link.fileno(), select.POLLIN)
                 self._is_writing = False
                 self._handle(LinkOpened(), monotonic())
             for fd in frame.fds:
