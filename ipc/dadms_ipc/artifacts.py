@@ -8,7 +8,6 @@
 5. The files go when their process leaves the daemon's table.
 """
 
-import hashlib
 import importlib
 import io
 import mmap
@@ -16,11 +15,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from dadms_ipc.errors import HostFailure, RequestRefused
+
+if TYPE_CHECKING:
+    import hashlib
 
 FOLDER: Final = "artifacts"  # in the directory of a process
 NAME_BYTES: Final = 32  # of the digest; a name is its hexadecimal digits
@@ -124,7 +126,7 @@ class Store:
     def _put_pieces(self, form: str, pieces: list[Any]) -> Artifact:
         """Keep buffers, one after the other. They are read twice rather than written twice: what is there already costs no room."""
         size = sum(len(piece) for piece in pieces)
-        digest = hashlib.blake2b(digest_size=NAME_BYTES)
+        digest = _digest()
         for piece in pieces:
             digest.update(piece)
         made = Artifact(digest.hexdigest(), self._pid, size, form)
@@ -141,7 +143,7 @@ class Store:
         try:
             with new.open("xb") as file, ipc.new_file(file, table.schema) as writer:
                 writer.write(table)
-            digest = hashlib.blake2b(digest_size=NAME_BYTES)
+            digest = _digest()
             with new.open("rb") as written:
                 while piece := written.read(PIECE):
                     digest.update(piece)
@@ -151,7 +153,7 @@ class Store:
 
     def _write(self, form: str, pieces: Iterable[Any]) -> Artifact:
         new = self._new()
-        digest = hashlib.blake2b(digest_size=NAME_BYTES)
+        digest = _digest()
         try:
             with new.open("xb", buffering=0) as file:
                 for piece in pieces:
@@ -228,3 +230,9 @@ def as_map(value: Artifact) -> Mapping[str, object]:
     """Give a reference as the map that it travels as, for what takes plain values only."""
     found: Mapping[str, object] = msgspec.to_builtins(value)
     return found
+
+
+def _digest() -> "hashlib.blake2b":
+    import hashlib  # here: it brings OpenSSL, which every fork of a zygote would copy
+
+    return hashlib.blake2b(digest_size=NAME_BYTES)

@@ -29,7 +29,7 @@ print(json.dumps([sorted(sys.modules), threading.active_count(), channel.decoder
 
 
 @pytest.mark.parametrize(
-    ("module", "heavy"), [("decision", {"asyncio", "ssl", "logging", "random", "zmq"}), ("bpmn", {"asyncio", "zmq"})]
+    ("module", "heavy"), [("decision", {"asyncio", "ssl", "hashlib", "logging", "random", "zmq"}), ("bpmn", {"asyncio", "zmq"})]
 )  # BPMN calls services over HTTP, which brings ssl
 def test_zygotes_of_builtin_orchestrators_hold_what_each_process_needs_and_no_more(module: str, heavy: set[str]) -> None:
     """Every fork copies what is in a zygote: an event loop, with all that it imports, was a quarter of it. What is not in it, each process has to make."""
