@@ -60,7 +60,7 @@ def test_a_message_without_end_costs_its_connection(daemon: Daemon, door: str, g
         thread.join()
         assert is_cut.is_set(), f"{sent} bytes were taken"
         assert peak < CAP
-        assert "this connection sends a message without end" in daemon.text()
+        await_true(lambda: "this connection sends a message without end" in daemon.text(), "it is written down")
         assert client.call(requests.Status()) == INFO
         await_true(lambda: resident(daemon) < 200 * 1024 * 1024, "the bus has given the memory back")
     assert daemon.bus is not None
