@@ -87,10 +87,11 @@ def test_how_long_one_ran_ends_with_its_exit_also_where_nobody_looked(ctl: Ctl, 
     os.mkfifo(word := short_path / "word")
     kernel = int(json.loads(ctl(*at, "status", "--json").stdout)["os_pid"])
     ctl(*at, "spawn", "brief", "--", "sh", "-c", f": < {word}")
+    assert ctl(*at, "wait", "brief", "--until", "started").returncode == 0
     program = Path(f"/proc/{status(ctl, at, '1001')['os_pid']}/stat")
     os.kill(kernel, signal.SIGSTOP)
     try:
-        word.write_text("go on")
+        word.open("w").close()  # nothing is written: it does not read, and may be gone by then
         while program.read_text().rpartition(")")[2].split()[0] != "Z":
             time.sleep(0.01)
         time.sleep(1.0)  # that the kernel is late
