@@ -60,7 +60,8 @@ def short_path(temporary_directory: Path) -> Iterator[Path]:
 class Daemon:
     """A real ``dadmsd`` in the foreground, in a directory of its own."""
 
-    def __init__(self, directory: Path, *options: str, lease: int | None = None) -> None:
+    def __init__(self, directory: Path, *options: str, lease: int | None = None, files: int | None = None) -> None:
+        bounds = [] if files is None else ["prlimit", f"--nofile={files}:{files}"]
         self.runtime_dir = directory / "r"
         self.state_dir = directory / "s"
         if lease is not None:  # a private daemon: its directory is there before it, and holds everything
@@ -70,7 +71,7 @@ class Daemon:
         self._errors = directory / "stderr"
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "dadmsd", "--runtime-dir", self.runtime_dir, "--state-dir", self.state_dir, *options],
+                [*bounds, sys.executable, "-m", "dadmsd", "--runtime-dir", self.runtime_dir, "--state-dir", self.state_dir, *options],
                 stderr=errors,
                 pass_fds=() if lease is None else (lease,),
             )

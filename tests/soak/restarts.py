@@ -74,8 +74,9 @@ def restart(
     services = [_spawn(client, number, chance) for number in range(SERVICES)]
     found: list[Held] = []
     done = 0
-    while done < restarts and time.monotonic() - began < seconds:
-        wanted = min(restarts, done + every)
+    for wanted in range(every, restarts + 1, every):
+        if time.monotonic() - began >= seconds:
+            break
         while done < wanted and time.monotonic() - began < seconds:
             time.sleep(LOOK)
             done = sum(client.call(Status(pid)).incarnation - 1 for pid in services)
