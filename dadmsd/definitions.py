@@ -13,6 +13,7 @@ import pwd
 import re
 import shlex
 import signal
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def read(directory: Path | str | None) -> Reading:
     found = gather(directory)
     spoilt: dict[str, str] = {}
     for file in found.bad_files:
-        first = next(each for each in found.mistakes if each.startswith((f"{file} ", f"{file}:")))
+        first = next(each for each in found.mistakes if each.startswith(f"{file}:"))
         spoilt |= dict.fromkeys(names_in(Path(directory, file)), f"its file has a mistake: {first}")
     return Reading([each for each in found.definitions if each.file not in found.bad_files], found.mistakes, found.bad_files, spoilt)
 
@@ -77,7 +78,7 @@ def gather(directory: Path | str) -> Reading:
                 definitions[definition.name] = definition
         if wrong:
             bad.append(path.name)
-            mistakes += [f"{path.name} line {line}: {text}" if line else f"{path.name}: {text}" for line, text in sorted(wrong)]
+            mistakes += [f"{path.name}:{line}: {text}" if line else f"{path.name}: {text}" for line, text in sorted(wrong)]
     return Reading(list(definitions.values()), mistakes, bad)
 
 
@@ -136,9 +137,9 @@ def _define(
         where = f"[{table}] {key}" if table else key
         line = _line_of(text, table, key)
         if key not in keys:
-            near = difflib.get_close_matches(key, keys, 1, cutoff=0.4)
-            meant.update(near)
-            wrong.append((line, f'unknown key "{key}"' + (f'; did you mean "{near[0]}"?' if near else "")))
+            near, hint = _nearest(key, keys, Limits.__struct_fields__, "of [limits]")
+            meant.add(near)
+            wrong.append((line, f'unknown key "{key}"{hint}'))
             continue
         if key != "config" and (flaw := text_flaw(key, value)):
             wrong.append((line, f'"{name}": {flaw}'))
@@ -184,8 +185,10 @@ def _limits(text: str, table: str, value: Any, wrong: list[tuple[int, str]]) -> 
     for key, each in value.items():
         line = _line_of(text, below, key) or _line_of(text, table, "limits")
         if key not in types:
-            near = difflib.get_close_matches(key, types, 1, cutoff=0.4)
-            wrong.append((line, f'unknown limit "{key}"' + (f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(types)}")))
+            own = [each for each in [*Spec.__struct_fields__, *OWN] if each not in HIDDEN]
+            _, hint = _nearest(key, types, own, "of the process itself")
+            there = f"; there are {', '.join(types)}"
+            wrong.append((line, f'unknown limit "{key}"{hint or there}'))
             continue
         try:
             values[key] = msgspec.convert(size(each) if key in SIZES and isinstance(each, str) else each, types[key])
@@ -193,6 +196,16 @@ def _limits(text: str, table: str, value: Any, wrong: list[tuple[int, str]]) -> 
             reason = str(error).replace("`", "")
             wrong.append((line, f"limit {key} = {each!r}: {reason[:1].lower()}{reason[1:]}"))
     return Limits(**values)
+
+
+def _nearest(key: str, here: Collection[str], elsewhere: Collection[str], whose: str) -> tuple[str, str]:
+    """Give the name of this table that a key was probably meant to be, or "", and what to say of it; ``elsewhere`` are the names of the table that it may belong into, ``whose`` says which."""
+    if key in elsewhere:
+        return "", f": it is a key {whose}"
+    near = difflib.get_close_matches(key, [*here, *elsewhere], 1, cutoff=0.4)  # of two that are as near, the last of the alphabet
+    if not near:
+        return "", ""
+    return (near[0], f'; did you mean "{near[0]}"?') if near[0] in here else ("", f'; did you mean "{near[0]}" {whose}?')
 
 
 def size(text: str) -> int:

@@ -57,16 +57,16 @@ def check(path: Path) -> Checked:
                 warnings.append(
                     f'{place(each, name)}: "{each.name}" starts after "{name}", which nothing here defines; did you mean "{near[0]}"?'
                 )
-    mistakes.sort(key=lambda each: each.partition(" line ")[0].partition(":")[0])  # what is said of a file stands together
+    mistakes.sort(key=lambda each: each.partition(":")[0])  # what is said of a file stands together
     counted = [each for each in reading.definitions if each.file not in reading.bad_files]
     names: list[dict[str, object]] = [{"name": each.name, "file": each.file, "enabled": each.is_enabled} for each in counted]
     if directory == path:
         return Checked(names, mistakes, warnings)
-    heads = (f"{path.name} ", f"{path.name}:")
+    head = f"{path.name}:"
     return Checked(
         [each for each in names if each["file"] == path.name],
-        [each for each in mistakes if each.startswith(heads)],
-        [each for each in warnings if each.startswith(heads)],
+        [each for each in mistakes if each.startswith(head)],
+        [each for each in warnings if each.startswith(head)],
     )
 
 

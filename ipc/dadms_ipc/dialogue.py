@@ -18,7 +18,7 @@ from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, PRIO
 from dadms_ipc.errors import DeadlinePassed, PartlyRefused, RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
-from dadms_ipc.session import Answer, Session
+from dadms_ipc.session import LATE, Answer, Session
 from dadms_ipc.statuses import raise_for
 from dadms_ipc.targets import Remote
 from dadms_ipc.unix_wire import UnixWire
@@ -216,7 +216,8 @@ class Dialogue:
             return answer
         if not all(self.target.is_bound(door) for door in self._wires):
             raise self.target.unreachable(seconds)
-        raise DeadlinePassed(f"no answer in {seconds:g} s: {trouble_of(answer.body)}")
+        why = trouble_of(answer.body)
+        raise DeadlinePassed(f"no answer in {seconds:g} s" + (f": {why}" if why != LATE else ""))
 
     def _conclude_chunk(self, answer: Answer, seconds: float, first: int, size: int) -> dict[int, str]:
         """Give what was refused of a chunk: place -> reason."""

@@ -175,6 +175,7 @@ class ReloadReport(msgspec.Struct, frozen=True):
     changes: list[ChangeInfo]
     mistakes: list[str]  # a sentence each, with file and line; the other files count all the same
     absent: dict[str, str] = {}  # names that files define and that no process of a definition has -> why, with file and line
+    warnings: list[str] = []  # a sentence each, with file and line: what is done, and probably not meant
 
 
 class ConfigurationInfo(msgspec.Struct, frozen=True):

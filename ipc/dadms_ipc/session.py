@@ -38,6 +38,7 @@ from dadms_ipc.errors import PeerViolation, RequestRefused
 from dadms_ipc.inbox import WINDOW, Inbox, Message
 from dadms_ipc.outgoing import Asked, Line, Outgoing
 
+LATE = "no answer came before the deadline"  # what is said of a request whose answer never came
 OPEN_LIMIT = 10_000  # requests and sends without an answer; the bus has the same bound
 
 # Plain numbers: a member of an enumeration is looked up in its class at each use.
@@ -265,7 +266,7 @@ class Session:
         """Answer what was not answered by its deadline with EXPIRED."""
         while (deadline := self.next_deadline()) is not None and deadline <= now:
             _, sequence = heapq.heappop(self._deadlines)
-            self._finish(sequence, Answer(EXPIRED, trouble("no answer came before the deadline")))
+            self._finish(sequence, Answer(EXPIRED, trouble(LATE)))
 
     def handle(self, door: Door, frames: Sequence[bytes], now: float) -> list[int]:
         """Take a received multipart message; gives the sequences that have an answer now."""

@@ -68,34 +68,39 @@ def test_an_orchestrator_has_its_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mistakes"),
     [
-        ('command = "a"\ncomand = "b"', ['a.toml line 2: unknown key "comand"; did you mean "command"?']),
-        ('command = "a"\n\n[limits]\nmemry = 1', ['a.toml line 4: unknown limit "memry"; did you mean "memory"?']),
+        ('command = "a"\ncomand = "b"', ['a.toml:2: unknown key "comand"; did you mean "command"?']),
+        ('command = "a"\n\n[limits]\nmemry = 1', ['a.toml:4: unknown limit "memry"; did you mean "memory"?']),
+        ('command = "a"\n[limits]\nnice = 3', ['a.toml:3: unknown limit "nice": it is a key of the process itself']),
+        ('command = "a"\n[limits]\nnise = 3', ['a.toml:3: unknown limit "nise"; did you mean "nice" of the process itself?']),
+        ('command = "a"\nmemroy = "1G"', ['a.toml:2: unknown key "memroy"; did you mean "memory" of [limits]?']),
+        ('command = "a"\ncpu = 1', ['a.toml:2: unknown key "cpu": it is a key of [limits]']),
+        ('command = "a"\n[limits]\nzzzzzz = 1', [f'a.toml:3: unknown limit "zzzzzz"; there are {", ".join(Limits.__struct_fields__)}']),
         (
             'command = "a"\n[limits]\nmemory = "much"',
-            ["a.toml line 3: limit memory = 'much': it is no size: write bytes, or a number and K, M, G or T, such as 64M"],
+            ["a.toml:3: limit memory = 'much': it is no size: write bytes, or a number and K, M, G or T, such as 64M"],
         ),
-        ('[process.a]\ncommand = "a"\nnice = "low"', ["a.toml line 3: [process.a] nice = 'low': expected int, got str"]),
-        ('command = "a"\nnice = 99', ['a.toml line 2: "a": nice is 99, it can be from -20 to 19']),
-        ('command = "a"\nuser = "nobody-at-all"', ["a.toml line 2: user = 'nobody-at-all': there is no user 'nobody-at-all'"]),
-        ('command = "a"\nuser = 987654', ["a.toml line 2: user = 987654: there is no user 987654"]),
-        ('command = "a\n', ["a.toml line 1: not TOML: Illegal character '\\n'"]),
-        ('command = "a \'b"', ['a.toml line 1: command = "a \'b": no closing quotation']),
-        ('kind = "service"', ['a.toml line 1: "a": a service needs a command']),
-        ('command = "a"\nstop_signal = "NONE"', ["a.toml line 2: stop_signal = 'NONE': there is no such signal"]),
-        ('x = 1\n[process.a]\ncommand = "a"', ['a.toml line 1: "x" stands beside [process.NAME] tables: it belongs into one of them']),
-        ("[process]\na = 1", ["a.toml line 2: [process.a] must be a table"]),
-        ('command = "a"\numask = "9"', ["a.toml line 2: umask = '9': it is no mask of modes: write it in octal, such as 027"]),
+        ('[process.a]\ncommand = "a"\nnice = "low"', ["a.toml:3: [process.a] nice = 'low': expected int, got str"]),
+        ('command = "a"\nnice = 99', ['a.toml:2: "a": nice is 99, it can be from -20 to 19']),
+        ('command = "a"\nuser = "nobody-at-all"', ["a.toml:2: user = 'nobody-at-all': there is no user 'nobody-at-all'"]),
+        ('command = "a"\nuser = 987654', ["a.toml:2: user = 987654: there is no user 987654"]),
+        ('command = "a\n', ["a.toml:1: not TOML: Illegal character '\\n'"]),
+        ('command = "a \'b"', ['a.toml:1: command = "a \'b": no closing quotation']),
+        ('kind = "service"', ['a.toml:1: "a": a service needs a command']),
+        ('command = "a"\nstop_signal = "NONE"', ["a.toml:2: stop_signal = 'NONE': there is no such signal"]),
+        ('x = 1\n[process.a]\ncommand = "a"', ['a.toml:1: "x" stands beside [process.NAME] tables: it belongs into one of them']),
+        ("[process]\na = 1", ["a.toml:2: [process.a] must be a table"]),
+        ('command = "a"\numask = "9"', ["a.toml:2: umask = '9': it is no mask of modes: write it in octal, such as 027"]),
         (
             'command = "a"\nnice = 99\nrestart = "x"\nready_command = "y"',
             [
-                'a.toml line 2: "a": nice is 99, it can be from -20 to 19',
-                "a.toml line 3: \"a\": no restart 'x'; there are never, on-failure, always",
-                'a.toml line 4: "a": ready = "exec" needs a ready_command, and nothing else does',
+                'a.toml:2: "a": nice is 99, it can be from -20 to 19',
+                "a.toml:3: \"a\": no restart 'x'; there are never, on-failure, always",
+                'a.toml:4: "a": ready = "exec" needs a ready_command, and nothing else does',
             ],
         ),
         (
             'comand = "a"\nnice = 99',
-            ['a.toml line 1: unknown key "comand"; did you mean "command"?', 'a.toml line 2: "a": nice is 99, it can be from -20 to 19'],
+            ['a.toml:1: unknown key "comand"; did you mean "command"?', 'a.toml:2: "a": nice is 99, it can be from -20 to 19'],
         ),
     ],
 )
@@ -109,7 +114,7 @@ def test_each_mistake_has_its_file_line_key_and_the_nearest_name(tmp_path: Path,
 def test_names_are_compared_as_they_are_and_each_is_defined_once(tmp_path: Path) -> None:
     reading = read(written(tmp_path, a='[process.web]\ncommand = "a"', b='[process.Web]\ncommand = "b"', c='[process.web]\ncommand = "c"'))
     assert [each.name for each in reading.definitions] == ["web", "Web"]
-    assert reading.mistakes == ['c.toml line 1: process "web" is defined in a.toml already']
+    assert reading.mistakes == ['c.toml:1: process "web" is defined in a.toml already']
 
 
 def test_what_cannot_be_read_is_said_and_what_is_not_there_defines_nothing(tmp_path: Path) -> None:
@@ -141,9 +146,9 @@ def test_what_a_bad_file_would_define_is_known_by_name_as_far_as_it_can_be_read(
         web='comand = "x"',
     )
     spoilt = read(tmp_path).bad_names
-    assert {name: " ".join(why.split()[:8]) for name, why in spoilt.items()} == {
-        "broken": "its file has a mistake: broken.toml line 1:",
-        "good": "its file has a mistake: two.toml line 5:",
-        "bad": "its file has a mistake: two.toml line 5:",
-        "web": "its file has a mistake: web.toml line 1:",
+    assert {name: " ".join(why.split()[:6]) for name, why in spoilt.items()} == {
+        "broken": "its file has a mistake: broken.toml:1:",
+        "good": "its file has a mistake: two.toml:5:",
+        "bad": "its file has a mistake: two.toml:5:",
+        "web": "its file has a mistake: web.toml:1:",
     }

@@ -1,13 +1,16 @@
 """What a daemon is configured with: config check, show, diff; reload."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
 
 from dadms_ipc import requests
+from dadms_ipc.errors import RequestRefused
 from dadms_ipc.requests import ReloadReport
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
@@ -27,7 +30,7 @@ try:
     config = parse(text, sys.argv[1])
     roles.check(config, sys.argv[1])
     for line in warnings(config, text):
-        print(f"warning: {sys.argv[1]} {line}", file=sys.stderr)
+        print(f"warning: {sys.argv[1]}:{line.removeprefix('line ')}", file=sys.stderr)
     sys.stdout.buffer.write(msgspec.json.encode(config))
 except DadmsError as error:
     sys.exit(str(error))
@@ -53,6 +56,8 @@ import sys, msgspec
 from dadmsd.keeper.reloading import readers
 sys.stdout.buffer.write(msgspec.json.encode({table: readers(table) for table in sys.argv[1:]}))
 """
+_PLACED = re.compile(r'(?:cannot use the configuration ".*": | +)line (\d+): (.*)')  # a mistake of a configuration, as the daemon tells it
+WARNING = "warning: "
 SIGNS = {"start": "+", "end": "-", "restart": "!", "change": "~"}
 
 
@@ -68,10 +73,12 @@ def check(file: Path, as_json: bool) -> None:
     """Check a configuration file, or a directory of definitions or one file of it, without a daemon: every mistake with its line, and what is not in force yet."""
     defines = file.is_dir() or ask(f'check "{file}"', ["-c", _IS_DEFINITION, str(file.absolute())]).is_yes
     answer = ask(f'check "{file}"', ["-c", _CHECK_DEFINITIONS if defines else _CHECK, str(file.absolute() if defines else file)])
-    for line in answer.complaints:
-        click.echo(printable(f"dadmsctl: {line}"), err=True)
-    if not answer.is_yes:
-        raise Finished(Exit.REFUSED)
+    if answer.is_yes:
+        _tell(answer.complaints)
+    elif defines:
+        _refuse(f'all of "{file}"', answer.complaints)
+    else:
+        _refuse_configuration(file, answer.complaints)
     if as_json:
         write_json(msgspec.json.decode(answer.output))
     elif defines:
@@ -123,9 +130,7 @@ def _changed_keys(held: requests.ConfigurationInfo) -> list[dict[str, Any]]:
         return []
     answer = ask(f'check "{held.source}"', ["-c", _CHECK, held.source])
     if not answer.is_yes:
-        for line in answer.complaints:
-            click.echo(printable(f"dadmsctl: {line}"), err=True)
-        raise Finished(Exit.REFUSED)
+        _refuse_configuration(held.source, answer.complaints)
     fresh = msgspec.json.decode(answer.output)
     found = [
         {"table": table, "key": key, "now": held.values.get(table, {}).get(key), "then": value}
@@ -180,6 +185,29 @@ def _show(report: ReloadReport) -> None:
 
 
 def _finish(report: ReloadReport, code: Exit) -> None:
-    for mistake in report.mistakes:
-        click.echo(printable(f"dadmsctl: {mistake}"), err=True)
-    raise Finished(Exit.REFUSED if report.mistakes else code)
+    warnings = [f"{WARNING}{each}" for each in report.warnings]
+    if report.mistakes:
+        _refuse(f'all of "{report.directory}"', [*report.mistakes, *warnings])
+    _tell(warnings)
+    raise Finished(code)
+
+
+def _tell(lines: Sequence[str]) -> None:
+    """Show mistakes as details of a refusal that follows, FILE:LINE: REASON, and warnings as such."""
+    for line in lines:
+        click.echo(printable(f"dadmsctl: {line}" if line.startswith(WARNING) else line), err=True)
+
+
+def _refuse(what: str, lines: Sequence[str]) -> NoReturn:
+    """Show mistakes, and end with how many there were."""
+    _tell(lines)
+    count = sum(not line.startswith(WARNING) for line in lines)
+    raise RequestRefused(f"cannot use {what}: {count} mistake{'s' * (count != 1)}")
+
+
+def _refuse_configuration(path: Path | str, complaints: Sequence[str]) -> NoReturn:
+    """Show mistakes of a configuration where they stand, if that is known."""
+    placed = [f"{path}:{found[1]}: {found[2]}" for line in complaints if (found := _PLACED.fullmatch(line))]
+    if not placed:
+        raise RequestRefused(complaints[-1])
+    _refuse(f'the configuration "{path}"', placed)

@@ -17,6 +17,7 @@ from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import seconds
+from dadmsctl.receivers import reaching
 from dadmsctl.terminal import printable, write_json, write_json_line
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def send(
     Says "handled" when its receiver has handled it, "stored" when it waits on disk for a receiver that is not there.
     """
     content = bodies.written(body, file, is_raw=is_raw)
-    with door.connect() as client, attempt(f'send to "{to}"'):
+    with door.connect() as client, attempt(f'send to "{to}"'), reaching(client, to):
         outcome = client.send(to, kind, content, timeout=patience, expiry=expiry, priority=priority)
     if as_json:
         write_json({"outcome": outcome})
@@ -92,7 +93,7 @@ def request(
 ) -> None:
     """Ask a process, a thread of it or a client something, and print the answer."""
     content = bodies.written(body, file, is_raw=is_raw)
-    with door.connect() as client, attempt(f'ask "{to}"'):
+    with door.connect() as client, attempt(f'ask "{to}"'), reaching(client, to):
         answer = client.request(to, content, topic=kind, timeout=patience, priority=priority)
     if as_json:
         write_json(bodies.fields(answer))

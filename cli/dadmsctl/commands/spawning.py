@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -17,6 +17,9 @@ from dadmsctl.reading import read_config, read_environment
 from dadmsctl.supervision import fields_of, supervision
 from dadmsctl.terminal import write_json
 from dadmsctl.waiting import await_end, sentence_of, stuck_warning
+
+if TYPE_CHECKING:
+    from dadms_ipc.client import Client
 
 START_PATIENCE = 10.0  # seconds that a command has to become its program before spawn returns all the same
 
@@ -73,7 +76,7 @@ def spawn(
     if spec.parent is None and os.environ.get("DADMS_PID", "").isdecimal() and os.environ.get("DADMS_RUNTIME_DIR") == str(door.runtime_dir):
         spec = msgspec.structs.replace(spec, parent=int(os.environ["DADMS_PID"]))
     with door.connect() as client:
-        pid = client.call(requests.Spawn(spec))["pid"]
+        pid = _spawned(client, spec)
         asked: requests.Request = requests.Wait(pid, until="started", timeout=START_PATIENCE) if command else requests.Status(pid)
         answer = client.call(asked)
         if warning := stuck_warning(answer):
@@ -89,3 +92,13 @@ def spawn(
     if is_awaited and answer.status in ("failed", "killed", "stopped", "backoff"):
         click.echo(f"dadmsctl: {sentence_of(answer)}", err=True)
         raise Finished(Exit.FAILED)
+
+
+def _spawned(client: "Client", spec: requests.Spec) -> int:
+    """Have a process admitted; who named no orchestrator may have meant a program."""
+    try:
+        return int(client.call(requests.Spawn(spec))["pid"])
+    except RequestRefused as error:
+        if f'no orchestrator "{spec.orchestrator}"' not in str(error):
+            raise
+        raise RequestRefused(f"{error}; a program is started by: dadmsctl spawn NAME -- COMMAND") from error

@@ -29,6 +29,7 @@ REMEMBERED_BODY = 1024  # bytes of an acknowledgement that are worth remembering
 
 # Plain numbers: a member of an enumeration is looked up in its class at each use.
 _SEND, _ACK = int(Kind.SEND), int(Kind.ACK)
+_VERB = {_SEND: "send to", int(Kind.REQUEST): "ask"}  # in a refusal
 _ANSWER = {_SEND: _ACK, int(Kind.REQUEST): int(Kind.RESPONSE)}
 _DATA = Door.DATA
 
@@ -71,26 +72,28 @@ class Exchanges:
             self._reply(sender, _ANSWER[header.kind], answer[0], header.id, answer[1], address)
             return None
         receiver = self._addresses.find(address)
-        if (obstacle := self._obstacle(sender, header.to, size, address, receiver, now)) is not None:
+        if (obstacle := self._obstacle(sender, header.to, size, address, receiver, now, header.kind)) is not None:
             return obstacle
         self.enter(sender, header, body, size, address, receiver, now)
         return None
 
-    def _obstacle(self, sender: Session, to: str, size: int, address: str, receiver: Session | None, now: float) -> str | None:
+    def _obstacle(
+        self, sender: Session, to: str, size: int, address: str, receiver: Session | None, now: float, kind: int = _SEND
+    ) -> str | None:
         """Give the reason against a new message of this size, or a larger one, if there is one."""
         bounds = self._bounds
         if receiver is None and not self._addresses.may_come(address):
             return f'cannot reach "{to}": nobody of that address is connected'
         if len(sender.asked) >= bounds.open:
-            return f'cannot send to "{to}": {bounds.open} messages of "{sender.address}" wait for their answers'
+            return f'cannot {_VERB[kind]} "{to}": {bounds.open} messages of "{sender.address}" wait for their answers'
         if sender.asked and sender.asked_bytes + size > bounds.open_bytes:
             return f'cannot send {size} bytes to "{to}": {sender.asked_bytes} bytes of "{sender.address}" wait for their answers, at most {bounds.open_bytes} may'
         if receiver is not None and not self._deliveries.has_room(receiver, size, now):
-            return f'cannot send to "{to}": {len(receiver.queue)} messages wait for it, at most {bounds.queue} may'
+            return f'cannot {_VERB[kind]} "{to}": {len(receiver.queue)} messages wait for it, at most {bounds.queue} may'
         if receiver is None and len(self.waiting.get(address, ())) >= bounds.queue:
-            return f'cannot send to "{to}": {bounds.queue} messages wait for it to come back'
+            return f'cannot {_VERB[kind]} "{to}": {bounds.queue} messages wait for it to come back'
         if (excess := sender.tab.refusal(size)) is not None:
-            return f'cannot send to "{to}": {excess}'
+            return f'cannot {_VERB[kind]} "{to}": {excess}'
         return None
 
     def refusal_of_all(self, sender: Session, to: str, smallest: int, now: float) -> str | None:
@@ -319,7 +322,7 @@ class Exchanges:
             return
         peer = sender.routes.get(_DATA)
         if peer is not None:
-            self._outbox.refuse(peer, exchange.header.id, status, f'cannot send to "{exchange.header.to}": {reason}')
+            self._outbox.refuse(peer, exchange.header.id, status, f'cannot {_VERB[exchange.header.kind]} "{exchange.header.to}": {reason}')
 
     def tally(self, group: Broadcast, address: str, status: str, reason: str = "") -> None:
         """Count what became of a copy of a broadcast; after the last one its sender is answered."""

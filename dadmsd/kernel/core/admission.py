@@ -47,8 +47,8 @@ def flaws_here(state: State, spec: Spec, uid: int) -> Iterator[tuple[str, str]]:
     yield from flaws(spec)
     if spec.kind == "orchestrator" and spec.orchestrator not in ORCHESTRATORS and not _is_code(spec.orchestrator):
         near = difflib.get_close_matches(spec.orchestrator, ORCHESTRATORS, 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(ORCHESTRATORS)}"
-        yield "orchestrator", f"no orchestrator {spec.orchestrator!r}{hint}"
+        hint = f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(ORCHESTRATORS)}"
+        yield "orchestrator", f'no orchestrator "{spec.orchestrator}"{hint}'
     if spec.enforcement not in ("strict", "best-effort"):
         yield "enforcement", f'enforcement is "strict" or "best-effort", not {spec.enforcement!r}'
     yield from _held_flaws(state, spec)

@@ -7,7 +7,7 @@
 5. What is only to be said is reckoned on a copy of the ledger, so that room which there is for one of two is promised to one of them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -95,7 +95,16 @@ def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = Fals
             changes.append(ChangeInfo(definition.name, pid, "start", []))
     idle = {each.name: f"{place_of(each, 'enabled')}: it is not enabled" for each in reading.definitions if not each.is_enabled}
     absent = {name: why for name, why in {**reading.bad_names, **idle, **refused}.items() if name not in known}
-    return ReloadReport(directory, changes, [*reading.mistakes, *refused.values()], absent)
+    return ReloadReport(directory, changes, [*reading.mistakes, *refused.values()], absent, _namesakes(state, wanted, refused))
+
+
+def _namesakes(state: State, wanted: Mapping[str, Definition], refused: Collection[str]) -> list[str]:
+    """Say which definitions have the name of a process that somebody spawned and that lives: what is done to that name is done to both."""
+    return [
+        f'{place_of(wanted[name], "name")}: process {process.pid} has the name "{name}" as well, and no file defines it: there are two of one name'
+        for process in state.processes.values()
+        if not process.definition and process.status not in ENDED and (name := process.spec.name) in wanted and name not in refused
+    ]
 
 
 def _change(
@@ -179,7 +188,7 @@ def _ordered(state: State, fresh: list[Definition], refused: dict[str, str]) -> 
 def place_of(definition: Definition, *fields: str) -> str:
     """Say where the first of some fields is written that is; else where the definition begins."""
     line = next((definition.lines[each] for each in (*fields, "") if definition.lines.get(each)), 0)
-    return f"{definition.file} line {line}" if line else definition.file
+    return f"{definition.file}:{line}" if line else definition.file
 
 
 def _mistake(state: State, definition: Definition, what: str) -> str:

@@ -74,10 +74,10 @@ def test_no_number_and_no_text_ends_the_kernel_that_has_to_do_with_it(short_path
             assert words in msgspec.msgpack.decode(answer.body)["message"]
         report = client.call(Reload())
         assert [each.partition(": ")[0] for each in report.mistakes] == [
-            "bad.toml line 2",
-            "dump.toml line 3",
-            "nul.toml line 2",
-            "nul.toml line 3",
+            "bad.toml:2",
+            "dump.toml:3",
+            "nul.toml:2",
+            "nul.toml:3",
         ]
         assert [info.name for info in client.call(List())] == ["good"]
         assert client.call(Status()).os_pid == before

@@ -240,7 +240,7 @@ def test_a_process_that_ends_fails_what_it_was_asked(daemon: Daemon) -> None:
     assert received.wait(10)
     daemon.kernel.discharge(identity)
     assert other.join() == "expelled"
-    with pytest.raises(RequestRefused, match=r'cannot send to "1001".*process 1001\.1 ended'):
+    with pytest.raises(RequestRefused, match=r'cannot ask "1001".*process 1001\.1 ended'):
         asking.join()
 
 

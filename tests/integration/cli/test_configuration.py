@@ -27,6 +27,18 @@ def test_what_the_file_says_is_obeyed_and_nothing_is_warned_of(short_path: Path,
     assert "warning" not in daemon.said()
 
 
+def test_mistakes_are_told_with_file_and_line_and_a_sentence_ends_them(short_path: Path, ctl: Ctl) -> None:
+    path = short_path / "dadms.toml"
+    path.write_text("[message_bus]\nmax_queue_size = 0\n")
+    one = f"{path}:2: [message_bus] max_queue_size = 0: expected int >= 1\n"
+    done = ctl("config", "check", path)
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", f'{one}dadmsctl: cannot use the configuration "{path}": 1 mistake\n')
+    path.write_text("[message_bus]\nmax_queue_size = 0\n[nothing]\n")
+    told = ctl("config", "check", path).stderr.splitlines(keepends=True)
+    assert (told[0], told[1].partition(": ")[0]) == (one, f"{path}:3")
+    assert told[2:] == [f'dadmsctl: cannot use the configuration "{path}": 2 mistakes\n']
+
+
 def test_who_does_not_exist_is_told_by_the_check_as_by_the_start(short_path: Path, ctl: Ctl) -> None:
     path = short_path / "dadms.toml"
     path.write_text('[access]\nobserve = ["99999999999999999999"]\n')

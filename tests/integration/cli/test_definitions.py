@@ -50,7 +50,7 @@ def test_definitions_start_are_compared_and_reloaded_and_a_bad_file_costs_only_i
     assert ctl(*at, "wait", "web", "--until", "ready").returncode == 0
     before = by_name(ctl, daemon)
     assert set(before) == {"web", "db"}
-    mistake = 'dadmsctl: bad.toml line 2: unknown key "comand"; did you mean "command"?\n'
+    mistake = f'bad.toml:2: unknown key "comand"; did you mean "command"?\ndadmsctl: cannot use all of "{files}": 1 mistake\n'
     done = ctl("config", "check", files)
     assert (done.returncode, done.stderr) == (4, mistake)
     done = ctl(*at, "config", "diff")
@@ -133,14 +133,14 @@ def test_what_this_host_cannot_do_is_refused_with_file_and_line_and_what_runs_ru
     )
     (files / "gone.toml").write_text('user = "root"\ncommand = "no-such-program"\n')
     mistakes = [
-        'dadmsctl: two.toml line 6: cannot change "web": 999 cores asked, all processes together may use ',
-        'dadmsctl: two.toml line 9: cannot change "db": cannot run "/no/such/program": No such file or directory',
-        'dadmsctl: gone.toml line 2: cannot start "gone": cannot run "no-such-program": it is not in /usr/local/bin:/usr/bin:/bin',
+        'two.toml:6: cannot change "web": 999 cores asked, all processes together may use ',
+        'two.toml:9: cannot change "db": cannot run "/no/such/program": No such file or directory',
+        'gone.toml:2: cannot start "gone": cannot run "no-such-program": it is not in /usr/local/bin:/usr/bin:/bin',
     ]
     for command in (("config", "diff"), ("reload",)):
         done = ctl(*at, *command)
         told = done.stderr.splitlines()
-        assert (done.returncode, done.stdout, len(told)) == (4, "", 3), done
+        assert (done.returncode, done.stdout, told.pop()) == (4, "", f'dadmsctl: cannot use all of "{files}": 3 mistakes'), done
         assert all(line.startswith(mistake) for line, mistake in zip(sorted(told), sorted(mistakes), strict=True)), told
     after = by_name(ctl, daemon)
     assert {name: each["os_pid"] for name, each in after.items()} == {name: each["os_pid"] for name, each in before.items()}
@@ -158,19 +158,20 @@ def test_a_directory_is_checked_as_a_whole_without_a_daemon(ctl: Ctl, files: Pat
     done = ctl("config", "check", files)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.splitlines() == [
-        'dadmsctl: a.toml line 3: "a": its dependencies go in a circle: a → b → a',
-        'dadmsctl: b.toml line 3: "b": its dependencies go in a circle: b → a → b',
-        'dadmsctl: b.toml line 6: "c" requires "dd", which nothing here defines; did you mean "d"?',
-        'dadmsctl: b.toml line 6: "c" requires "off", which is not enabled (off.toml)',
-        'dadmsctl: d.toml line 2: "d": nice is 77, it can be from -20 to 19',
-        "dadmsctl: d.toml line 3: \"d\": no restart 'sometimes'; there are never, on-failure, always",
-        "dadmsctl: d.toml line 4: umask = '9': it is no mask of modes: write it in octal, such as 027",
-        'dadmsctl: gone.toml line 2: "gone": cannot run "/no/such/program": No such file or directory',
-        'dadmsctl: spoilt.toml line 1: unknown key "comand"; did you mean "command"?',
-        'dadmsctl: warning: b.toml line 7: "c" starts after "cc", which nothing here defines; did you mean "c"?',
+        'a.toml:3: "a": its dependencies go in a circle: a → b → a',
+        'b.toml:3: "b": its dependencies go in a circle: b → a → b',
+        'b.toml:6: "c" requires "dd", which nothing here defines; did you mean "d"?',
+        'b.toml:6: "c" requires "off", which is not enabled (off.toml)',
+        'd.toml:2: "d": nice is 77, it can be from -20 to 19',
+        "d.toml:3: \"d\": no restart 'sometimes'; there are never, on-failure, always",
+        "d.toml:4: umask = '9': it is no mask of modes: write it in octal, such as 027",
+        'gone.toml:2: "gone": cannot run "/no/such/program": No such file or directory',
+        'spoilt.toml:1: unknown key "comand"; did you mean "command"?',
+        'dadmsctl: warning: b.toml:7: "c" starts after "cc", which nothing here defines; did you mean "c"?',
+        f'dadmsctl: cannot use all of "{files}": 9 mistakes',
     ]
     one = ctl("config", "check", files / "b.toml")
-    assert [line.split(" line ")[0] for line in one.stderr.splitlines()] == ["dadmsctl: b.toml"] * 3 + ["dadmsctl: warning: b.toml"]
+    assert [line.partition(".toml:")[0] for line in one.stderr.splitlines()[:-1]] == ["b"] * 3 + ["dadmsctl: warning: b"]
     fine = ctl("config", "check", files / "off.toml")
     assert (fine.returncode, fine.stdout, fine.stderr) == (0, f"{files / 'off.toml'} is in order: off\n", "")
 
@@ -184,9 +185,9 @@ def test_a_name_that_a_file_defines_and_nobody_has_is_told_with_why_nobody_does(
     assert ctl(*at, "reload").returncode == 4
     (files / "fresh.toml").write_text('command = "sleep 1000"\n')
     for name, why in {
-        "bad": 'its file has a mistake: bad.toml line 2: unknown key "comand"; did you mean "command"?',
-        "far": 'far.toml line 2: cannot start "far": 900 GiB asked, 4 GiB free of 4 GiB',
-        "off": "off.toml line 2: it is not enabled",
+        "bad": 'its file has a mistake: bad.toml:2: unknown key "comand"; did you mean "command"?',
+        "far": 'far.toml:2: cannot start "far": 900 GiB asked, 4 GiB free of 4 GiB',
+        "off": "off.toml:2: it is not enabled",
         "fresh": "a file defines it, and it has not been started; dadmsctl reload starts it",
     }.items():
         done = ctl(*at, "explain", name)

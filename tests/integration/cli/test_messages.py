@@ -176,3 +176,27 @@ def test_what_cannot_be_said_is_refused_with_the_exit_code_of_its_reason(ctl: Ct
         done = ctl(*at, *arguments)
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
         assert reason in done.stderr
+
+
+def test_a_message_to_one_that_has_ended_says_so_and_what_starts_it(ctl: Ctl, at: tuple[str, str]) -> None:
+    pid = ctl(*at, "spawn", "shout", "--service", "--", "sleep", "1000").stdout.strip()
+    assert ctl(*at, "stop", "shout").returncode == 0
+    said = f'"shout" ({pid}) is stopped; dadmsctl start {pid} starts it\n'
+    for to in ("shout", pid, f"{pid}/7"):
+        for command, verb in (("send", "send to"), ("request", "ask")):
+            done = ctl(*at, command, to, "yo")
+            assert (done.returncode, done.stdout, done.stderr) == (4, "", f'dadmsctl: cannot {verb} "{to}": {said}')
+    assert ctl(*at, "kill", "shout").returncode in (0, 4)
+
+
+def test_spawn_of_a_program_without_its_command_says_how_one_is_started(ctl: Ctl, at: tuple[str, str]) -> None:
+    done = ctl(*at, "spawn", "foo")
+    words = 'no orchestrator "foo"; there are bpmn, decision; a program is started by: dadmsctl spawn NAME -- COMMAND\n'
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", f'dadmsctl: cannot start "foo": {words}')
+
+
+def test_a_request_that_nobody_answers_says_so_once(ctl: Ctl, at: tuple[str, str]) -> None:
+    pid = ctl(*at, "spawn", "mute", "--service", "--", "sleep", "1000").stdout.strip()
+    done = ctl(*at, "request", pid, "yo", "--timeout", "0.5")
+    assert (done.returncode, done.stderr) == (5, "dadmsctl: no answer in 0.5 s\n")
+    assert ctl(*at, "kill", "mute").returncode == 0

@@ -199,7 +199,7 @@ def test_a_configuration_is_checked_without_a_daemon(run: Run, tmp_path: Path) -
     file.write_text("[message_bus]\nmax_queue_sise = 5\n")
     code, output, errors = run("config", "check", str(file))
     assert (code, output) == (Exit.REFUSED, "")
-    assert "line 2" in errors
+    assert f"{file}:2: " in errors
     assert '"max_queue_size"' in errors
 
 

@@ -111,14 +111,14 @@ def test_an_absurd_number_in_a_file_is_told_with_its_line_and_costs_that_file_al
         (tmp_path / "a.toml").write_text(f'command = "a"\n{table}\n{KEYS.get(name, name)} = {toml(value)}\n')
         reading = definitions.read(tmp_path)
         assert [each.name for each in reading.definitions] == ["good"], value
-        assert reading.mistakes[0].startswith("a.toml line 3: "), value
+        assert reading.mistakes[0].startswith("a.toml:3: "), value
         assert "broke" not in reading.mistakes[0]
 
 
 @pytest.mark.parametrize("size", ["9" * 400, "99999999T", "1025T"])
 def test_a_size_that_is_too_large_is_a_mistake_of_its_file(tmp_path: Path, size: str) -> None:
     (tmp_path / "a.toml").write_text(f'command = "a"\n[limits]\nmemory = "{size}"\n')
-    assert definitions.read(tmp_path).mistakes == [f"a.toml line 3: limit memory = {size!r}: it is too large: the most is 1024T"]
+    assert definitions.read(tmp_path).mistakes == [f"a.toml:3: limit memory = {size!r}: it is too large: the most is 1024T"]
 
 
 def spoilt(name: str, character: str) -> dict[str, Any]:
@@ -157,13 +157,13 @@ def test_a_null_byte_in_a_file_is_told_with_its_line_and_costs_that_file_alone(t
     (tmp_path / "a.toml").write_text(f"{name} = {value}\n{rest}\n")
     reading = definitions.read(tmp_path)
     assert [each.name for each in reading.definitions] == ["good"]
-    assert reading.mistakes[0].startswith("a.toml line 1: ")
+    assert reading.mistakes[0].startswith("a.toml:1: ")
     assert f"a null byte is in its {name}" in reading.mistakes[0]
 
 
 def test_a_config_that_cannot_be_kept_is_a_mistake_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('orchestrator = "bpmn"\nconfig = {a = 99999999999999999999999}\n')
-    assert definitions.read(tmp_path).mistakes[0].startswith("a.toml line 2: config = {'a': 99999999999999999999999}: it cannot be kept: ")
+    assert definitions.read(tmp_path).mistakes[0].startswith("a.toml:2: config = {'a': 99999999999999999999999}: it cannot be kept: ")
 
 
 def test_what_breaks_the_check_itself_is_a_mistake_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

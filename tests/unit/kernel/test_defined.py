@@ -10,7 +10,7 @@ from dadms_ipc.requests import Limits, ReloadReport, Spec
 from dadmsd.kernel.core import effects, events, soundness
 from dadmsd.kernel.core.defined import Definition, Reading
 from tests.unit.kernel.driver import Driver, only
-from tests.unit.kernel.test_restarts import execute, leave
+from tests.unit.kernel.test_restarts import command, execute, leave
 
 
 def definition(name: str, *, file: str = "a.toml", enabled: bool = True, **changes: Any) -> Definition:
@@ -85,8 +85,8 @@ def test_what_requires_a_definition_that_is_restarted_is_restarted_as_well() -> 
 def test_a_bad_file_neither_ends_nor_changes_what_it_defined() -> None:
     driver = Driver()
     reload(driver, definition("web"), definition("db", file="b.toml"))
-    report = reload(driver, definition("db", file="b.toml"), mistakes=["a.toml line 1: broken"], bad=["a.toml"])
-    assert (report.changes, report.mistakes) == ([], ["a.toml line 1: broken"])
+    report = reload(driver, definition("db", file="b.toml"), mistakes=["a.toml:1: broken"], bad=["a.toml"])
+    assert (report.changes, report.mistakes) == ([], ["a.toml:1: broken"])
 
 
 def test_what_somebody_stopped_stays_stopped_over_reloads_and_restarts_of_everything() -> None:
@@ -189,22 +189,22 @@ LINES = {"": 1, "command": 2, "memory_high": 7, "cpu": 8, "uid": 4, "memory_requ
 @pytest.mark.parametrize(
     ("changes", "mistake"),
     [
-        ({"limits": Limits(memory=1 << 40)}, "line 1: cannot {} \"web\": a memory limit of 1024 GiB asked, all processes together may use 4 GiB (memory_limit_mb)"),
-        ({"limits": Limits(cpu=0.001)}, 'line 8: cannot {} "web": cpu is 0.001, at least 0.01 is needed'),
-        ({"limits": Limits(memory_high=100 << 20)}, 'line 7: cannot {} "web": memory_high = 100 MiB cannot be enforced here (v1); best-effort enforcement would go without'),
-        ({"uid": 4321}, 'line 4: cannot {} "web": user 4321 asked, the daemon runs as user 1000 and cannot change it'),
+        ({"limits": Limits(memory=1 << 40)}, "1: cannot {} \"web\": a memory limit of 1024 GiB asked, all processes together may use 4 GiB (memory_limit_mb)"),
+        ({"limits": Limits(cpu=0.001)}, '8: cannot {} "web": cpu is 0.001, at least 0.01 is needed'),
+        ({"limits": Limits(memory_high=100 << 20)}, '7: cannot {} "web": memory_high = 100 MiB cannot be enforced here (v1); best-effort enforcement would go without'),
+        ({"uid": 4321}, '4: cannot {} "web": user 4321 asked, the daemon runs as user 1000 and cannot change it'),
     ],
 )  # fmt: skip
 def test_what_this_host_cannot_hold_is_refused_with_its_line_and_what_runs_runs_on(changes: dict[str, Any], mistake: str) -> None:
     driver = Driver(limits_backend="v1", holds=["memory", "cpu", "pids"], uid=1000)
     wrong = msgspec.structs.replace(definition("web", command=["else"], **changes), lines=LINES)
     report = reload(driver, wrong)
-    assert (actions(report), report.mistakes) == ([], [f"a.toml {mistake.format('start')}"])
+    assert (actions(report), report.mistakes) == ([], [f"a.toml:{mistake.format('start')}"])
     reload(driver, definition("web"))
     execute(driver, 1001)
     for _ in range(2):  # told again by each reload until it is mended
         report = reload(driver, wrong)
-        assert (actions(report), report.mistakes) == ([], [f"a.toml {mistake.format('change')}"])
+        assert (actions(report), report.mistakes) == ([], [f"a.toml:{mistake.format('change')}"])
     told = driver.answer(requests.Compare())
     assert isinstance(told, ReloadReport)
     assert (actions(told), told.mistakes) == ([], report.mistakes), "a comparison says so before"
@@ -214,12 +214,24 @@ def test_what_this_host_cannot_hold_is_refused_with_its_line_and_what_runs_runs_
     assert driver.process(1001).spec.command == ["web"], "nor is it taken while nothing runs"
 
 
+def test_one_of_the_name_of_a_process_that_no_file_defines_is_started_and_warned_of_as_long_as_both_live() -> None:
+    driver = Driver()
+    spawned = command(driver, kind="tool", name="web")
+    wanted = msgspec.structs.replace(definition("web"), lines={"": 3})
+    warning = f'a.toml:3: process {spawned} has the name "web" as well, and no file defines it: there are two of one name'
+    report = reload(driver, wanted)
+    assert (actions(report), report.mistakes, report.warnings) == ([("start", "web")], [], [warning])
+    assert reload(driver, wanted).warnings == [warning]
+    leave(driver, spawned, 1, 0)
+    assert reload(driver, wanted).warnings == []
+
+
 def test_a_program_that_is_not_there_is_refused_with_its_line_and_costs_only_its_own_definition() -> None:
     driver = Driver()
     lost = msgspec.structs.replace(definition("lost"), lines=LINES, lack='cannot run "lost": No such file or directory')
     report = reload(driver, lost, definition("web"))
     assert actions(report) == [("start", "web")]
-    assert report.mistakes == ['a.toml line 2: cannot start "lost": cannot run "lost": No such file or directory']
+    assert report.mistakes == ['a.toml:2: cannot start "lost": cannot run "lost": No such file or directory']
     execute(driver, 1001)
     same = msgspec.structs.replace(definition("web"), lack="cannot run")
     report = reload(driver, same)
@@ -229,7 +241,7 @@ def test_a_program_that_is_not_there_is_refused_with_its_line_and_costs_only_its
 def test_there_is_no_room_for_what_a_line_asks() -> None:
     driver = Driver(memory_limit=1 << 30)
     report = reload(driver, msgspec.structs.replace(definition("big", memory_request=2 << 30), lines=LINES))
-    assert report.mistakes == ['a.toml line 5: cannot start "big": 2 GiB asked, 1 GiB free of 1 GiB']
+    assert report.mistakes == ['a.toml:5: cannot start "big": 2 GiB asked, 1 GiB free of 1 GiB']
 
 
 def test_a_change_that_requires_nobody_is_refused() -> None:
@@ -238,7 +250,7 @@ def test_a_change_that_requires_nobody_is_refused() -> None:
     report = reload(driver, msgspec.structs.replace(definition("web", requires=["nobody"]), lines=LINES))
     assert (actions(report), report.mistakes) == (
         [],
-        ['a.toml line 6: cannot change "web": it requires "nobody", and there is no process of that name'],
+        ['a.toml:6: cannot change "web": it requires "nobody", and there is no process of that name'],
     )
     report = reload(driver, definition("web", requires=["db"]), definition("db"))
     assert (actions(report), report.mistakes) == ([("change", "web"), ("start", "db")], []), "one that comes with the same reload is there"
@@ -266,8 +278,8 @@ def test_a_comparison_counts_room_as_a_reload_does() -> None:
     assert (actions(told), told.mistakes) == (
         [("end", "going"), ("start", "first")],
         [
-            'a.toml line 5: cannot change "small": 900 MiB asked, 768 MiB free of 1 GiB',
-            'a.toml line 1: cannot start "second": 3 processes live, at most 3 may (max_processes)',
+            'a.toml:5: cannot change "small": 900 MiB asked, 768 MiB free of 1 GiB',
+            'a.toml:1: cannot start "second": 3 processes live, at most 3 may (max_processes)',
         ],
     )
     assert (driver.state.ledger.memory_reserved, len(driver.state.ledger.grants)) == (257 << 20, 2), "nothing is reserved"
@@ -293,12 +305,12 @@ def test_a_report_says_of_each_name_without_a_process_why_there_is_none() -> Non
         definition("big", memory_request=2 << 30),
         definition("off", enabled=False),
         definition("fine"),
-        mistakes=["b.toml line 2: broken"],
+        mistakes=["b.toml:2: broken"],
         bad_files=["b.toml"],
-        bad_names={"spoilt": "its file has a mistake: b.toml line 2: broken", "runs": "its file has a mistake"},
+        bad_names={"spoilt": "its file has a mistake: b.toml:2: broken", "runs": "its file has a mistake"},
     )
     assert report.absent == {
-        "spoilt": "its file has a mistake: b.toml line 2: broken",
+        "spoilt": "its file has a mistake: b.toml:2: broken",
         "off": "a.toml: it is not enabled",
         "big": 'a.toml: cannot start "big": 2 GiB asked, 1 GiB free of 1 GiB',
     }
