@@ -12,7 +12,7 @@ from tests.unit.kernel.driver import Driver, names
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (Spec("x", "bpnm"), "did you mean bpmn?"),
+        (Spec("x", "bpnm"), 'did you mean "bpmn"?'),
         (Spec("x", "zzz"), "there are bpmn, decision"),
         (Spec("x", "decision", limits=Limits(memory=5)), "memory is 5 B, at least 20 MiB is needed by an orchestrator"),
         (Spec("x", "decision", limits=Limits(memory=16 << 20)), "memory is 16 MiB, at least 20 MiB is needed"),
