@@ -26,9 +26,9 @@ help: ## what there is to call
 run: environment ## set up and run the worked example to its outcome
 	@$(BIN)/dadmsctl run $(EXAMPLE)/uas_selection.bpmn --handlers $(EXAMPLE)/handlers.py --input $(EXAMPLE)/inputs.json $(ARGS)
 
-# Both halves run even when the first fails, and pytest's summary comes last.
+# Both halves run even when the first fails, and pytest's summary comes last. Most tests wait for processes: a worker a core takes half the time, and a file stays with one.
 test: environment-dev ## set up and check everything: ruff, mypy --strict, pytest
-	@status=0; $(MAKE) lint VENV='$(VENV)' PYTHON='$(PYTHON)' || status=1; $(BIN)/python -m pytest $(ARGS) || status=1; exit $$status
+	@status=0; $(MAKE) lint VENV='$(VENV)' PYTHON='$(PYTHON)' || status=1; $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS) || status=1; exit $$status
 
 test-systemd: environment-dev ## the service under a real systemd, booted in namespaces; as root
 	@$(BIN)/python -m tests.system.booting $(ARGS)

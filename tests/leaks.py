@@ -5,6 +5,7 @@ are in the directory that this session's TMPDIR names. Groups and shared memory 
 """
 
 import contextlib
+import hashlib
 import os
 import signal
 import tempfile
@@ -65,12 +66,24 @@ def _groups() -> Iterator[str]:
 
 
 def _is_anothers(group: str, ours: frozenset[int]) -> bool:
-    """Tell whether processes live in a group, none of them ours."""
+    """Tell whether processes live in a group, none of them ours, or its daemon does, which has no process yet."""
+    if Path(group).name in set(_instances(besides=ours | descendants(os.getpid()))):
+        return True
     members: set[int] = set()
     for directory, _, _ in os.walk(group):
         with contextlib.suppress(OSError):
             members |= {int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()}
     return bool(members) and not members & ours
+
+
+def _instances(besides: frozenset[int]) -> Iterator[str]:
+    """Name the groups of daemons that run on this machine, but for those of some keepers: a kernel names its group after the runtime directory."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it ended meanwhile, or is no keeper
+            words = path.read_bytes().split(b"\0")
+            directory = words[words.index(b"--runtime-dir") + 1]
+            if int(path.parent.name) not in besides:
+                yield f"dadms-{hashlib.sha256(directory).hexdigest()[:8]}"
 
 
 def _is_used_elsewhere(name: str, ours: frozenset[int]) -> bool:

@@ -1,5 +1,6 @@
 """The check for leaks finds each kind of leak, and nothing when there is none: a check that cannot fail would be worth nothing."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -103,6 +104,28 @@ def test_a_group_is_found_unless_somebody_else_lives_in_it() -> None:
     finally:
         group.rmdir()
     leaks.check(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="making cgroups takes root here")
+def test_the_group_of_anothers_idle_daemon_is_not_ours() -> None:
+    """A session beside this one: its daemon is no descendant of ours, and has no process in its group yet."""
+    if not (places := sorted({str(Path(place)) for place in leaks.places()})):
+        pytest.skip("no cgroups are mounted here")
+    directory = f"/somewhere/{os.getpid()}"
+    group = Path(places[0], f"dadms-{hashlib.sha256(directory.encode()).hexdigest()[:8]}")
+    code = "import sys; sys.stdin.read()"
+    before = leaks.look()
+    with subprocess.Popen([sys.executable, "-c", code, "--runtime-dir", directory], stdin=subprocess.PIPE) as keeper:
+        group.mkdir()
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(leaks, "descendants", lambda _root: set())  # as if another had started it
+                leaks.check(before)
+            with pytest.raises(AssertionError, match=group.name):
+                leaks.check(before)
+        finally:
+            group.rmdir()
+            keeper.communicate()
 
 
 def test_a_child_that_waits_for_its_popen_is_no_leak_and_keeps_its_exit_code() -> None:
