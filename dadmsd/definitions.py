@@ -5,10 +5,13 @@
 2. Each file stands alone: what is wrong in one is told with file, line, key and the nearest name that exists, and the others count.
 3. A program that is not there costs its own definition only: whether it is there is the host's to say, and may change.
 4. What is written is meant: names are compared as they are, nothing is expanded, and no key is guessed.
+5. A directory that is not there defines nothing. One that is there and cannot be read, or not whole, says nothing about what is missing: nothing ends for that.
 """
 
 import difflib
+import functools
 import grp
+import os
 import pwd
 import re
 import shlex
@@ -42,14 +45,18 @@ class Mistake(Exception):
 
 def read(directory: Path | str | None) -> Reading:
     """Read a directory; one that is not there defines nothing, and neither does a file with a mistake."""
-    if directory is None or not Path(directory).is_dir():
+    if directory is None:
         return Reading()
     found = gather(directory)
+    first: dict[str, str] = {}  # file -> its first mistake
+    for each in found.mistakes:
+        first.setdefault(re.split(r":(?:\d+:)? ", each, maxsplit=1)[0], each)
+    bad = set(found.bad_files)
     spoilt: dict[str, str] = {}
     for file in found.bad_files:
-        first = next(each for each in found.mistakes if each.startswith(f"{file}:"))
-        spoilt |= dict.fromkeys(names_in(Path(directory, file)), f"its file has a mistake: {first}")
-    return Reading([each for each in found.definitions if each.file not in found.bad_files], found.mistakes, found.bad_files, spoilt)
+        spoilt |= dict.fromkeys(names_in(Path(directory, file)), f"its file has a mistake: {first.get(file, file)}")
+    counted = [each for each in found.definitions if each.file not in bad]
+    return Reading(counted, found.mistakes, found.bad_files, spoilt, is_whole=found.is_whole)
 
 
 def names_in(path: Path) -> set[str]:
@@ -68,8 +75,10 @@ def gather(directory: Path | str) -> Reading:
     definitions: dict[str, Definition] = {}
     mistakes: list[str] = []
     bad: list[str] = []
-    for path in sorted(Path(directory).glob(f"*{SUFFIX}"))[:FILES_MOST]:
-        found, wrong = _judged(path)
+    names, lack = _listed(directory)
+    for name in names[:FILES_MOST]:
+        label = sayable(name)
+        found, wrong = _judged(Path(directory, name)) if label == name else ([], [(0, "its name is not UTF-8")])
         for definition, line in found:
             other = definitions.get(definition.name)
             if other is not None:
@@ -77,9 +86,29 @@ def gather(directory: Path | str) -> Reading:
             else:
                 definitions[definition.name] = definition
         if wrong:
-            bad.append(path.name)
-            mistakes += [f"{path.name}:{line}: {text}" if line else f"{path.name}: {text}" for line, text in sorted(wrong)]
-    return Reading(list(definitions.values()), mistakes, bad)
+            bad.append(label)
+            mistakes += [f"{label}:{line}: {text}" if line else f"{label}: {text}" for line, text in sorted(wrong)]
+    if lack:
+        mistakes.append(f"{sayable(str(directory))}: {lack}")
+    return Reading(list(definitions.values()), mistakes, bad, is_whole=not lack)
+
+
+def _listed(directory: Path | str) -> tuple[list[str], str]:
+    """Give the names of the files, and why that is not all."""
+    try:
+        names = sorted(name for name in os.listdir(directory) if name.endswith(SUFFIX))  # noqa: PTH208 - names, and the error that glob hides
+    except (FileNotFoundError, NotADirectoryError):
+        return [], ""
+    except OSError as error:
+        return [], f"it cannot be read ({error.strerror}), and what it defined stays as it is"
+    if len(names) > FILES_MOST:
+        return names, f"{len(names)} files are in it, and the first {FILES_MOST} are read; what the others defined stays as it is"
+    return names, ""
+
+
+def sayable(text: str) -> str:
+    """Write the bytes of a name that are not UTF-8 as escapes: nothing else can be sent or stored (PEP 383)."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _judged(path: Path) -> tuple[list[tuple[Definition, int]], list[tuple[int, str]]]:
@@ -119,6 +148,11 @@ def _read_file(path: Path) -> tuple[list[tuple[Definition, int]], list[tuple[int
     return found, wrong
 
 
+@functools.cache
+def _types_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(struct)}
+
+
 def _line_of_error(error: Exception) -> int:
     place = re.search(r"at line (\d+)", str(error))
     return int(place[1]) if place else 1
@@ -129,7 +163,7 @@ def _define(
 ) -> tuple[list[tuple[Definition, int]], list[tuple[int, str]]]:
     wrong: list[tuple[int, str]] = []
     values: dict[str, Any] = {"name": name, "kind": "orchestrator" if "orchestrator" in content else "service"}
-    types = {field.name: field.type for field in msgspec.structs.fields(Spec)}
+    types = _types_of(Spec)
     keys = [key for key in [*types, *OWN] if key not in HIDDEN]
     is_enabled = True
     meant: set[str] = set()  # keys that others were probably meant to be
@@ -179,7 +213,7 @@ def _lines(text: str, table: str, content: dict[str, Any], head: int) -> dict[st
 def _limits(text: str, table: str, value: Any, wrong: list[tuple[int, str]]) -> Limits:
     if not isinstance(value, dict):
         raise Mistake("it must be a table")
-    types = {field.name: field.type for field in msgspec.structs.fields(Limits)}
+    types = _types_of(Limits)
     values: dict[str, Any] = {}
     below = f"{table}.limits" if table else "limits"
     for key, each in value.items():
@@ -249,7 +283,10 @@ def _value(key: str, value: Any, types: dict[str, Any], path: Path) -> Any:
         except (OverflowError, TypeError) as error:
             raise Mistake(f"it cannot be kept: {error}") from None
     if key == "handlers" and isinstance(value, str):
-        return str((path.parent / value).resolve())
+        place = str((path.parent / value).resolve())
+        if sayable(place) != place:
+            raise Mistake(f'it is "{sayable(place)}", which is not UTF-8')
+        return place
     return msgspec.convert(value, types[key])
 
 

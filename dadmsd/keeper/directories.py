@@ -54,6 +54,14 @@ def check_length(directory: Path) -> None:
         )
 
 
+def check_sayable(path: Path) -> None:
+    """Raise RequestRefused for a path that the servers could not be told: all that is sent and stored is UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # other bytes are surrogates in it (PEP 383)
+        raise RequestRefused(f'cannot use "{str(path).encode(errors="backslashreplace").decode()}": its path is not UTF-8') from error
+
+
 def check_removable(directory: Path) -> None:
     """Raise RequestRefused for a directory that a private daemon must not remove at its end."""
     foreign = sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("dadms"))

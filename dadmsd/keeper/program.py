@@ -37,6 +37,8 @@ _MANAGERS = (
 def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: int | None, commands: tuple[ServerCommand, ...]) -> int:
     """Run a daemon to its end and give its exit code; raises RequestRefused or HostFailure when it cannot start, with nothing left behind."""
     _open_standard_streams()
+    for path in (runtime_dir, state_dir, *((config,) if config is not None else ())):
+        directories.check_sayable(path)
     is_private = lease_fd is not None
     text = None if config is None else configuration.read(config)
     checked = configuration.Config() if text is None else configuration.parse(text, str(config))

@@ -13,7 +13,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from dadms_ipc.codec import decode_body, encode_body
+from dadms_ipc.codec import decode_body, encode_body, encode_request
 from dadms_ipc.dialogue import (
     CLOSE_TIMEOUT,
     NO_TOPIC,
@@ -127,7 +127,7 @@ class Client(Dialogue):
         try:
             while True:
                 while not under_way.is_enough() and (request := next(left, None)) is not None:
-                    body = encode_body(request)
+                    body = encode_request(request)
                     sequence, seconds = self._ask_encoded(request, body, timeout)
                     under_way.add(sequence, len(asked), [body])
                     asked.append((request, seconds))

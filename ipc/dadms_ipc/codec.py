@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from dadms_ipc.envelope import BATCH_LIMIT, HEADER_LIMIT, RUN_LIMIT, VERSION, Header, Kind, Trouble
-from dadms_ipc.errors import PeerViolation
+from dadms_ipc.errors import PeerViolation, RequestRefused
 
 BATCHED_BODY = 16 * 1024  # bytes: a larger body travels on its own
 BATCH_BYTES = 256 * 1024  # bytes of bodies that a sender puts into one batch
@@ -33,6 +33,17 @@ encode_header = _encoder.encode
 encode_body = _encoder.encode
 
 BATCH_HEADER = encode_header(Header(VERSION, Kind.BATCH))
+
+
+def encode_request(request: object) -> bytes:
+    """Give the body of a request; raises RequestRefused where a text in it is none, as a path whose bytes are not UTF-8 (PEP 383)."""
+    try:
+        return encode_body(request)
+    except UnicodeEncodeError as error:
+        text = str(error.object).encode(errors="backslashreplace").decode()
+        raise RequestRefused(
+            f'cannot ask for {type(request).__name__}: "{text}" is not UTF-8, and all that is sent and stored is'
+        ) from error
 
 
 def decode_header(frame: bytes | memoryview) -> Header:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dadms_ipc import targets
-from dadms_ipc.codec import BATCH_BYTES, BATCHED_BODY, encode_body, trouble, trouble_of
+from dadms_ipc.codec import BATCH_BYTES, BATCHED_BODY, encode_request, trouble, trouble_of
 from dadms_ipc.envelope import BODY_LIMIT, CONTROL_BODY_LIMIT, EXPIRED, OK, PRIORITIES, REFUSED, RUN_LIMIT, STORED, Door, Identity, Kind
 from dadms_ipc.errors import DeadlinePassed, PartlyRefused, RequestRefused
 from dadms_ipc.inbox import Message
@@ -155,7 +155,7 @@ class Dialogue:
         return self._session.ask(kind, body, to=to, topic=topic, deadline=now + seconds, flags=flags, expires=expires)
 
     def _ask_service(self, request: "Request", timeout: float | None) -> tuple[int, float]:
-        return self._ask_encoded(request, encode_body(request), timeout)
+        return self._ask_encoded(request, encode_request(request), timeout)
 
     def _ask_encoded(self, request: "Request", body: bytes, timeout: float | None) -> tuple[int, float]:
         from dadms_ipc.answers import patience, service_of  # here: who only sends and receives does without the requests' hundred types

@@ -143,7 +143,7 @@ def encoded(value: object, key: str) -> msgspec.Raw:
     """Make a value travel. Raises RequestRefused for one that cannot."""
     try:
         return msgspec.Raw(_encode(value))
-    except (TypeError, OverflowError, RecursionError) as error:
+    except (TypeError, OverflowError, RecursionError, UnicodeEncodeError) as error:
         raise RequestRefused(f'cannot put "{key}": its value does not encode as msgpack: {error}') from error
 
 

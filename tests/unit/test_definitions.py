@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from dadms_ipc.requests import Limits, Spec
+from dadmsd import definitions
 from dadmsd.definitions import read
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "definitions.md"
@@ -152,3 +153,29 @@ def test_what_a_bad_file_would_define_is_known_by_name_as_far_as_it_can_be_read(
         "bad": "its file has a mistake: two.toml:5:",
         "web": "its file has a mistake: web.toml:1:",
     }
+
+
+def test_a_name_that_is_not_utf_8_costs_its_own_file(tmp_path: Path) -> None:
+    """What is said of it is sent and stored, which nothing but UTF-8 can be."""
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.toml")).write_text('command = "sleep 9"')
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/h\xe9.py")).touch()
+    (tmp_path / "h.py").symlink_to(os.fsdecode(b"h\xe9.py"))
+    reading = read(written(tmp_path, web='command = "sleep 9"', model='orchestrator = "bpmn"\nhandlers = "h.py"'))
+    assert [each.name for each in reading.definitions] == ["web"]
+    assert reading.mistakes[0] == "caf\\xe9.toml: its name is not UTF-8"
+    assert reading.mistakes[1].startswith("model.toml:2: handlers = 'h.py': it is ")
+    assert reading.mistakes[1].endswith('h\\xe9.py", which is not UTF-8')
+    assert msgspec.msgpack.encode(reading)
+
+
+def test_a_directory_that_cannot_be_read_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    reading = read(tmp_path / "loop")
+    assert not reading.is_whole
+    (mistake,) = reading.mistakes
+    assert mistake.endswith("/loop: it cannot be read (Too many levels of symbolic links), and what it defined stays as it is")
+    written(tmp_path, a='command = "a"', b='command = "b"', c='command = "c"')
+    monkeypatch.setattr(definitions, "FILES_MOST", 2)
+    reading = read(tmp_path)
+    assert ([each.name for each in reading.definitions], reading.is_whole) == (["a", "b"], False)
+    assert reading.mistakes == [f"{tmp_path}: 3 files are in it, and the first 2 are read; what the others defined stays as it is"]

@@ -39,6 +39,7 @@ class Reading(msgspec.Struct, frozen=True):
     mistakes: list[str] = []  # a sentence each, with file and line
     bad_files: list[str] = []  # that have one: what they defined before stays as it is
     bad_names: dict[str, str] = {}  # that such files would define, as far as they can be read -> what is wrong with the file
+    is_whole: bool = True  # whether it is all that the directory holds; if not, nothing ends for not being in it
 
 
 # What the next decision about a process reads anew; every other field is a fact of its incarnation.
@@ -65,6 +66,7 @@ def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = Fals
     refused: dict[str, str] = {}  # name -> why, with file and line
     changes: list[ChangeInfo] = []
     room = state.ledger.copy() if is_dry else state.ledger
+    bad_files = set(reading.bad_files)
     others = {each.name: [*each.spec.requires, *each.spec.after] for each in reading.definitions if each.is_enabled}
     known = {process.spec.name: process for process in state.processes.values() if process.definition}
     wanted = {each.name: each for each in reading.definitions if each.is_enabled}
@@ -81,7 +83,7 @@ def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = Fals
         elif definition is not None:
             found = _change(state, process, definition, refused, room, is_dry=is_dry)
             changes += [found] if found is not None else []
-        elif process.definition not in reading.bad_files:
+        elif reading.is_whole and process.definition not in bad_files:
             changes.append(ChangeInfo(name, process.pid, "end", []))
             if not is_dry:
                 _end(state, process)
@@ -175,8 +177,8 @@ def _ordered(state: State, fresh: list[Definition], refused: dict[str, str]) -> 
     there = {process.spec.name for process in state.processes.values()}
     while ready := [each for each in waiting if set(each.spec.requires) <= there]:
         found += ready
-        there |= {each.name for each in ready}
-        waiting = [each for each in waiting if each not in ready]
+        there |= (taken := {each.name for each in ready})
+        waiting = [each for each in waiting if each.name not in taken]
     for each in waiting:
         missing = next(name for name in each.spec.requires if name not in there)
         refused[each.name] = (

@@ -194,3 +194,16 @@ def test_a_name_that_a_file_defines_and_nobody_has_is_told_with_why_nobody_does(
         assert (done.returncode, done.stderr) == (4, f'dadmsctl: cannot explain "{name}": no process is called "{name}": {why}\n')
     done = ctl(*at, "explain", "wep")
     assert (done.returncode, done.stderr) == (4, 'dadmsctl: cannot explain "wep": no process is called "wep"; did you mean "web"?\n')
+
+
+def test_a_file_whose_name_is_not_utf_8_is_told_and_everything_else_goes_on(ctl: Ctl, files: Path, daemon: Daemon) -> None:
+    at = ("--runtime-dir", str(daemon.runtime_dir))
+    (files / "bad.toml").unlink()
+    assert ctl(*at, "wait", "web", "--until", "ready").returncode == 0
+    before = by_name(ctl, daemon)
+    Path(os.fsdecode(os.fsencode(files) + b"/caf\xe9.toml")).write_text('command = "sleep 9"')
+    for command in (("config", "diff"), ("reload",), ("config", "check", files)):
+        done = ctl(*at, *command)
+        assert (done.returncode, done.stdout, done.stderr.splitlines()[0]) == (4, "", "caf\\xe9.toml: its name is not UTF-8")
+    after = by_name(ctl, daemon)
+    assert {name: each["os_pid"] for name, each in after.items()} == {name: each["os_pid"] for name, each in before.items()}

@@ -173,3 +173,10 @@ def test_ctrl_c_at_any_moment_of_its_start_ends_it_in_order(milliseconds: int, s
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert not re.search("dadmsd: stopping.*dadmsd: ready on", errors, re.DOTALL)
+
+
+def test_a_path_that_is_not_utf_8_is_refused_in_a_line(short_path: Path) -> None:
+    strange = Path(os.fsdecode(os.fsencode(short_path) + b"/caf\xe9"))
+    done = dadmsd("--runtime-dir", strange, "--state-dir", short_path / "s")
+    assert (done.returncode, done.stderr) == (4, f'dadmsd: cannot use "{short_path}/caf\\udce9": its path is not UTF-8\n')
+    assert not (short_path / "s").exists()

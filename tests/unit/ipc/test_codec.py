@@ -1,7 +1,10 @@
 """Frames to envelopes and back."""
 
+import os
+
 import pytest
 
+from dadms_ipc import requests
 from dadms_ipc.codec import (
     decode_batch,
     decode_body,
@@ -9,13 +12,14 @@ from dadms_ipc.codec import (
     encode_batch,
     encode_body,
     encode_header,
+    encode_request,
     is_one_value,
     trouble,
     trouble_of,
     version_of,
 )
 from dadms_ipc.envelope import HEADER_LIMIT, VERSION, Header, Invite, Kind, message_id, split_id
-from dadms_ipc.errors import PeerViolation
+from dadms_ipc.errors import PeerViolation, RequestRefused
 
 
 def test_a_header_survives_the_wire() -> None:
@@ -125,3 +129,9 @@ def test_the_reason_of_a_trouble_is_its_message() -> None:
 def test_one_value_is_told_from_none_and_more(body: bytes, is_one: bool) -> None:
     """What is embedded in another message must be exactly one."""
     assert is_one_value(body) is is_one
+
+
+def test_a_request_whose_text_is_no_utf_8_is_refused_with_the_text() -> None:
+    """A path of other bytes is such a text (PEP 383)."""
+    with pytest.raises(RequestRefused, match=r'cannot ask for Spawn: "/home/caf\\udce9" is not UTF-8'):
+        encode_request(requests.Spawn(requests.Spec(name="x", directory=os.fsdecode(b"/home/caf\xe9"))))

@@ -65,3 +65,9 @@ def test_only_what_daemons_make_is_swept_and_what_the_next_must_know_at_an_order
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     directories.remove(tmp_path, is_private=False, is_made=True)
     assert (tmp_path / "mine").exists()
+
+
+def test_a_path_that_is_not_utf_8_is_refused_before_anybody_is_told_it() -> None:
+    directories.check_sayable(Path("/tmp/caf\u00e9"))
+    with pytest.raises(RequestRefused, match=r'cannot use "/tmp/caf\\udce9": its path is not UTF-8'):
+        directories.check_sayable(Path(os.fsdecode(b"/tmp/caf\xe9")))

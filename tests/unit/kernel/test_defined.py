@@ -327,3 +327,13 @@ def test_a_definition_that_breaks_the_check_itself_is_told_and_the_others_count(
     report = reload(driver, definition("bad"), definition("web"))
     assert actions(report) == [("start", "web")]
     assert report.mistakes == ['a.toml: cannot start "bad": the check itself broke: ZeroDivisionError: integer division or modulo by zero']
+
+
+def test_nothing_ends_where_the_directory_could_not_be_read_whole() -> None:
+    driver = Driver()
+    reload(driver, definition("web"), definition("db"))
+    driver.give(events.DefinitionsRead(Reading([definition("web")], ["d: it cannot be read"], is_whole=False)))
+    report = driver.answer(requests.Reload())
+    assert isinstance(report, ReloadReport)
+    assert (actions(report), report.mistakes) == ([], ["d: it cannot be read"])
+    assert actions(reload(driver, definition("web"))) == [("end", "db")]
