@@ -26,6 +26,7 @@ from dadmsd.zygote.birth import DESCRIPTORS, Birth
 from dadmsd.zygote.messages import Exited, Fork, Forked, ForkFailed, FromZygote, Greeting, Hello, Imported, Reap
 
 TURN = 64  # frames a turn: exits are seen between them
+ROW = 8  # forks with nothing between them, if so many were asked for: a few milliseconds
 BACKLOG = 4096  # reports due above which no more orders are read
 ROLES_WITHOUT_CODE = frozenset({"zygote", "command"})
 ROLES_WITH_CODE = frozenset({"main", "worker", "zygote"})  # a zygote of it adds handlers
@@ -95,31 +96,36 @@ class Zygote:
 
     def _take_orders(self) -> Birth | None:
         self._control.flush()
+        row: list[Frame[Fork]] = []
         for _ in range(TURN):
             if len(self._due) > BACKLOG:
-                return None
+                break
             try:
                 frame = self._control.receive()
             except PeerViolation as error:
                 _log(f"zygote {self._name}: a message was dropped: {error}")
                 continue
             if frame is None:
-                return None
-            birth = self._obey(frame)
-            if birth is not None:
-                return birth
-            self._report()  # at once: the kernel prepares this child while the next is forked
-        return None
+                break
+            if frame.epoch < self._control.epoch:
+                _close(frame.fds)
+                continue
+            self._control.epoch = frame.epoch
+            is_fork = isinstance(frame.body, Fork)
+            if row and (not is_fork or len(row) == ROW or any(frame.body.name == each.body.name for each in row)):
+                birth = self._fork(row)
+                if birth is not None:
+                    return birth
+                row = []
+            if is_fork:
+                row.append(frame)
+            else:
+                self._obey(frame)
+        return self._fork(row) if row else None
 
-    def _obey(self, frame: Frame[Any]) -> Birth | None:
-        order, fds = frame.body, frame.fds
-        if frame.epoch < self._control.epoch:
-            _close(fds)
-            return None
-        self._control.epoch = frame.epoch
-        if isinstance(order, Fork):
-            return self._fork(order, fds)
-        _close(fds)
+    def _obey(self, frame: Frame[Any]) -> None:
+        order = frame.body
+        _close(frame.fds)
         if isinstance(order, Hello):
             self._due.clear()
             self._due.append(_Due(Greeting(self._name, os.getpid(), len(self._children)), None))
@@ -129,42 +135,56 @@ class Zygote:
                 self._tell(child)
         elif isinstance(order, Reap):
             self._reap(order.name)
-        return None
 
-    def _fork(self, order: Fork, fds: list[int]) -> Birth | None:
-        child = self._children.get(order.name)
-        if child is not None:
-            _close(fds)
-            self._tell(child)
-            return None
-        objection = self._objection(order, len(fds))
-        if objection:
-            self._fail(order, fds, objection)
-            return None
+    def _fork(self, row: list[Frame[Fork]]) -> Birth | None:
+        """Fork a row of children with nothing between: what is written after a fork is copied first, page by page. Gives its birth in each child."""
+        row = [frame for frame in row if self._is_to_be_forked(frame)]
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):  # the log takes nothing, or user code closed it
-                stream.flush()  # else the child would print it again
-        try:
-            os_pid = os.fork()
-        except OSError as error:
-            self._fail(order, fds, f"{error.strerror} (a limit on processes or memory)")
-            return None
-        if os_pid == 0:
-            return Birth(order.name, order.role, order.gate_timeout, fds, self._kept)
+                stream.flush()  # else the children would print it again
+        forked: list[tuple[Fork, list[int], int]] = []
+        for frame in row:
+            order = frame.body
+            try:
+                os_pid = os.fork()
+            except OSError as error:
+                self._fail(order, frame.fds, f"{error.strerror} (a limit on processes or memory)")
+                continue
+            if os_pid == 0:
+                return Birth(order.name, order.role, order.gate_timeout, frame.fds, self._kept)
+            forked.append((order, frame.fds, os_pid))
+        for order, fds, os_pid in forked:
+            self._note(order, fds, os_pid)
+        self._report()  # at once: the kernel prepares these children while the next are forked
+        return None
+
+    def _note(self, order: Fork, fds: list[int], os_pid: int) -> None:
+        """Have a child that was forked be looked after, and told of."""
         try:
             pidfd = os.pidfd_open(os_pid)
         except OSError as error:
             os.kill(os_pid, signal.SIGKILL)
             os.waitpid(os_pid, 0)
             self._fail(order, fds, f"no descriptor for it is left: {error.strerror}")
-            return None
+            return
         _close(fds)
         child = Child(Forked(order.name, os_pid, accounting.start_ticks(os_pid)), pidfd)
         self._children[order.name] = child
         self._by_pidfd[pidfd] = child
         self._epoll.register(pidfd, select.EPOLLIN)
         self._tell(child)
-        return None
+
+    def _is_to_be_forked(self, frame: Frame[Fork]) -> bool:
+        """Tell whether nothing speaks against a fork; else that is told."""
+        order, fds = frame.body, frame.fds
+        if (child := self._children.get(order.name)) is not None:
+            _close(fds)
+            self._tell(child)
+            return False
+        if objection := self._objection(order, len(fds)):
+            self._fail(order, fds, objection)
+            return False
+        return True
 
     def _objection(self, order: Fork, count: int) -> str:
         expected = DESCRIPTORS.get(order.role)

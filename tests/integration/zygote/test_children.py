@@ -10,12 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dadms_ipc.channel import pair
 from dadms_ipc.port import GateFailed as MainGateFailed
 from dadms_ipc.port import Outcome, Ready
 from dadmsd.worker import messages as worker
 from dadmsd.zygote import exits
 from dadmsd.zygote.accounting import start_ticks
-from dadmsd.zygote.messages import CommandGate, Exited, Fork, ForkFailed, GateFailed, Reap, Rlimit, WorkerGate
+from dadmsd.zygote.messages import CommandGate, Exited, Fork, Forked, ForkFailed, GateFailed, Reap, Rlimit, WorkerGate
 from tests.integration.zygote.small_kernel import Child, Kernel, Zygote, packed, run_batch
 
 
@@ -84,6 +85,42 @@ def test_a_waiting_child_holds_nothing_but_its_own(base: Zygote) -> None:
     others[-1].port.send(WorkerGate(1001, 1, 3, 1, packed(None), "/"))
     others[-1].expect(worker.Ready)
     assert link_targets(forked.os_pid) == ["/", "/dev/null", "/memfd", "pipe", "pipe", "socket"]
+
+
+def test_what_is_asked_for_in_a_row_is_forked_in_a_row_each_with_nothing_but_its_own(base: Zygote) -> None:
+    """More orders than one row holds, a name twice among them, and a role that this zygote does not fork: each has its answer."""
+    kernel = base.kernel
+    os.kill(base.process.pid, signal.SIGSTOP)
+    children = [kernel.ask(f"{number}.1", "command") for number in range(1001, 1013)]
+    odd, twice = kernel.ask("1013.1", "worker"), "1011.1"
+    mine, theirs = pair()
+    kernel.control.send(Fork(twice, "command", 20.0), [theirs.fileno()] * 3)
+    theirs.close()
+    children += [kernel.ask(f"{number}.1", "command") for number in range(1014, 1018)]
+    os.kill(base.process.pid, signal.SIGCONT)
+    told: list[Forked | ForkFailed] = []
+    pidfds = []
+    while len(told) < len(children) + 2:
+        frame = kernel.control.receive(20.0)
+        assert frame is not None
+        if isinstance(frame.body, Forked | ForkFailed):
+            told.append(frame.body)
+        pidfds += frame.fds
+    by_name = {each.name: each.os_pid for each in told if isinstance(each, Forked)}
+    assert sorted(by_name) == [child.name for child in children]
+    assert len(set(by_name.values())) == len(children)
+    assert [each for each in told if each.name == twice] == [Forked(twice, by_name[twice], start_ticks(by_name[twice]))] * 2
+    assert [each.name for each in told if isinstance(each, ForkFailed)] == [odd.name]
+    for child in children:
+        os_pid = by_name[child.name]
+        while Path(f"/proc/{os_pid}/comm").read_text() != f"{child.name}\n":
+            os.sched_yield()  # it names itself once it has let go of what is not its own
+        assert link_targets(os_pid) == ["/dev/null", "pipe", "pipe", "socket"]
+        os.kill(os_pid, signal.SIGKILL)
+        kernel.exited(child)
+    mine.close()
+    for pidfd in pidfds:
+        os.close(pidfd)
 
 
 def test_a_closed_port_reads_as_ended_whatever_else_was_forked(base: Zygote) -> None:
