@@ -14,7 +14,7 @@ from dadmsctl.waiting import ENDED
 if TYPE_CHECKING:
     from dadms_ipc.client import Client
 
-STANDING = {"completed": "has completed", "failed": "has failed", "killed": "was killed", "stopped": "is stopped"}
+HOW = {"completed": "has completed", "failed": "has failed", "killed": "was killed", "stopped": "is stopped"}
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def reaching(client: "Client", to: str) -> Iterator[None]:
             found = None
         if found is None:
             raise
-        raise RequestRefused(f'"{found.name}" ({found.pid}) {STANDING[found.status]}; dadmsctl start {found.pid} starts it') from error
+        raise RequestRefused(f'"{found.name}" ({found.pid}) {HOW[found.status]}; dadmsctl start {found.pid} starts it') from error
 
 
 def ended(table: Sequence[ProcessInfo], to: str) -> ProcessInfo | None:

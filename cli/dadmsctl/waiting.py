@@ -28,6 +28,9 @@ AIMS = {"started": "has started", "ready": "is ready", "suspended": "stands stil
 ENDED = {"completed": Exit.DONE, "failed": Exit.FAILED, "killed": Exit.FAILED, "stopped": Exit.FAILED}
 
 
+STANDING = {"backoff": "in backoff"}  # statuses that are no adjective
+
+
 class Teller:
     """Tells a person what is waited for, each process once and again whenever it stands otherwise."""
 
@@ -37,7 +40,7 @@ class Teller:
 
     def tell(self, process: ProcessInfo) -> None:
         """Say what keeps one."""
-        stands = f"is {process.status}" + (f" ({process.suspension})" if process.suspension else "")
+        stands = f"is {STANDING.get(process.status, process.status)}" + (f" ({process.suspension})" if process.suspension else "")
         why = ": ".join([stands, *(["; ".join(process.waits_for)] if process.waits_for else [])])
         if self._told.get(process.pid) != why:
             self._told[process.pid] = why
@@ -125,7 +128,10 @@ def sentence_of(process: ProcessInfo) -> str:
         how, _, who = cause.partition(", by ")
         cause = f"by {who}, {how}"
     why = why_of(cause, reason)
-    return one_line(f'"{process.name}" ({process.pid}) {process.status}' + (f": {why}" if why and process.status != "completed" else ""))
+    return one_line(
+        f'"{process.name}" ({process.pid}) {STANDING.get(process.status, process.status)}'
+        + (f": {why}" if why and process.status != "completed" else "")
+    )
 
 
 def why_of(cause: str, reason: str) -> str:

@@ -11,7 +11,7 @@ from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import ago_text, bytes_text, seconds_text
 from dadmsctl.targets import ONE, resolve, target
 from dadmsctl.terminal import printable, write_json
-from dadmsctl.waiting import ENDED, why_of
+from dadmsctl.waiting import ENDED, STANDING, why_of
 
 COLUMNS = (">PID", ">INC", "NAME", "STATUS", ">RAN", ">ENDED", ">EXIT", ">MEMORY", ">CPU s", "CAUSE")
 IMPORTANCE = ("PID", "STATUS", "NAME", "INC", "ENDED", "EXIT", "CAUSE", "RAN", "MEMORY", "CPU s")
@@ -94,8 +94,8 @@ def standing(found: requests.Explanation) -> str:
     """Say how a process stands and what is to come of it; one that has ended is to be nothing."""
     if found.status in ENDED:
         return "has ended"
-    aim = {"up": "be up" if found.kind == "service" else "run to its end", "restart": "end and start again", "down": "end"}
-    return f"is {found.status}, and is to {aim[found.desired]}"
+    aim = {"up": "stay up" if found.kind == "service" else "run to its end", "restart": "end and start again", "down": "end"}
+    return f"is {STANDING.get(found.status, found.status)}, and is to {aim[found.desired]}"
 
 
 def _show(found: requests.Explanation, *, is_verbose: bool) -> None:
@@ -104,7 +104,11 @@ def _show(found: requests.Explanation, *, is_verbose: bool) -> None:
         say(f"  {sentence}")
     for life in found.lives:
         ran = seconds_text((life.exited_at or life.ended_at) - life.started_at) if life.started_at else "never ran"
-        say(f"  incarnation {life.incarnation}: {life.status} {ago_text(life.ended_at)} ago ({ran}): {life.reason or life.cause}")
+        why = life.reason or life.cause
+        say(
+            f"  incarnation {life.incarnation}: {life.status} {ago_text(life.ended_at)} ago ({ran})"
+            + (f": {why}" if why not in ("", life.status) else "")
+        )
     for event in found.events:
         click.echo(line_of(event))
     for entry in found.flight if is_verbose else ():

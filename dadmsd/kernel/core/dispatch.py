@@ -10,7 +10,7 @@
 
 from functools import partial
 
-from dadmsd.kernel.core import effects, yielding
+from dadmsd.kernel.core import effects, timeouts, yielding
 from dadmsd.kernel.core.assignments import IN_FLIGHT, Worker
 from dadmsd.kernel.core.deliveries import TOLD_ONE_BY_ONE, UNSEEN_MOST, label_of
 from dadmsd.kernel.core.estimates import BATCH_MOST
@@ -339,7 +339,8 @@ def on_head_deadline(state: State, name: str) -> None:
         state.arm(deadline, "head", name)  # another thread came to the head meanwhile
     else:
         seconds = pool.chunk_of(tid).timeout
-        condemn(state, pool, worker, tid, ("timed_out", "timed_out", f"did not end within {seconds:g} s"))
+        why = timeouts.thread_words(state, state.processes[known[0].pid], seconds)
+        condemn(state, pool, worker, tid, ("timed_out", "timed_out", why))
 
 
 def on_idle_deadline(state: State, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from dadms_ipc.requests import Explanation, LifeInfo
 from dadmsd.kernel.core import dependencies, readiness, restarts
+from dadmsd.kernel.core.durations import duration
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.lives import HAS_ENDED
 from dadmsd.kernel.core.records import Child, Life, Process
@@ -57,7 +58,7 @@ def explain(state: State, pid: int) -> Explanation | None:
     flight = [entry for entry in state.flight if entry.subject.partition(".")[0].partition("/")[0] == str(pid)][-FLIGHT_SHOWN:]
     if process is None:
         last = lives[-1]
-        sentences = [f"it {HAS_ENDED[last.status]}: {last.reason or last.cause}", "it has left the table; its lives are in the history"]
+        sentences = [_end_words(last.status, last.reason or last.cause), "it has left the table; its lives are in the history"]
         return Explanation(pid, last.name, last.status, "down", sentences, lives, told, flight)
     spec = process.spec
     return Explanation(pid, spec.name, process.status, process.desired, _sentences(state, process), lives, told, flight, spec.kind)
@@ -85,7 +86,7 @@ def _resources(process: Process) -> list[str]:
 
 def _ended(state: State, process: Process) -> list[str]:
     spec = process.spec
-    found = [f"it {HAS_ENDED[process.status]}: {process.reason or process.cause or 'it did what it was to do'}"]
+    found = [_end_words(process.status, process.reason or process.cause)]
     if process.cause == "start limit":
         starts = "1 start" if spec.start_limit == 1 else f"{spec.start_limit} starts"
         found.append(f"its limit is {starts} within {spec.start_limit_seconds:g} s (start_limit)")
@@ -100,6 +101,11 @@ def _ended(state: State, process: Process) -> list[str]:
     elif not state.is_stopping:
         found.append(f"dadmsctl start {process.pid} starts it")
     return found
+
+
+def _end_words(status: str, why: str) -> str:
+    """Say how an end came; one that is as it should be has no reason beside it."""
+    return f"it {HAS_ENDED[status]}" + (f": {why}" if why not in ("", status) else "")
 
 
 def _final(state: State, process: Process) -> str:
@@ -127,7 +133,7 @@ def _admitted(state: State, process: Process) -> list[str]:
 
 
 def _left(state: State, child: Child) -> str:
-    return f"{max(0.0, child.deadline - state.now):.3g} s left" if child.deadline is not None else "without a time limit"
+    return f"{duration(child.deadline - state.now)} left" if child.deadline is not None else "without a time limit"
 
 
 def _starting(state: State, process: Process) -> list[str]:
@@ -151,14 +157,14 @@ def _starting(state: State, process: Process) -> list[str]:
 
 
 def _running(state: State, process: Process) -> list[str]:
-    found = [f"it is ready since {state.wall - process.ready_at:.3g} s" + (f'; it says "{process.said}"' if process.said else "")]
+    found = [f"it has been ready for {duration(state.wall - process.ready_at)}" + (f'; it says "{process.said}"' if process.said else "")]
     names = {
         "run": "its time is over",
         "watchdog": "it must have said that it lives",
         "age": "it is replaced by its next incarnation",
         "probe": "its live command is asked",
     }
-    found += [f"in {max(0.0, at - state.now):.3g} s {names[kind]}" for kind, at in sorted(process.clocks.items()) if kind in names]
+    found += [f"in {duration(at - state.now)} {names[kind]}" for kind, at in sorted(process.clocks.items()) if kind in names]
     if process.probe_failures:
         found.append(f"its live command failed {process.probe_failures} of {process.spec.live_threshold} times")
     return [*found, *_held(state, process)]
@@ -180,7 +186,7 @@ def stopping(state: State, process: Process) -> list[str]:
     if main is not None and main.phase == "stopping":
         name = WORDS.get(main.stop_signal, f"signal {main.stop_signal}")
         found.append(
-            f"OS process {main.os_pid} was sent {name}, and has {max(0.0, (main.deadline or state.now) - state.now):.3g} s until SIGKILL"
+            f"OS process {main.os_pid} was sent {name}, and has {duration((main.deadline or state.now) - state.now)} until SIGKILL"
         )
     elif main is not None:
         found.append(f"OS process {main.os_pid} was sent SIGKILL, and has not ended")
@@ -191,16 +197,19 @@ def stopping(state: State, process: Process) -> list[str]:
         left = process.clocks.get("grace", 0.0) - state.now
         found.append(
             "its main has ended; if something that it started lives on, it "
-            + (f"gets SIGKILL in {left:.3g} s" if left > 0 else "was sent SIGKILL")
+            + (f"gets SIGKILL in {duration(left)}" if left > 0 else "was sent SIGKILL")
         )
     return found
 
 
 def _backoff(state: State, process: Process) -> list[str]:
     spec = process.spec
-    pause = max(0.0, process.clocks.get("backoff", state.now) - state.now)
+    pause = process.clocks.get("backoff", state.now) - state.now
     counted = [at for at in process.starts if at > state.now - spec.start_limit_seconds]
-    found = [f"its incarnation {process.incarnation} ended: {process.reason or process.cause}", f"the next one is started in {pause:.3g} s"]
+    found = [
+        f"its incarnation {process.incarnation} ended: {process.reason or process.cause}",
+        f"the next one is started in {duration(pause)}",
+    ]
     if spec.start_limit:
         found.append(f"{len(counted)} of {spec.start_limit} starts within {spec.start_limit_seconds:g} s are used up")
     return found

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from dadmsd.kernel.core import effects, retrying, sharing
+from dadmsd.kernel.core import effects, retrying, sharing, timeouts
 from dadmsd.kernel.core.deliveries import (
     TOLD_ONE_BY_ONE,
     TOLD_SECONDS,
@@ -235,7 +235,8 @@ def on_deadline(state: State, name: str) -> None:
     for tid, flight in list(loop.flights.items()):
         seconds = flight.timeout
         if flight.cancel_by is None and flight.due <= state.now:
-            condemn(state, pool, loop, tid, ("timed_out", "timed_out", f"did not end within {seconds:g} s"))
+            why = timeouts.thread_words(state, state.processes[child.pid], seconds)
+            condemn(state, pool, loop, tid, ("timed_out", "timed_out", why))
     look_again(state, loop)
 
 

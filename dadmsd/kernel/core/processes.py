@@ -14,7 +14,7 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import checkpoints, dependencies, effects, events, kinds, readiness, restarts, sharing
+from dadmsd.kernel.core import checkpoints, dependencies, effects, events, kinds, readiness, restarts, sharing, timeouts
 from dadmsd.kernel.core.clocks import is_due, start_clock, stop_clock
 from dadmsd.kernel.core.ending import begin_end, settle, tell_wait
 from dadmsd.kernel.core.ledger import size_text
@@ -75,11 +75,17 @@ def on_ready_over(state: State, pid: str) -> None:
     zygotes = [state.children[state.zygotes[key]] for key in zygote_keys(process) if key in state.zygotes]
     importing = [child for child in zygotes if child.phase == "opened" or child.intent == "not ready"]
     if importing:
-        why = f"cannot import {_code_words(state, importing[-1])}: not finished after {seconds:g} s"
+        why = f"cannot import {_code_words(state, importing[-1])}: not finished after {timeouts.ready_words(state, seconds)}"
         begin_end(state, process, "failed", "import failed", why)
         return
-    cause = f"not ready in {seconds:g} s"
-    begin_end(state, process, "failed", cause, f"{cause}: it waited for {zygotes[-1].name}" if zygotes else "")
+    cause, why = _too_late(state, process)
+    begin_end(state, process, "failed", cause, f"{why}: it waited for {zygotes[-1].name}" if zygotes else why)
+
+
+def _too_late(state: State, process: Process) -> tuple[str, str]:
+    """Give cause and reason of the end of one that was not ready in time."""
+    seconds = ready_timeout(state, process)
+    return f"not ready in {seconds:g} s", f"not ready in {timeouts.ready_words(state, seconds)}"
 
 
 def import_timeout(state: State, child: Child) -> float:
@@ -469,7 +475,7 @@ def main_gone(state: State, child: Child, oom: str) -> None:
     elif oom:
         begin_end(state, process, "failed", "oom", f"out of memory: {oom}")
     elif child.intent == "not ready":
-        begin_end(state, process, "failed", f"not ready in {ready_timeout(state, process):g} s", "")
+        begin_end(state, process, "failed", *_too_late(state, process))
     elif child.intent in OUR_CAUSES:
         begin_end(state, process, "failed", OUR_CAUSES[child.intent], child.failure)
     elif process.desired != "up":
@@ -499,7 +505,7 @@ def _command_gone(state: State, process: Process, child: Child, oom: str) -> Non
     if oom:
         begin_end(state, process, "failed", "oom", f"out of memory: {oom}")
     elif child.intent == "not ready":
-        begin_end(state, process, "failed", f"not ready in {ready_timeout(state, process):g} s", "")
+        begin_end(state, process, "failed", *_too_late(state, process))
     elif child.intent in OUR_CAUSES:
         begin_end(state, process, "failed", OUR_CAUSES[child.intent], child.failure)
     elif process.is_interrupted and process.desired == "up":

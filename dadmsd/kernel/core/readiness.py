@@ -9,7 +9,8 @@
 
 import hmac
 
-from dadmsd.kernel.core import events
+from dadms_ipc.requests import Spec
+from dadmsd.kernel.core import events, timeouts
 from dadmsd.kernel.core.clocks import is_due, start_clock, stop_clock
 from dadmsd.kernel.core.ending import settle, stop
 from dadmsd.kernel.core.moves import end, give, make
@@ -114,7 +115,7 @@ def on_run_over(state: State, pid: str) -> None:
     """A process has used up its time."""
     process = is_due(state, pid, "run")
     if process is not None:
-        _fail(state, process, "timed out", f"did not end within {run_timeout(state, process):g} s")
+        _fail(state, process, "timed out", f"did not end within {timeouts.run_words(state, process, run_timeout(state, process))}")
 
 
 def on_watchdog(state: State, pid: str) -> None:
@@ -189,5 +190,5 @@ def probe_gone(state: State, child: Child) -> bool:
 
 def _words(process: Process, child: Child) -> str:
     if child.intent:
-        return f"it did not end within {process.spec.probe_timeout:g} s"
+        return f"it did not end within {timeouts.words(process.spec.probe_timeout, 'probe_timeout', Spec('').probe_timeout)}"
     return f"exited {child.exit_status}" if child.exit_how == CLD_EXITED else f"signal {child.exit_status}"

@@ -6,7 +6,7 @@
 3. Workers that a zygote was asked for and did not fork before it ended are asked of the next one; those of one zygote count once.
 """
 
-from dadmsd.kernel.core import looping, sharing, waiting
+from dadmsd.kernel.core import looping, sharing, timeouts, waiting
 from dadmsd.kernel.core.deliveries import Failure, close, fail
 from dadmsd.kernel.core.dispatch import WORKER_FAILURES, failures_of, new_head, note_failures
 from dadmsd.kernel.core.ending import settle
@@ -60,11 +60,11 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
         if sequence <= begun and condemned is not None and condemned[0] == "terminated" and not child.intent:
             lost.append(Failure(tid, *condemned))  # its worker was quicker, and nobody wants it back
         elif sequence <= begun:
-            lost.append(_loss(process, child, pool, tid, oom))
+            lost.append(_loss(state, process, child, pool, tid, oom))
         elif condemned is not None:
             given_up.append(Failure(tid, *condemned))
         elif tid == child.intent_tid:
-            given_up.append(_loss(process, child, pool, tid, oom))
+            given_up.append(_loss(state, process, child, pool, tid, oom))
         else:
             again.append(tid)
     worker.batches.clear()
@@ -119,10 +119,10 @@ def _words(child: Child) -> str:
     return f"exit code {child.exit_status}" if child.exit_how == 1 else "an unknown end"
 
 
-def _loss(process: Process, child: Child, pool: Pool, tid: int, oom: str) -> Failure:
+def _loss(state: State, process: Process, child: Child, pool: Pool, tid: int, oom: str) -> Failure:
     """Say how a thread ends whose worker is gone."""
     if tid == child.intent_tid and child.intent == "timed_out":
-        return Failure(tid, "timed_out", "timed_out", f"did not end within {pool.chunk_of(tid).timeout:g} s")
+        return Failure(tid, "timed_out", "timed_out", timeouts.thread_words(state, process, pool.chunk_of(tid).timeout))
     if tid == child.intent_tid and child.intent:
         return Failure(tid, "terminated", "terminated", "was terminated while it ran")
     if oom:

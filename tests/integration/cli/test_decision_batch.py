@@ -144,7 +144,7 @@ def test_a_row_without_end_is_a_row_with_an_error(ctl: Ctl, short_path: Path) ->
     assert done.stderr.splitlines()[-1].startswith("40 rows, 1 failed, ")
     found = results(short_path / "o.csv")
     assert [row["value"] for row in found] == [str(n) if n != 7 else "" for n in range(40)]
-    assert found[7]["errors"] == "did not end within 1 s"
+    assert found[7]["errors"] == "did not end within 1 s (thread_timeout, 30 s by default)"
 
 
 def test_a_row_that_costs_the_worker_its_life_is_a_row_with_an_error(ctl: Ctl, short_path: Path) -> None:

@@ -108,7 +108,9 @@ def test_explain_says_what_is_waited_for(ctl: Ctl, at: tuple[str, str]) -> None:
     while status(ctl, at, "1001")["status"] != "backoff":
         time.sleep(0.01)
     shown = ctl(*at, "explain", "flap", "-v").stdout
-    assert shown.startswith('"flap" (1001) is backoff, and is to be up\n  its incarnation 1 ended: exited 1\n  the next one is started in ')
+    assert shown.startswith(
+        '"flap" (1001) is in backoff, and is to stay up\n  its incarnation 1 ended: exited 1\n  the next one is started in '
+    )
     assert "1 of 10 starts within 300 s are used up" in shown
     assert "process.backoff" in shown
     assert "GroupGone" in shown

@@ -67,7 +67,7 @@ def test_whoever_does_not_belong_to_it_cannot_speak_for_it(ctl: Ctl, at: tuple[s
 def test_a_service_that_does_not_become_ready_in_time_is_a_failure_that_says_so(ctl: Ctl, at: tuple[str, str]) -> None:
     options = ["--service", "--restart", "never", "--ready", "notify", "--ready-timeout", "0.3"]
     done = ctl(*at, "spawn", "web", "--wait", *options, "--", "sleep", "1000")
-    assert (done.returncode, done.stderr) == (1, 'dadmsctl: "web" (1001) failed: not ready in 0.3 s\n')
+    assert (done.returncode, done.stderr) == (1, 'dadmsctl: "web" (1001) failed: not ready in 0.3 s (ready_timeout, 300 s by default)\n')
 
 
 def test_a_watchdog_that_hears_nothing_ends_the_service_with_that_cause(ctl: Ctl, at: tuple[str, str]) -> None:
@@ -98,7 +98,10 @@ def test_a_probe_tells_when_a_service_is_ready_and_when_it_is_not_well(ctl: Ctl,
 def test_a_tool_has_its_time(ctl: Ctl, at: tuple[str, str]) -> None:
     pid = ctl(*at, "spawn", "slow", "--run-timeout", "0.2", "--", "sleep", "1000").stdout.strip()
     assert ctl(*at, "wait", pid).returncode == 1
-    assert (status(ctl, at, pid)["cause"], status(ctl, at, pid)["reason"]) == ("timed out", "did not end within 0.2 s")
+    assert (status(ctl, at, pid)["cause"], status(ctl, at, pid)["reason"]) == (
+        "timed out",
+        "did not end within 0.2 s (run_timeout, 300 s by default)",
+    )
 
 
 def test_an_old_service_is_replaced_by_its_next_incarnation(ctl: Ctl, at: tuple[str, str]) -> None:

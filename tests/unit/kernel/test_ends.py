@@ -145,7 +145,11 @@ def test_a_main_that_is_not_ready_in_time_is_ended_with_its_group() -> None:
     assert names(done, effects.Signal) == [f"{pid}.1"]
     assert only(done, effects.KillGroup) == [effects.KillGroup(pid)]
     driver.end(pid, 2, 9)
-    assert (driver.process(pid).status, driver.process(pid).cause, driver.process(pid).reason) == ("failed", "not ready in 2 s", "")
+    assert (driver.process(pid).status, driver.process(pid).cause, driver.process(pid).reason) == (
+        "failed",
+        "not ready in 2 s",
+        "not ready in 2 s (ready_timeout, 60 s by default)",
+    )
 
 
 def test_a_gate_that_stays_shut_fails_the_start() -> None:

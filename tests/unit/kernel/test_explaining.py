@@ -35,7 +35,7 @@ def test_each_state_has_its_reason() -> None:
     driver.give(events.Notified(f"{db}.1", is_ready=True))
     execute(driver, web)
     driver.give(after=20.0)
-    assert said(driver, web) == ["it is ready since 20 s", "in 80 s its time is over"]
+    assert said(driver, web) == ["it has been ready for 20 s", "in 80 s its time is over"]
     driver.answer(requests.Suspend(web))
     assert said(driver, web)[0] == f"it is suspended (freezing), and so is its time; dadmsctl resume {web} lets it go on"
 

@@ -202,7 +202,7 @@ def test_a_probe_that_hangs_is_ended_and_counts_as_a_failure() -> None:
     assert signalled(done) == [f"{pid}.1"]
     leave(driver, pid, 2, 15)
     assert [(life.cause, life.reason) for life in driver.state.lives] == [
-        ("liveness", "its live command failed 1 times in a row, the last time: it did not end within 2 s")
+        ("liveness", "its live command failed 1 times in a row, the last time: it did not end within 2 s (probe_timeout, 5 s by default)")
     ]
 
 
