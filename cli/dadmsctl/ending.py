@@ -48,6 +48,7 @@ def as_document(process: ProcessInfo, story: Story, spent: Spent) -> dict[str, A
             for task in story.tasks.values()
         ],
         "limits": story.limits,
+        "limit_values": story.limit_values,
         "warnings": story.warnings,
         "seconds": {name: round(getattr(spent, name), 6) for name in spent.__dataclass_fields__}
         | {"parallelism": round(spent.parallelism, 3)},

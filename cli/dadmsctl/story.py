@@ -51,6 +51,7 @@ class Story:
     marks: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     limits: dict[str, str] = field(default_factory=dict)
+    limit_values: dict[str, Any] = field(default_factory=dict)  # the same as numbers
     restarts: list[str] = field(default_factory=list)  # servers that died meanwhile
     last: int = 0
 
@@ -67,8 +68,10 @@ class Story:
             self.marks.setdefault(event.kind, event.at)
         elif event.kind == "limits":
             self.limits.update(data.get("limits") or {})
+            self.limit_values.update(data.get("values") or {})
             for name in data.get("lifted") or []:
                 self.limits.pop(name, None)
+                self.limit_values.pop(name, None)
             self.warnings += [warning for warning in data.get("warnings") or [] if warning not in self.warnings]
         elif event.kind == "server.restarted":
             self.restarts.append(str(data.get("server", "")))

@@ -7,6 +7,7 @@
 
 import contextlib
 import signal
+from typing import Any
 
 import msgspec
 
@@ -41,6 +42,15 @@ class Confined(msgspec.Struct):
     limits: dict[str, str]
     warnings: list[str]
     left: list[Rlimit]
+    values: dict[str, Any] = {}  # the limits as numbers
+
+
+class Changed(msgspec.Struct):
+    """What holds of a process after a change."""
+
+    limits: dict[str, str]
+    warnings: list[str]
+    values: dict[str, Any]
 
 
 def group_of(child: Child) -> str:
@@ -72,7 +82,7 @@ class Confinement:
         self.backend = backend
         self._memory_limit = memory_limit  # bytes, all processes together
         self._children = children  # that a shared zygote may have at most
-        self._held: dict[int, dict[str, str]] = {}  # caps of each process's group, as read back
+        self._held: dict[int, Caps] = {}  # of each process's group, as read back
         self._warned: dict[int, list[str]] = {}
 
     def limit_all(self, *, cpu: float) -> None:
@@ -88,10 +98,12 @@ class Confinement:
             (process.spec.limits, process.spec.enforcement) if process is not None else (self._shared(child), "best-effort")
         )
         held: dict[str, str] = {}
+        values: dict[str, Any] = {}
         warnings: list[str] = []
         group = group_of(child)
         if process is not None:
-            held, warnings = self._hold_process(process, asked, enforcement)
+            whole, warnings = self._hold_process(process, asked, enforcement)
+            held, values = limits.held_caps(whole, self.backend), limits.held_values(whole)
         asked = _of_kind(asked, child)
         role = "main" if child.role == "zygote" and process is not None else "command" if child.role == "probe" else child.role
         plan = limits.plan(asked, self.backend, role, enforcement=enforcement)
@@ -103,21 +115,22 @@ class Confinement:
                 niceness = f"{process.spec.nice}, by its main for itself"
             else:
                 niceness = nice_text(process.spec.nice, set_niceness(lambda: [child.os_pid], process.spec.nice))
-            held = {**held, "nice": niceness} if child.role == "main" else held
+            if child.role == "main":
+                held["nice"], values["nice"] = niceness, process.spec.nice
         name_of = f"worker_{{}}{_whose(child, process)}" if role == "worker" else "{}"
         own = {name_of.format(name): text for name, text in limits.held_caps(caps, self.backend).items()}
-        return Confined({**held, **own, **applied.enforced.limits}, [*warnings, *applied.enforced.warnings], applied.left)
+        values |= {name_of.format(name): value for name, value in limits.held_values(caps).items()} | applied.enforced.values
+        return Confined({**held, **own, **applied.enforced.limits}, [*warnings, *applied.enforced.warnings], applied.left, values)
 
     def _shared(self, child: Child) -> Limits:
         """Give what holds a shared zygote: while it imports, and with room for its children once it forks."""
         memory = _SHARED_ZYGOTE.memory or 0
         return msgspec.structs.replace(_SHARED_ZYGOTE, memory=memory + self._children * _CHILD_SHARE) if child.ready_at else _SHARED_ZYGOTE
 
-    def _hold_process(self, process: Process, asked: Limits, enforcement: str) -> tuple[dict[str, str], list[str]]:
+    def _hold_process(self, process: Process, asked: Limits, enforcement: str) -> tuple[Caps, list[str]]:
         if process.pid not in self._held:
             plan = self._plan(asked, enforcement)
-            caps = self.backend.create(str(process.pid), plan.caps)
-            self._held[process.pid] = limits.held_caps(caps, self.backend)
+            self._held[process.pid] = self.backend.create(str(process.pid), plan.caps)
             self._warned[process.pid] = list(plan.warnings)
         return self._held[process.pid], self._warned[process.pid]
 
@@ -127,7 +140,7 @@ class Confinement:
             asked = msgspec.structs.replace(asked, memory=self._memory_limit)
         return limits.plan(asked, self.backend, "process", enforcement=enforcement)
 
-    def change(self, process: Process, before: Spec, children: list[Child]) -> tuple[dict[str, str], list[str]]:
+    def change(self, process: Process, before: Spec, children: list[Child]) -> Changed:
         """Put other limits in force on what lives, and read them back; raises HostFailure or RequestRefused, and everything is what it was then."""
         asked, enforcement = process.spec.limits, process.spec.enforcement
         group = str(process.pid)
@@ -135,37 +148,40 @@ class Confinement:
         workers = [child for child in children if child.role == "worker"]
         for child in workers:
             _check_use(self.backend, group_of(child), _of_kind(asked, child).worker_memory)
-        held = self._held.pop(process.pid, {})
+        held = self._held.pop(process.pid, Caps())
         try:
-            fresh, warnings = self._put(process, asked, enforcement, children)
+            fresh = self._put(process, asked, enforcement, children)
             if process.spec.nice != before.nice:
                 tasks = set_niceness(lambda: self.backend.members(group), process.spec.nice)
-                fresh = {**fresh, "nice": nice_text(process.spec.nice, tasks)}
+                fresh.limits["nice"], fresh.values["nice"] = nice_text(process.spec.nice, tasks), process.spec.nice
         except DadmsError:
             with contextlib.suppress(DadmsError):
                 self._put(process, before.limits, "best-effort", children)
             self._held[process.pid] = held
             raise
-        return fresh, list(dict.fromkeys(warnings))
+        return fresh
 
-    def _put(self, process: Process, asked: Limits, enforcement: str, children: list[Child]) -> tuple[dict[str, str], list[str]]:
+    def _put(self, process: Process, asked: Limits, enforcement: str, children: list[Child]) -> Changed:
         plan = self._plan(asked, enforcement)
-        held = limits.held_caps(self.backend.change(str(process.pid), plan.caps), self.backend)
+        held = self.backend.change(str(process.pid), plan.caps)
         self._held[process.pid], self._warned[process.pid] = held, list(plan.warnings)
-        texts, warnings = dict(held), list(plan.warnings)
+        texts, values, warnings = limits.held_caps(held, self.backend), limits.held_values(held), list(plan.warnings)
         for child in children:
             role = {"zygote": "main", "probe": "command", "main": "command" if child.is_command else "main"}.get(child.role, child.role)
             own = limits.plan(_of_kind(asked, child), self.backend, role, enforcement=enforcement)
             if child.role == "worker":
-                caps = limits.held_caps(self.backend.change(group_of(child), own.caps), self.backend)
-                texts |= {f"worker_{name}{_whose(child, process)}": text for name, text in caps.items()}
+                caps = self.backend.change(group_of(child), own.caps)
+                whose = f"worker_{{}}{_whose(child, process)}"
+                texts |= {whose.format(name): text for name, text in limits.held_caps(caps, self.backend).items()}
+                values |= {whose.format(name): value for name, value in limits.held_values(caps).items()}
             applied = limits.apply(own, child.os_pid)
             texts |= applied.enforced.limits
+            values |= applied.enforced.values
             warnings += applied.enforced.warnings
             warnings += [
                 f"{limit.resource} stays what it is: it is another user's process, and the daemon may not set it" for limit in applied.left
             ]
-        return texts, warnings
+        return Changed(texts, list(dict.fromkeys(warnings)), values)
 
     def enclose_bus(self, os_pid: int) -> None:
         """Hold the bus to a memory cap of its own where the host can: hostile clients cost a restart of the bus at most."""

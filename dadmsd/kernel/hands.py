@@ -229,7 +229,7 @@ class Hands:
         except (ValueError, ArithmeticError) as error:  # what an older daemon took in, and no call takes: it costs this process only
             self.found.append(events.GateShut(child.name, f"cannot prepare {child.name}: {error}"))
             return
-        self.found.append(events.GateOpened(child.name, confined.limits, confined.warnings))
+        self.found.append(events.GateOpened(child.name, confined.limits, confined.warnings, confined.values))
 
     def verified(self, event: events.Event) -> events.Event:
         """Read back, of a child that says it is ready, the limits that it had to set on itself; without them it is ended."""
@@ -244,7 +244,9 @@ class Hands:
         except HostFailure as error:
             return events.PortViolated(event.name, str(error))
         held.left = []
-        return msgspec.structs.replace(event, limits=enforced.limits) if isinstance(event, events.MainReady) else event
+        if not isinstance(event, events.MainReady):
+            return event
+        return msgspec.structs.replace(event, limits=enforced.limits, values=enforced.values)
 
     def _signal(self, effect: effects.Signal) -> None:
         held = self.ports.get(effect.name)
@@ -261,14 +263,14 @@ class Hands:
             return
         children = [child for child in self._state.owned(process.pid) if child.os_pid and child.phase in ("opened", "ready", "stopping")]
         try:
-            held, warnings = self.confinement.change(process, process.before, children)
+            changed = self.confinement.change(process, process.before, children)
         except DadmsError as error:
             self.found.append(events.LimitsSet(process.pid, effect.incarnation, reason=str(error)))
             return
         except (ValueError, ArithmeticError) as error:  # as for a gate
             self.found.append(events.LimitsSet(process.pid, effect.incarnation, reason=f"no call of the host takes them: {error}"))
             return
-        self.found.append(events.LimitsSet(process.pid, effect.incarnation, held, warnings))
+        self.found.append(events.LimitsSet(process.pid, effect.incarnation, changed.limits, changed.warnings, values=changed.values))
 
     def _notify_of(self, child: Child, process: Process) -> dict[str, str]:
         """Make the socket over which a main says how it is, and give what it has to know of it."""

@@ -31,7 +31,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     memory: int = 0  # bytes in use now
     memory_peak: int = 0  # bytes
     cpu_seconds: float = 0.0
-    limits: dict[str, str] = {}  # name -> value and who enforces it, as read back
+    limits: dict[str, str] = {}  # name -> value and who enforces it, as read back; of one that does not run, what it will be held to
     warnings: list[str] = []
     log: str = ""  # path of its log file
     kind: str = "orchestrator"
@@ -54,6 +54,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     checkpoint_at: float = 0.0  # wall clock: of the checkpoint that its next incarnation would go on from; 0.0: there is none
     is_stuck: bool = False  # it waits for what does not come by itself: ``waits_for`` says what somebody has to do
     keys_dropped: int = 0  # results under idempotency keys that gave way to newer ones: what is submitted again with such a key runs again
+    limit_values: dict[str, object] = {}  # the limits as numbers: bytes, cores, or how many; "io": device -> rate -> a second
 
 
 class AttemptInfo(msgspec.Struct, frozen=True):

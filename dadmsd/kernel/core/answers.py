@@ -5,7 +5,7 @@ from itertools import islice
 import msgspec
 
 from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, ThreadInfo
-from dadmsd.kernel.core import dependencies, keys, restarts
+from dadmsd.kernel.core import dependencies, keys, limit_words, restarts
 from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.explaining import stopping
 from dadmsd.kernel.core.grouped import Group
@@ -20,6 +20,7 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
     """Show a process; what only the machine knows (memory now) is added by the shell."""
     pool = state.pools.get(process.pid)
     main = state.main_of(process)
+    limits, values = (process.limits, process.limit_values) if main is not None else limit_words.promised(process.spec)
     flying = sum(1 for worker in pool.workers.values() if worker.is_busy) if pool is not None else 0
     return ProcessInfo(
         pid=process.pid,
@@ -43,7 +44,7 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
         threads_failed=process.threads_failed,
         memory_peak=process.memory_peak,
         cpu_seconds=process.cpu_seconds,
-        limits=process.limits,
+        limits=limits,
         warnings=process.warnings,
         log=f"{state.settings.state_dir}/logs/{process.pid}.log",
         kind=process.spec.kind,
@@ -62,6 +63,7 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
         checkpoint_at=state.checkpoints[process.pid].at if process.pid in state.checkpoints else 0.0,
         is_stuck=dependencies.stuck_on(state, process) is not None,
         keys_dropped=process.keys_dropped,
+        limit_values=values,
     )
 
 

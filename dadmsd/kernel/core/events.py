@@ -46,6 +46,7 @@ class GateOpened(Event, frozen=True):
     name: str
     limits: dict[str, str] = {}
     warnings: list[str] = []
+    values: dict[str, Any] = {}  # the limits as numbers
 
 
 class GateShut(Event, frozen=True):
@@ -73,6 +74,7 @@ class MainReady(Event, frozen=True):
     warnings: list[str]
     limits: dict[str, str] = {}  # that it had to set on itself, as read back
     declarations: Sequence[port.Declaration] = ()  # what its entries ask of their workers
+    values: dict[str, Any] = {}  # the limits as numbers
 
 
 class Executed(Event, frozen=True):
@@ -306,6 +308,7 @@ class LimitsSet(Event, frozen=True):
     limits: dict[str, str] = {}
     warnings: list[str] = []
     reason: str = ""
+    values: dict[str, Any] = {}  # the limits as numbers
 
 
 class DefinitionsRead(Event, frozen=True):

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from dadms_ipc.requests import Limits, Spec
-from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core import effects, events, limit_words
 from dadmsd.kernel.core.admission import limits_flaw, lowered
-from dadmsd.kernel.core.ledger import Grant, cores_text, size_text
+from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.state import State
@@ -24,7 +24,6 @@ HAS_GROUP = frozenset({"opened", "ready", "stopping"})  # phases of a main whose
 REQUESTS = ("memory_request", "cpu_request")
 BESIDE = (*REQUESTS, "nice")  # of the specification itself, that change as limits do
 STAYING = frozenset({"files", "core"})  # rlimits, which a host that is asked for none leaves as they are
-SIZES = frozenset({"memory", "worker_memory", "core", "memory_high", "swap"})  # bytes
 
 
 def wanted_spec(spec: Spec, changes: dict[str, Any]) -> Spec | str:
@@ -85,8 +84,10 @@ def on_limits_set(state: State, event: events.LimitsSet) -> None:
     if not event.reason:
         lifted = _lifted(process, earlier, event.limits)
         process.limits = {name: text for name, text in {**process.limits, **event.limits}.items() if name not in lifted}
-        words = ", ".join([f"{name} {value}" for name, value in event.limits.items()] + [f"{name} lifted" for name in lifted])
-        data = {"limits": event.limits, "warnings": event.warnings, "lifted": lifted}
+        values = process.limit_values | event.values
+        process.limit_values = {name: value for name, value in values.items() if name not in lifted}
+        words = ", ".join([limit_words.brief(event.limits)] * bool(event.limits) + [f"{name} lifted" for name in lifted])
+        data = {"limits": event.limits, "warnings": event.warnings, "lifted": lifted, "values": event.values}
         state.tell_event("limits", f"limits changed: {words}", pid=process.pid, data=data)
     else:
         state.tell_event("limits.refused", f"limits stay what they were: {event.reason}", pid=process.pid)
@@ -97,17 +98,3 @@ def _lifted(process: Process, earlier: Spec, held: dict[str, str]) -> list[str]:
     """Give the limits that were shown, were changed, and are read back no more."""
     changed = [name for name in Limits.__struct_fields__ if getattr(earlier.limits, name) != getattr(process.spec.limits, name)]
     return [name for name in changed if name in process.limits and name not in held and name not in STAYING]
-
-
-def promised(spec: Spec) -> dict[str, str]:
-    """Say what a process that has no main now is held to when it starts."""
-    texts = {}
-    for name in Limits.__struct_fields__:
-        value = getattr(spec.limits, name)
-        if value is None or value == {} or name == "workers":  # how many workers there are is no cap that the host holds
-            continue
-        text = (
-            size_text(value) if name in SIZES else cores_text(value) if name == "cpu" else ", ".join(value) if name == "io" else str(value)
-        )
-        texts[name] = f"{text} from its next start on"
-    return texts | ({"nice": f"{spec.nice} from its next start on"} if spec.nice else {})

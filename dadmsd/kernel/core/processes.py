@@ -14,7 +14,7 @@ import msgspec
 
 from dadms_ipc import port
 from dadms_ipc.requests import Spec
-from dadmsd.kernel.core import checkpoints, dependencies, effects, events, kinds, readiness, restarts, sharing, timeouts
+from dadmsd.kernel.core import checkpoints, dependencies, effects, events, kinds, limit_words, readiness, restarts, sharing, timeouts
 from dadmsd.kernel.core.clocks import is_due, start_clock, stop_clock
 from dadmsd.kernel.core.ending import begin_end, settle, tell_wait
 from dadmsd.kernel.core.ledger import size_text
@@ -308,12 +308,17 @@ def expectation(process: Process) -> effects.Expect:
 def main_opened(state: State, child: Child, event: events.GateOpened) -> None:
     """Limits are in force: from now on the incarnation may speak on the bus."""
     process = state.processes[child.pid]
-    process.limits = event.limits
+    process.limits, process.limit_values = event.limits, event.values
     process.warnings = process.warnings + [warning for warning in event.warnings if warning not in process.warnings]
     state.changed(process)
     state.do(enrolment(process, process.uid))
-    words = ", ".join(f"{name} {value}" for name, value in event.limits.items()) or "none"
-    state.tell_event("limits", f"limits in force: {words}", pid=process.pid, data={"limits": event.limits, "warnings": event.warnings})
+    words = limit_words.brief(event.limits) or "none"
+    state.tell_event(
+        "limits",
+        f"limits in force: {words}",
+        pid=process.pid,
+        data={"limits": event.limits, "warnings": event.warnings, "values": event.values},
+    )
 
 
 def worker_opened(state: State, child: Child, event: events.GateOpened) -> None:
@@ -324,11 +329,16 @@ def worker_opened(state: State, child: Child, event: events.GateOpened) -> None:
     if not fresh and not warnings:
         return
     process.limits = {**process.limits, **fresh}
+    values = {name: event.values[name] for name in fresh if name in event.values}
+    process.limit_values = process.limit_values | values
     process.warnings = process.warnings + warnings
     state.changed(process)
-    words = ", ".join(f"{name} {value}" for name, value in fresh.items())
-    text = f"limits of a worker in force: {words}" if fresh else f"not all limits of a worker are in force: {'; '.join(warnings)}"
-    state.tell_event("limits", text, pid=process.pid, data={"limits": fresh, "warnings": warnings})
+    text = (
+        f"limits of a worker in force: {limit_words.brief(fresh)}"
+        if fresh
+        else f"not all limits of a worker are in force: {'; '.join(warnings)}"
+    )
+    state.tell_event("limits", text, pid=process.pid, data={"limits": fresh, "warnings": warnings, "values": values})
 
 
 def main_executed(state: State, child: Child) -> None:
@@ -365,6 +375,7 @@ def main_ready(state: State, child: Child, event: events.MainReady) -> None:
     readiness.begin_ready(state, process)
     process.entries = event.entries
     process.limits = {**process.limits, **event.limits}
+    process.limit_values = process.limit_values | event.values
     process.warnings = process.warnings + [warning[:TEXT_MOST] for warning in event.warnings[:WARNINGS_MOST]] + warnings
     process.kinds = kinds.kinds_of(event.declarations)
     process.kinds_failed = {}

@@ -4,7 +4,7 @@ A map, so that a newer kernel reads an older one's rows: new fields have default
 seconds, for people and for the disk; deadlines are monotonic seconds of the boot that the journal names.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -84,6 +84,7 @@ class Process(Record):
     oom_kills: int = 0  # processes that the main of this incarnation had started and that the OOM killer ended
     oom_note: str = ""  # the same as a sentence
     exited_at: float = 0.0  # of this incarnation: its main ended; what is left of it may live longer
+    limit_values: dict[str, Any] = {}  # the limits as numbers: bytes, cores, or how many
 
     @property
     def is_kept(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dadms_ipc import requests
-from dadmsd.kernel.core import defined, effects, events, limiting, suspension
+from dadmsd.kernel.core import defined, effects, events, limit_words, limiting, suspension
 from dadmsd.kernel.core.admission import admit, refusal
 from dadmsd.kernel.core.ending import stop, stop_dependents
 from dadmsd.kernel.core.explaining import explain, lives_of
@@ -105,7 +105,8 @@ def _limits(state: State, event: events.RequestArrived, request: requests.Change
         if state.main_of(process) is not None:
             return _limits_answer(process, [])
         warnings = ["they hold from its next start on"] if request.changes else []
-        return {"pid": process.pid, "limits": limiting.promised(process.spec), "warnings": warnings}
+        texts, values = limit_words.promised(process.spec)
+        return {"pid": process.pid, "limits": texts, "warnings": warnings, "limit_values": values}
     waiting = state.limiting.setdefault(process.pid, [])
     if key not in waiting:
         waiting.append(key)
@@ -113,7 +114,7 @@ def _limits(state: State, event: events.RequestArrived, request: requests.Change
 
 
 def _limits_answer(process: Process, warnings: list[str]) -> dict[str, object]:
-    return {"pid": process.pid, "limits": process.limits, "warnings": warnings}
+    return {"pid": process.pid, "limits": process.limits, "warnings": warnings, "limit_values": process.limit_values}
 
 
 def on_limits_set(state: State, event: events.LimitsSet) -> None:

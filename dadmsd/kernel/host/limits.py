@@ -67,6 +67,7 @@ class Enforced(NamedTuple):
 
     limits: dict[str, str]  # name -> "64 MiB by cgroup v1 memory, read back"
     warnings: list[str]
+    values: dict[str, Any]  # name -> the same as a number: bytes, cores, or how many
 
 
 class Applied(NamedTuple):
@@ -171,10 +172,25 @@ def held_caps(caps: Caps, backend: Backend) -> dict[str, str]:
     return texts
 
 
+def held_values(caps: Caps) -> dict[str, Any]:
+    """Give caps that were read back as numbers, by the same names; rates by device."""
+    values: dict[str, Any] = {name: value for name in ("memory", "cpu", "pids") if (value := getattr(caps, name)) is not None}
+    for field in STEERED:
+        value = getattr(caps, field)
+        if value:
+            values[field] = (
+                {cap.device: {rate: number for rate, number in cap._asdict().items() if isinstance(number, int)} for cap in value}
+                if field == "io"
+                else value
+            )
+    return values
+
+
 def apply(plan: Plan, pid: int) -> Applied:
     """Set what is set on one OS process from outside: its rlimits, and its place in the order of the OOM killer."""
     left: list[Rlimit] = []
     texts: dict[str, str] = {}
+    values: dict[str, Any] = {}
     warnings = list(plan.warnings)
     for name, value in plan.rlimits:
         if name == "RLIMIT_DATA" and value != resource.RLIM_INFINITY:
@@ -199,14 +215,16 @@ def apply(plan: Plan, pid: int) -> Applied:
             raise HostFailure(f"cannot set {name} of process {pid} to {value}: it reads {found[0]} and {found[1]}")
         if value != resource.RLIM_INFINITY:
             texts[_FIELDS[name]] = _held_rlimit(name, value, least, warnings)
+            values[_FIELDS[name]] = least
     if plan.oom_score is not None:
         _set_oom_score(pid, plan.oom_score, warnings)
-    return Applied(Enforced(texts, warnings), left)
+    return Applied(Enforced(texts, warnings, values), left)
 
 
 def read_back(pid: int, left: Iterable[Rlimit]) -> Enforced:
     """Read from /proc what a child has set on itself; HostFailure when one of them is not in force."""
     texts: dict[str, str] = {}
+    values: dict[str, Any] = {}
     warnings: list[str] = []
     found = rlimits_of(pid)
     for limit in left:
@@ -218,7 +236,8 @@ def read_back(pid: int, left: Iterable[Rlimit]) -> Enforced:
                 f"cannot open the gate of process {pid}: {limit.resource} was to be {limit.value} and reads {_shown(soft)} and {_shown(hard)}"
             )
         texts[_FIELDS[limit.resource]] = _held_rlimit(limit.resource, limit.value, hard, warnings)
-    return Enforced(texts, warnings)
+        values[_FIELDS[limit.resource]] = hard
+    return Enforced(texts, warnings, values)
 
 
 def _least(asked: int, hard: int) -> int:

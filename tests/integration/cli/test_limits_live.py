@@ -48,6 +48,10 @@ def test_memory_is_raised_and_lowered_under_a_running_process(ctl: Ctl, at: tupl
     assert (found["status"], found["incarnation"]) == ("running", 1)
     limits = found["limits"]
     assert isinstance(limits, dict)
+    assert isinstance(found["limit_values"], dict)
+    assert (found["limit_values"]["memory"], found["limit_values"]["files"]) == (300 << 20, 512)
+    (told,) = json.loads(ctl(*at, "limits", pid, "--json").stdout)
+    assert (told["limits"], told["limit_values"]) == (limits, found["limit_values"])
     assert "300 MiB" in limits["memory"]
     assert "512" in limits["files"], "what was refused in one part changed nothing"
 

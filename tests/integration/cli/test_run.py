@@ -100,6 +100,7 @@ def test_limits_that_were_asked_for_are_in_force_before_the_code_runs(ctl: Ctl, 
     limits = json.loads(done.stdout)["limits"]
     assert limits["memory"].startswith("200 MiB")
     assert "read back" in limits["memory"]
+    assert json.loads(done.stdout)["limit_values"]["memory"] == 200 << 20
 
 
 def test_user_tasks_are_answered_from_the_values_and_asked_for_when_they_are_missing(

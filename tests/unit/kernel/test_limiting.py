@@ -25,8 +25,8 @@ def test_the_answer_waits_for_the_host_and_has_what_was_read_back() -> None:
     assert only(done, effects.SetLimits) == [effects.SetLimits(pid, 1)]
     assert only(done, effects.Reply) == []
     held = {"memory": "2 GiB by cgroup v2 memory, read back"}
-    (reply,) = only(driver.give(events.LimitsSet(pid, 1, held)), effects.Reply)
-    assert reply.answer == {"pid": pid, "limits": held, "warnings": []}
+    (reply,) = only(driver.give(events.LimitsSet(pid, 1, held, values={"memory": 2 * GIB, "cpu": 0.5})), effects.Reply)
+    assert reply.answer == {"pid": pid, "limits": held, "warnings": [], "limit_values": {"memory": 2 * GIB, "cpu": 0.5}}
     assert driver.process(pid).spec.limits == Limits(memory=2 * GIB, cpu=0.5)
     assert only(ask(driver, pid, memory=2 * GIB, cpu=0.5), effects.SetLimits) == [], "a retry is answered from the journal"
 
@@ -120,20 +120,29 @@ def test_a_limit_that_is_lifted_is_shown_no_longer_and_told_also_by_the_next_ker
     driver = Driver()
     pid = command(driver, limits=Limits(cpu=0.5, files=512))
     driver.process(pid).limits = {"cpu": "0.5 cores by cgroup v1 cpu, read back", "files": "512 by RLIMIT_NOFILE, read back", "nice": "3"}
+    driver.process(pid).limit_values = {"cpu": 0.5, "files": 512, "nice": 3}
     ask(driver, pid, cpu=None, files=None)
-    (reply,) = only(driver.give(events.LimitsSet(pid, 1, {"memory": "4 GiB"})), effects.Reply)
-    held = {"files": "512 by RLIMIT_NOFILE, read back", "nice": "3", "memory": "4 GiB"}
-    assert reply.answer == {"pid": pid, "limits": held, "warnings": []}, "an rlimit is lowered only, and what was not changed stays"
+    (reply,) = only(
+        driver.give(events.LimitsSet(pid, 1, {"memory": "4 GiB by cgroup v1 memory, read back"}, values={"memory": 4 * GIB})), effects.Reply
+    )
+    held = {"files": "512 by RLIMIT_NOFILE, read back", "nice": "3", "memory": "4 GiB by cgroup v1 memory, read back"}
+    values = {"files": 512, "nice": 3, "memory": 4 * GIB}
+    assert reply.answer == {"pid": pid, "limits": held, "warnings": [], "limit_values": values}, (
+        "an rlimit is lowered only, and what was not changed stays"
+    )
     told = driver.state.events[-1]
     assert told.text == "limits changed: memory 4 GiB, cpu lifted"
-    assert told.data == {"limits": {"memory": "4 GiB"}, "warnings": [], "lifted": ["cpu"]}
+    changed = {"memory": "4 GiB by cgroup v1 memory, read back"}
+    assert told.data == {"limits": changed, "warnings": [], "lifted": ["cpu"], "values": {"memory": 4 * GIB}}
     driver.next_kernel()
-    assert driver.answer(requests.Status(pid)).limits == held
+    shown = driver.answer(requests.Status(pid))
+    assert (shown.limits, shown.limit_values) == (held, values)
 
 
 def test_limits_of_a_process_without_a_main_can_be_looked_at_without_a_warning() -> None:
     driver = Driver()
-    pid = command(driver, kind="tool", limits=Limits(memory=GIB, cpu=0.5), nice=4)
+    rates = {"/dev/sda": requests.IoLimit(read_bytes=1000)}
+    pid = command(driver, kind="tool", limits=Limits(memory=GIB, cpu=0.5, io=rates), nice=4, enforcement="best-effort")
     leave(driver, pid)
     answer = driver.answer(requests.ChangeLimits(pid, {}))
     assert answer["warnings"] == []
@@ -142,5 +151,16 @@ def test_limits_of_a_process_without_a_main_can_be_looked_at_without_a_warning()
         "cpu": "0.5 cores from its next start on",
         "files": "1024 from its next start on",
         "core": "0 B from its next start on",
+        "io": "/dev/sda from its next start on",
         "nice": "4 from its next start on",
     }
+    assert answer["limit_values"] == {
+        "memory": GIB,
+        "cpu": 0.5,
+        "files": 1024,
+        "core": 0,
+        "io": {"/dev/sda": {"read_bytes": 1000}},
+        "nice": 4,
+    }
+    shown = driver.answer(requests.Status(pid))
+    assert (shown.limits, shown.limit_values) == (answer["limits"], answer["limit_values"]), "its status shows the same"

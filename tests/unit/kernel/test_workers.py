@@ -236,8 +236,12 @@ def test_what_a_first_worker_is_not_held_to_is_said_once() -> None:
     driver.submit(pid, 2)
     for number, os_pid in ((1, 201), (2, 202)):
         driver.give(events.Forked(f"{pid}.1/w{number}", os_pid, 1))
-        driver.give(events.GateOpened(f"{pid}.1/w{number}", {"worker_memory": "64 MiB"}, ["not enforced: cpu = 1"]))
+        driver.give(
+            events.GateOpened(f"{pid}.1/w{number}", {"worker_memory": "64 MiB"}, ["not enforced: cpu = 1"], {"worker_memory": 64 << 20})
+        )
     assert driver.process(pid).limits == {"worker_memory": "64 MiB"}
     assert driver.process(pid).warnings == ["not enforced: cpu = 1"]
     said = [event.data for event in driver.state.events if event.kind == "limits"]
-    assert said[1:] == [{"limits": {"worker_memory": "64 MiB"}, "warnings": ["not enforced: cpu = 1"]}]
+    held = {"worker_memory": 64 << 20}
+    assert said[1:] == [{"limits": {"worker_memory": "64 MiB"}, "warnings": ["not enforced: cpu = 1"], "values": held}]
+    assert driver.process(pid).limit_values == held
