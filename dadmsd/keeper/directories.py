@@ -70,9 +70,16 @@ def check_removable(directory: Path) -> None:
 
 
 def sweep(directory: Path, *, is_over: bool) -> None:
-    """Remove what an earlier daemon left or this one made, while the lock is held; what the next keeper has to know stays until the end is orderly."""
+    """Remove what an earlier daemon left or this one made, while the lock is held; what the next keeper has to know stays until the end is orderly.
+
+    At a start, what cannot be removed is a HostFailure: ours has to be in its place. At the end it stays.
+    """
     for name in (*_PASSING, *(_LASTING if is_over else ())):
-        (directory / name).unlink(missing_ok=True)
+        try:
+            (directory / name).unlink(missing_ok=True)
+        except OSError as error:
+            if not is_over:
+                raise HostFailure(f'cannot use "{directory}": "{name}" is in it, and cannot be removed: {error.strerror}') from error
 
 
 def remove(directory: Path, *, is_private: bool, is_made: bool) -> None:

@@ -6,8 +6,10 @@
    above anything that was ever counted.
 """
 
+import contextlib
 import fcntl
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -24,6 +26,9 @@ class Lock:
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             except OSError as error:
                 raise HostFailure(f'cannot start dadmsd: "{self._path}": {error.strerror}') from error
+            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.close(self._fd)
+                raise HostFailure(f'cannot start dadmsd: "{self._path}": it is no regular file')
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -38,7 +43,8 @@ class Lock:
 
     def release(self) -> None:
         """Remove the file and let go."""
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it stays, and nobody holds it
+            self._path.unlink(missing_ok=True)
         os.close(self._fd)
 
 

@@ -4,8 +4,11 @@ While a bus is restarted nobody listens, but the keeper holds the lock, which ``
 that moment believe that another one runs). Of several pid namespaces the holder may have no number here: whoever holds it counts.
 """
 
+import os
 import socket
 from pathlib import Path
+
+PID_MOST = 20  # bytes, of the one word that a lock has
 
 
 def is_listening(path: Path) -> bool:
@@ -30,8 +33,10 @@ def lock_holders(directory: Path) -> list[str]:
     """
     lock = directory / "lock"
     try:
-        inode = str(lock.stat().st_ino)
-        named = lock.read_text(encoding="ascii").split()
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # whatever is there of that name: nobody waits for it
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            inode = str(os.fstat(descriptor).st_ino)
+            named = [word for word in (file.read(PID_MOST) or b"").decode("ascii", "replace").split() if word.isdecimal()]
     except OSError:
         return []
     try:

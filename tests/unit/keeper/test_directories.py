@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dadms_ipc.errors import DadmsError, RequestRefused
+from dadms_ipc.errors import DadmsError, HostFailure, RequestRefused
 from dadmsd.keeper import directories
 
 
@@ -71,3 +71,13 @@ def test_a_path_that_is_not_utf_8_is_refused_before_anybody_is_told_it() -> None
     directories.check_sayable(Path("/tmp/caf\u00e9"))
     with pytest.raises(RequestRefused, match=r'cannot use "/tmp/caf\\udce9": its path is not UTF-8'):
         directories.check_sayable(Path(os.fsdecode(b"/tmp/caf\xe9")))
+
+
+@pytest.mark.parametrize("name", ["control.sock", "epoch.new"])
+def test_what_cannot_be_removed_is_refused_at_a_start_and_stays_at_the_end(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / "servers").touch()
+    with pytest.raises(HostFailure, match=f'"{name}" is in it, and cannot be removed: Is a directory'):
+        directories.sweep(tmp_path, is_over=False)
+    directories.sweep(tmp_path, is_over=True)
+    assert [each.name for each in tmp_path.iterdir()] == [name]

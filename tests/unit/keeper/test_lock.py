@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dadms_ipc import presence
 from dadms_ipc.errors import HostFailure, RequestRefused
 from dadmsd.keeper.lock import Lock, next_epoch
 
@@ -48,3 +49,20 @@ def test_an_epoch_that_a_full_disk_kept_off_the_disk_is_never_given_again(tmp_pa
     assert next_epoch(tmp_path) == 1
     assert next_epoch(tmp_path, above=5) == 6  # 2 to 5 could not be written
     assert next_epoch(tmp_path) == 7
+
+
+def test_a_lock_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(HostFailure, match='lock": it is no regular file'):
+        Lock(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xbe\xff" * 100, b"4194304\n"])
+def test_a_lock_that_nobody_holds_is_nobodys_whatever_is_in_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lock").write_bytes(content)
+    assert presence.lock_holders(tmp_path) == []
+
+
+def test_whether_somebody_holds_a_lock_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    assert presence.lock_holders(tmp_path) == []
