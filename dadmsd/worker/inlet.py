@@ -7,9 +7,9 @@
 
 import os
 import time
+from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
-from threading import Condition
 from typing import Any
 
 import msgspec
@@ -31,11 +31,11 @@ class Inlet:
         self._greeted = greeted  # a new kernel said hello
         self._orders: deque[Any] = deque()
         self._calls = Calls()
-        self._turn = Condition()
+        self._turn = allocate_lock()
         self._waiting: Yield | None = None  # to be told to go on
         self._gone_on = 0  # number of the newest word of that
         self._is_read = False  # by somebody, now
-        self._others = 0  # who wait for him
+        self._others: list[LockType] = []  # of those who wait for him, held until he has read
         self._end: ChannelClosed | None = None
 
     def order(self) -> Any:
@@ -77,11 +77,14 @@ class Inlet:
             raise self._end
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if self._is_read:
-            self._others += 1
+            told = allocate_lock()
+            told.acquire()
+            self._others.append(told)
+            self._turn.release()
             try:
-                self._turn.wait(left)
+                told.acquire(timeout=-1 if left is None else left)
             finally:
-                self._others -= 1
+                self._turn.acquire()
             return
         self._is_read = True
         self._turn.release()
@@ -94,8 +97,8 @@ class Inlet:
         finally:
             self._turn.acquire()
             self._is_read = False
-            if self._others:
-                self._turn.notify_all()
+            while self._others:
+                self._others.pop().release()
         if isinstance(body, Batch):
             self._orders.append(body)
         elif isinstance(body, Hello):

@@ -15,8 +15,8 @@
 import contextlib
 import os
 import sys
-import threading
 import time
+from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -76,7 +76,7 @@ class Worker:
         self._expected: dict[str, float] = {}  # seconds, by entry
         self._backlog: deque[Batch | Finish] = deque()  # what came while the ring was full
         self._is_rung = False  # a doorbell waits in the outbox, and will announce whatever is in the page by then
-        self._sending = threading.Lock()  # entries may report progress from threads of their own
+        self._sending = allocate_lock()  # entries may report progress from threads of their own
         self._next_progress = 0.0  # monotonic, seconds
         self._cpu = 0.0  # of this process when it was last measured, seconds
         self._unmeasured = 0.0  # seconds that short threads ran since then
@@ -84,7 +84,7 @@ class Worker:
         self._oldest = 0.0  # monotonic: when the first result that is not announced was there; 0: all are
         _moves.watch()
         self._os_pid = os.getpid()
-        self._main = threading.get_ident()
+        self._main = get_ident()
         self._yields = 0
         self._turn = (0, 0.0)  # sequence of a thread that was asked to give way, and since when it runs since then, monotonic
         self._stood = 0.0  # seconds that the thread which runs waited after it gave way
@@ -278,7 +278,7 @@ class Worker:
 
     def _give_way(self) -> None:
         """Let others have the slot of the thread that runs, if they wait for one and it ran for a while; it goes on from here."""
-        if not self._results.is_wanted or threading.get_ident() != self._main or os.getpid() != self._os_pid:
+        if not self._results.is_wanted or get_ident() != self._main or os.getpid() != self._os_pid:
             return
         now, sequence = time.monotonic(), self._results.begun
         if self._turn[0] != sequence:

@@ -16,9 +16,9 @@
 import fcntl
 import mmap
 import os
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Sequence
-from threading import Lock
 from typing import Final
 
 import msgspec
@@ -61,7 +61,7 @@ IS_STRONGLY_ORDERED: Final = os.uname().machine in {"x86_64", "i686"}  # stores 
 
 _decoder = msgspec.msgpack.Decoder(Outcome)
 _pairs = msgspec.msgpack.Decoder(list[tuple[msgspec.Raw, float]])
-_lock = Lock()
+_lock = allocate_lock()
 
 
 def fence() -> None:

@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -60,7 +59,8 @@ def live(birth: Birth | None) -> NoReturn:
 def leave(status: int) -> NoReturn:
     """End this process: exit functions run, streams are flushed, nothing is torn down."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined] # as the interpreter does first: non-daemon threads end
+        if (threading := sys.modules.get("threading")) is not None:
+            threading._shutdown()  # as the interpreter does first: non-daemon threads end
         atexit._run_exitfuncs()
     except BaseException:
         say_all(traceback.format_exc())

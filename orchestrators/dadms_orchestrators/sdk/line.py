@@ -11,8 +11,8 @@ import contextlib
 import os
 import select
 import sys
-import threading
 import time
+from _thread import allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -45,8 +45,9 @@ class Line:
         self._work = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # the line's
         self._is_closing = False
         self._is_broken = False
-        self._thread = threading.Thread(target=self._run, name="bus line", daemon=True)
-        self._thread.start()
+        self._runs = allocate_lock()  # held by the thread
+        self._runs.acquire()
+        start_new_thread(self._run, ())
 
     def fileno(self) -> int:
         """Give the descriptor that is readable when a message has come."""
@@ -105,8 +106,7 @@ class Line:
         self._is_broken = is_broken
         self._is_closing = True
         self._stir()
-        self._thread.join(CLOSE_TIMEOUT)
-        if not self._thread.is_alive():
+        if self._runs.acquire(timeout=CLOSE_TIMEOUT):
             os.close(self._wake)
             os.close(self._work)
 
@@ -120,6 +120,8 @@ class Line:
             self._connect_and_serve()
         except RequestRefused as refused:
             print(f"the bus does not listen to this process: {refused}", file=sys.stderr)  # noqa: T201 - stderr is this process's log
+        finally:
+            self._runs.release()
 
     def _connect_and_serve(self) -> None:
         """Be connected until closed. A client repeats lost connections by itself; this repeats first ones. Raises RequestRefused."""

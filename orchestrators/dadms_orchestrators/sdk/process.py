@@ -12,7 +12,6 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -513,13 +512,16 @@ class _SignalPipe:
 
     def __init__(self) -> None:
         self.fd: int | None = None
-        if threading.current_thread() is not threading.main_thread():
+        fd, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self._previous_fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        except ValueError:
+            os.close(fd)
+            os.close(write)
             return
-        self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._previous = signal.signal(
-            signal.SIGTERM, lambda _number, _frame: None
-        )  # the wakeup descriptor tells; default would end us at once
-        self._previous_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self.fd, self._write = fd, write
+        # The wakeup descriptor tells; the default would end us at once.
+        self._previous = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
 
     def drain(self) -> bool:
         """Read what is there; tell whether SIGTERM was in it."""
