@@ -51,6 +51,7 @@ from dadmsd.bus.core.events import (
     Vanished,
 )
 from dadmsd.bus.core.state import Bounds
+from dadmsd.bus.dates import Clock
 from dadmsd.bus.doors import Router
 from dadmsd.bus.network import IO_THREADS, Network
 from dadmsd.bus.store import open_store
@@ -85,6 +86,7 @@ class Program:
             retries=settings.message_bus.retry_attempts,
             reunion=REUNION if welcome.incarnation > 1 else 0.0,
         )
+        clock = Clock(welcome.boot_id, time() - monotonic())
         self._bus = Bus(
             os.urandom(16),
             doors={"data": settings.network.data_port},
@@ -94,12 +96,12 @@ class Program:
             bounds=bounds,
             incarnation=welcome.incarnation,
             os_pid=os.getpid(),
-            wall=time() - monotonic(),
+            wall=clock.ahead,
         )
         self._durables: list[Durable] = []
         self._gathered: dict[Peer, list[tuple[Header, Body]]] = {}
         self._chores_at: float | None = None  # when there is something to do at the doors though nobody says so; None: never
-        self._store, line = open_store(Path(welcome.state_dir), settled_most=bounds.settled)
+        self._store, line = open_store(Path(welcome.state_dir), settled_most=bounds.settled, clock=clock)
         if line:
             say(f"bus: {line}")
         self._keeper = keeper_channel

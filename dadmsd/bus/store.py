@@ -6,6 +6,7 @@
 3. ``PRAGMA user_version`` is the version of the schema. A file that is damaged is set aside under another name, and said aloud; with one of a newer version, or
    without any, the bus goes on and refuses what it would have to put on disk.
 4. The file holds business data: mode 0600.
+5. A clock that is set moves nobody's expiry (dates.py).
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from dadms_ipc.errors import HostFailure
 from dadmsd.bus.core.disk import Await, Bury, Durable, Keep, Kept, Letter, NotKept, Replay, Restored, Row, Settle, Tried
 from dadmsd.bus.core.keeping import DEAD, DECLINED
 from dadmsd.bus.core.letters import ENDS
+from dadmsd.bus.dates import Clock, hold
 from dadmsd.space import shortage
 
 SCHEMA_VERSION = 1
@@ -50,8 +52,9 @@ _REMEMBER = "INSERT OR REPLACE INTO settled VALUES (?, ?, ?)"
 class Store:
     """The file, open for good, and the thread that writes it."""
 
-    def __init__(self, path: Path, *, settled_most: int) -> None:
+    def __init__(self, path: Path, *, settled_most: int, clock: Clock) -> None:
         self._path = path
+        self._clock = clock
         self._events: deque[Kept | NotKept] = deque()
         self._work: queue.SimpleQueue[Sequence[Durable] | None] = queue.SimpleQueue()
         self._backlog: list[Durable] = []  # of the thread: what failed and must not be lost
@@ -60,6 +63,7 @@ class Store:
         self._pruned = time.monotonic()
         self._directory = path.parent
         self._connection = _open(path)
+        hold(self._connection, clock)
         self._reader = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, isolation_level=None)
         self.restored = self._restore(settled_most)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -180,7 +184,7 @@ class Store:
             now = time.monotonic()
             if now - self._pruned >= PRUNE_INTERVAL:
                 self._pruned = now
-                execute("DELETE FROM settled WHERE at < ?", (time.time() - SETTLED_KEPT,))
+                execute("DELETE FROM settled WHERE at < ?", (self._clock.date() - SETTLED_KEPT,))
             execute("COMMIT")
         except (sqlite3.Error, OverflowError) as error:
             if self._connection.in_transaction:
@@ -233,7 +237,7 @@ class Store:
             self._remember(effect.identifier, DEAD)
 
     def _remember(self, identifier: bytes, outcome: str) -> None:
-        self._connection.execute(_REMEMBER, (identifier, outcome, time.time()))
+        self._connection.execute(_REMEMBER, (identifier, outcome, self._clock.date()))
 
     def _nothing(self, _effect: Await) -> None:
         return
@@ -287,12 +291,12 @@ class NoStore:
         os.close(self._wake)
 
 
-def open_store(directory: Path, *, settled_most: int) -> tuple[Store | NoStore, str]:
+def open_store(directory: Path, *, settled_most: int, clock: Clock) -> tuple[Store | NoStore, str]:
     """Open the store of a state directory; gives a line for the log when there is something to say."""
     path = directory / FILE
     try:
         try:
-            return Store(path, settled_most=settled_most), ""
+            return Store(path, settled_most=settled_most, clock=clock), ""
         except sqlite3.Error as error:
             if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF not in _DAMAGED:
                 raise
@@ -301,7 +305,7 @@ def open_store(directory: Path, *, settled_most: int) -> tuple[Store | NoStore, 
                 with contextlib.suppress(FileNotFoundError):
                     path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
             line = f'set "{path}" aside as "{aside.name}", with the messages in it: it is damaged ({error})'
-            return Store(path, settled_most=settled_most), line
+            return Store(path, settled_most=settled_most, clock=clock), line
     except (sqlite3.Error, OSError, HostFailure) as error:
         reason = f"cannot keep it: {shortage(directory, error)}"
         return NoStore(reason), f"goes on without a store, and refuses messages to receivers that are not there: {reason}"

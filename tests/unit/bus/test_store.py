@@ -10,6 +10,7 @@ import pytest
 
 from dadms_ipc.envelope import VERSION, Header, Kind, message_id
 from dadmsd.bus.core.disk import Await, Bury, Keep, Kept, NotKept, Replay, Row, Settle, Tried
+from dadmsd.bus.dates import Clock
 from dadmsd.bus.store import FILE, NoStore, Store, open_store
 
 
@@ -38,7 +39,7 @@ def reopen(tmp_path: Path) -> Iterator[Callable[[], Store]]:
     def again() -> Store:
         if stores:
             stores[-1].close()
-        store, line = open_store(tmp_path, settled_most=100)
+        store, line = open_store(tmp_path, settled_most=100, clock=Clock("boot", 0.0))
         assert isinstance(store, Store)
         assert line == ""
         stores.append(store)
@@ -111,7 +112,7 @@ def test_what_is_written_counts_whatever_else_fails(tmp_path: Path, reopen: Call
 def test_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
     """With a line that says so; the bus begins anew."""
     (tmp_path / FILE).write_bytes(b"no database" * 1000)
-    store, line = open_store(tmp_path, settled_most=100)
+    store, line = open_store(tmp_path, settled_most=100, clock=Clock("boot", 0.0))
     assert isinstance(store, Store)
     store.close()
     assert "damaged" in line
@@ -124,7 +125,7 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    store, line = open_store(tmp_path, settled_most=100)
+    store, line = open_store(tmp_path, settled_most=100, clock=Clock("boot", 0.0))
     assert isinstance(store, NoStore)
     assert "its schema is version 99, this bus knows 1" in line
     store.write([_keep(1), Tried(1, 1), Await(-1)])
@@ -135,3 +136,25 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     store.write([Tried(1, 1)])
     assert (store.events(), store.body(1), store.restored) == ([], None, None)
     store.close()
+
+
+@pytest.mark.parametrize("set_by", [10_800.0, -10_800.0])
+def test_a_clock_that_is_set_within_a_boot_moves_nobodys_expiry(tmp_path: Path, set_by: float) -> None:
+    """What is left of an expiry is the same by the steady clock; after a reboot dates are what they say."""
+    store, _ = open_store(tmp_path, settled_most=100, clock=Clock("boot", 4000.0))
+    store.write([_keep(1), Bury(1, _id(1), 4500.0, 2, "why"), _keep(2), Await(-1)])
+    while not any(-1 in event.tokens for event in _answer(store)):
+        pass
+    store.close()
+    for clock, expires_at in (
+        (Clock("boot", 4000.5), 5000.0),
+        (Clock("boot", 4000.0 + set_by), 5000.0 + set_by),
+        (Clock("next boot", 9.0), 5000.0 + set_by),
+        (Clock("next boot", 19.0), 5010.0 + set_by),
+    ):
+        store, line = open_store(tmp_path, settled_most=100, clock=clock)
+        assert (isinstance(store, Store), line) == (True, "")
+        assert store.restored is not None
+        assert [row.expires_at for row in store.restored.rows] == [expires_at]
+        assert [(letter.stored_at, letter.died_at) for letter in store.restored.letters] == [(expires_at - 1000.0, expires_at - 500.0)]
+        store.close()
