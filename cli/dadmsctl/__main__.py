@@ -1,7 +1,10 @@
 """The program ``dadmsctl``: runs the command that is asked for, and turns every error into one line and an exit code (exits.py)."""
 
+import errno
+import io
 import os
 import sys
+from typing import Any
 
 if __name__ == "__main__":
     from dadmsctl import entry  # it answers Ctrl-C while what stands below is imported, for `python -m dadmsctl`
@@ -17,6 +20,9 @@ from dadmsctl.terminal import printable
 
 # A group without a command: its message is the whole help. Click before 8.2 prints that itself, and has no such error.
 HELP_ASKED: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
+UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -47,7 +53,8 @@ def run(arguments: list[str] | None = None) -> int:
     except (BrokenPipeError, SystemExit):  # click exits on EPIPE by itself
         return Exit.PIPE_CLOSED
     except OSError as error:
-        return say(f"cannot go on: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""), Exit.FAILED)
+        what = "write" if error.errno in UNWRITTEN and not error.filename else "go on"
+        return say(f"cannot {what}: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""), Exit.FAILED)
     except Exception as error:
         if os.environ.get("DADMS_TRACEBACK"):  # for whoever hunts the bug
             raise
@@ -72,8 +79,24 @@ def open_streams() -> bool:
     is_open = sys.stdout is not None
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - for all the program's life
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - as above
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - as above
+    if sys.stderr is None or sys.stderr is sys.__stderr__:
+        encoding = sys.stderr.encoding if sys.stderr is not None else "utf-8"
+        sys.stderr = io.TextIOWrapper(Unfailing(2, "w", closefd=False), encoding=encoding, errors="replace", write_through=True)
     return is_open
+
+
+class Unfailing(io.FileIO):
+    """A stream whose reader, or disk, may be gone: what it cannot take is lost, and costs neither the work nor its exit code."""
+
+    def write(self, data: Any, /) -> int:
+        """Write what can be written, and take all of it for written."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[super().write(left) or len(left) :]
+        except OSError:
+            pass
+        return len(data)
 
 
 def main() -> int:

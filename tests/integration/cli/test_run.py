@@ -37,6 +37,17 @@ def test_run_ends_with_the_outcome_and_leaves_nothing(ctl: Ctl, linear: Linear, 
     assert "\r" not in done.stdout
 
 
+def test_a_story_that_nobody_can_write_down_costs_neither_the_work_nor_its_outcome(
+    environment: dict[str, str], linear: Linear, handlers: Handlers
+) -> None:
+    files = (str(linear("greet")), "--handlers", str(handlers(GREET)))
+    command = [sys.executable, "-m", "dadmsctl", "run", *files, "--set", "who=world", "--json"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, env=environment, timeout=60, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["status"] == "completed"
+
+
 def test_verbose_tells_of_the_zygotes_too(ctl: Ctl, linear: Linear, handlers: Handlers) -> None:
     done = ctl("run", linear("greet"), "--handlers", handlers(GREET), "--set", "who=world", "-v")
     assert re.search(

@@ -217,6 +217,7 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of() -> None:
         (">&-", Exit.FAILED, "dadmsctl: cannot write: the standard output is closed; nothing was done\n"),
         ("<&- >&- 2>&-", Exit.FAILED, ""),
         ("2>&-", Exit.NO_DAEMON, ""),
+        ("2>/dev/full", Exit.NO_DAEMON, ""),
         (
             "<&-",
             Exit.NO_DAEMON,
@@ -228,6 +229,12 @@ def test_closed_standard_streams_are_no_bug(closed: str, code: Exit, said: str) 
     command = f'exec "$0" -m dadmsctl --runtime-dir /nowhere ps {closed}'
     done = subprocess.run(["/bin/sh", "-c", command, sys.executable], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+def test_an_output_that_has_no_room_is_told_as_that() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-m", "dadmsctl", "--help"], stdout=full, stderr=subprocess.PIPE, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (Exit.FAILED, b"dadmsctl: cannot write: No space left on device\n")
 
 
 def test_an_output_that_cannot_show_a_letter_is_no_error() -> None:
