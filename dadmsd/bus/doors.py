@@ -124,6 +124,10 @@ class Router:
                 listener.open()
                 yield Audit(f"opened port {listener.place} ({listener.name}) again: {remote} connections over the network")
 
+    def is_there(self) -> bool:
+        """Tell whether the path of the door is where it was made, open or shut."""
+        return (self.path if self.is_open else self._hidden).exists()
+
     def _shut(self, count: int) -> None:
         """Let nobody in any more."""
         if self.is_open:

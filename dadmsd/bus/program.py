@@ -23,7 +23,7 @@ import zmq
 from dadms_ipc.channel import Channel, adopt
 from dadms_ipc.codec import BATCH_BYTES, BATCH_HEADER, BATCHED_BODY, encode_batch, encode_header
 from dadms_ipc.envelope import BATCH_LIMIT, BODY_LIMIT, CONTROL_BODY_LIMIT, Door, Header
-from dadms_ipc.errors import ChannelClosed, PeerViolation
+from dadms_ipc.errors import ChannelClosed, HostFailure, PeerViolation
 from dadms_ipc.paths import CONTROL_SOCKET, DATA_SOCKET
 from dadmsd import config, roles
 from dadmsd.bus.audit import AuditFile
@@ -56,6 +56,7 @@ from dadmsd.bus.doors import Router
 from dadmsd.bus.network import IO_THREADS, Network
 from dadmsd.bus.store import open_store
 from dadmsd.bus.traffic import Traffic
+from dadmsd.bus.watch import REMOVALS, Watch
 from dadmsd.bus.weight import Weight
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link
@@ -143,6 +144,14 @@ class Program:
             self._perform(self._bus.handle(self._store.restored, monotonic()))
         for router in self._routers:
             self._note(router.count())
+        self._place: Watch | None = None
+        try:
+            self._place = Watch(directory, REMOVALS)
+        except HostFailure as error:  # a user has 128 of them, unless the host says otherwise (inotify(7), max_user_instances)
+            say(f"bus: does not see it when its sockets are removed: {error}")
+        else:
+            self._heard[self._place.fileno()] = self._hear_removal
+            self._epoll.register(self._place.fileno(), select.EPOLLIN)
         self._network: Network | None = None
         if has_network:
             self._network = Network(self._context, self._routers, settings, Path(welcome.state_dir))
@@ -168,6 +177,8 @@ class Program:
         finally:
             if self._network is not None:
                 self._network.close()
+            if self._place is not None:
+                self._place.close()
             self._traffic.close()
             self._store.close()
             for router in self._routers:
@@ -225,6 +236,14 @@ class Program:
 
     def _hear_signal(self, _happened: int) -> None:
         self._wake.recv(64)  # what it means was noted by its handler
+
+    def _hear_removal(self, _happened: int) -> None:
+        """End when somebody removed the sockets, which nobody can connect to any more: the next bus makes new ones."""
+        if self._place is not None:
+            self._place.drain()
+        gone = next((router for router in self._routers if not router.is_there()), None)
+        if gone is not None:
+            raise HostFailure(f'"{gone.path}" was removed')
 
     def _hear_monitor(self, router: Router, _happened: int) -> None:
         self._note(router.count())

@@ -7,6 +7,8 @@ from pathlib import Path
 from dadms_ipc.errors import HostFailure
 
 IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_ATTRIB = 0x8, 0x40, 0x80, 0x100, 0x200, 0x4
+IN_DELETE_SELF, IN_MOVE_SELF = 0x400, 0x800
+REMOVALS = IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF
 CHANGES = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB
 READ = 64 * 1024  # bytes of events at once
 
@@ -16,10 +18,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Watch:
     """A descriptor that is readable when something in a directory has changed."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, events: int = CHANGES) -> None:
         self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), directory)
         try:
-            _checked(_libc.inotify_add_watch(self._fd, os.fsencode(directory), CHANGES), directory)
+            _checked(_libc.inotify_add_watch(self._fd, os.fsencode(directory), events), directory)
         except HostFailure:
             self.close()
             raise

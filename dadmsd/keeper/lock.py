@@ -21,25 +21,39 @@ class Lock:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "lock"
+        self._fd = self._taken()
+
+    def _taken(self) -> int:
         while True:
             try:
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             except OSError as error:
                 raise HostFailure(f'cannot start dadmsd: "{self._path}": {error.strerror}') from error
-            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-                os.close(self._fd)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
                 raise HostFailure(f'cannot start dadmsd: "{self._path}": it is no regular file')
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-                os.close(self._fd)
-                raise RequestRefused(f"cannot start dadmsd: another one (pid {holder}) runs on {directory}") from None
-            if _is_same(self._fd, self._path):
+                holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                os.close(fd)
+                raise RequestRefused(f"cannot start dadmsd: another one (pid {holder}) runs on {self._path.parent}") from None
+            if _is_same(fd, self._path):
                 break
-            os.close(self._fd)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+            os.close(fd)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return fd
+
+    def is_there(self) -> bool:
+        """Tell whether the file that is held is still the one that others find."""
+        return _is_same(self._fd, self._path)
+
+    def renew(self) -> None:
+        """Take the lock again, whose file somebody removed; raises RequestRefused when another daemon holds it by now."""
+        fd = self._taken()
+        os.close(self._fd)
+        self._fd = fd
 
     def release(self) -> None:
         """Remove the file and let go."""

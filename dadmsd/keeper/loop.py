@@ -24,6 +24,7 @@ from dadmsd.keeper import lock, messages, predecessors, reloading, servers
 from dadmsd.keeper.ending import Ending
 from dadmsd.keeper.notify import Notify
 from dadmsd.keeper.orphans import Orphans
+from dadmsd.keeper.place import Place
 from dadmsd.keeper.server import LINGER, Server
 from dadmsd.keeper.servers import BUS, KERNEL, LOGGER, ZYGOTE
 from dadmsd.keeper.settings import Settings
@@ -44,8 +45,8 @@ NEEDED_SIGNALS = (signal.SIGTERM, signal.SIGCHLD)  # the others stay ignored whe
 class Keeper:
     """Parent of the daemon's servers, and of everything that loses its parent."""
 
-    def __init__(self, settings: Settings, store: Store, voice: Voice, notify: Notify) -> None:
-        self._settings, self._store, self._voice, self._notify = settings, store, voice, notify
+    def __init__(self, settings: Settings, store: Store, voice: Voice, notify: Notify, place: Place) -> None:
+        self._settings, self._store, self._voice, self._notify, self._place = settings, store, voice, notify, place
         self._daemon = uuid.uuid4().hex
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         self._servers = {command.name: Server(command, self._lookup(command.name)) for command in settings.commands}
@@ -60,6 +61,7 @@ class Keeper:
         self._is_reload_asked = False
         self._is_reloading = False  # the manager waits for us to be ready again
         self._reap_again = False
+        self._said_of_place = ""
         self._next_sign = 0.0 if notify.interval else None  # when the watchdog wants to hear from us
 
     def _lookup(self, name: str) -> Callable[[str], Any]:
@@ -172,7 +174,9 @@ class Keeper:
             self._reloaded("nothing to read again: there is no configuration file")
             return
         try:
+            self._restore_place()
             change = reloading.read(settings.config_source, Path(settings.config))
+            self._place.note()
         except (DadmsError, OSError) as error:
             self._reloaded(f"the configuration stays what it was: {error}")
             return
@@ -204,6 +208,7 @@ class Keeper:
         server.due = None
         if server.name not in self._ending.restarted:
             return
+        self._restore_place()
         now = time.monotonic()
         try:
             if server is self._kernel:
@@ -237,6 +242,12 @@ class Keeper:
         self._tell_changed(server)
         if server in (self._kernel, self._bus) and self._kernel.pid and self._bus.pid:
             self._link()
+
+    def _restore_place(self) -> None:
+        line = self._place.restore()
+        if line and line != self._said_of_place:
+            self._voice.say(line)
+        self._said_of_place = line
 
     def _record_servers(self) -> None:
         try:

@@ -16,6 +16,7 @@ from dadmsd.keeper import descent, directories, predecessors
 from dadmsd.keeper.lock import Lock
 from dadmsd.keeper.loop import Keeper
 from dadmsd.keeper.notify import Notify
+from dadmsd.keeper.place import Place
 from dadmsd.keeper.servers import ServerCommand
 from dadmsd.keeper.settings import Settings
 from dadmsd.keeper.store import FDS_RESERVED, Store
@@ -74,7 +75,8 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
             stop_timeout=checked.daemon.stop_timeout_ms / 1000,
             environment={name: value for name, value in os.environ.items() if name not in _MANAGERS},
         )
-        return _keep(settings)
+        place = Place(runtime_dir, lock, mode=mode, copy=None if copy is None else Path(copy))
+        return _keep(settings, place)
     except OSError as error:
         raise HostFailure(f"cannot start dadmsd: {error}") from error
     finally:
@@ -85,7 +87,7 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
         directories.remove(runtime_dir, is_private=is_private, is_made=is_made)
 
 
-def _keep(settings: Settings) -> int:
+def _keep(settings: Settings, place: Place) -> int:
     descent.become_subreaper()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started us may have blocked what we live by
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -100,7 +102,7 @@ def _keep(settings: Settings) -> int:
     voice = Voice(settings.state_dir / "logs")
     notify = Notify(dict(os.environ))
     try:
-        return Keeper(settings, store, voice, notify).run()
+        return Keeper(settings, store, voice, notify, place).run()
     except DadmsError:
         raise
     except Exception as error:
