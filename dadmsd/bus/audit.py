@@ -16,8 +16,6 @@ from dadmsd.bus.core.events import Audit
 FILE_LIMIT = 8 * 1024 * 1024  # bytes
 KEPT = 4  # files that were set aside
 
-_quoted = msgspec.json.encode
-
 
 class AuditFile:
     """Appends lines to one file."""
@@ -72,18 +70,23 @@ def _format(line: Audit, now: float) -> bytes:
     fields: list[tuple[str, str]] = []
     who = line.who
     if who is not None and who.is_remote:
-        fields += [("key", _quoted(who.key).decode())] * bool(who.key) + [("address", who.address)]
+        fields += [("key", _quoted(who.key))] * bool(who.key) + [("address", who.address)]
     elif who is not None and who.uid >= 0:
         fields += [("uid", str(who.uid)), ("pid", str(who.pid))]
     if line.subject and (who is None or line.subject != str(who)):
-        fields.append(("as", _quoted(line.subject).decode()))
+        fields.append(("as", _quoted(line.subject)))
     if line.what:
-        fields.append(("what", _quoted(line.what).decode()))
+        fields.append(("what", _quoted(line.what)))
     if line.why:
-        fields.append(("why", _quoted(line.why).decode()))
+        fields.append(("why", _quoted(line.why)))
     elif line.verdict == "note":
-        fields.append(("why", _quoted(line.text).decode()))
+        fields.append(("why", _quoted(line.text)))
     return f"{_stamp(now)} {line.verdict} {' '.join(f'{name}={value}' for name, value in fields)}\n".encode()
+
+
+def _quoted(text: str) -> str:
+    """Quote a text; names of files may hold bytes that are not UTF-8 (PEP 383), which are escapes then."""
+    return msgspec.json.encode(text.encode(errors="backslashreplace").decode()).decode()
 
 
 def _stamp(now: float) -> str:

@@ -77,6 +77,15 @@ class Network:
         yield from (Audit(mistake) for mistake in mistakes if mistake not in self._mistakes)
         self._mistakes = mistakes
 
+    def hear_changes(self) -> Iterator[Audit]:
+        """Go on watching the list, also where its directory was removed or another is in its place; gives a line where that cannot be."""
+        self.watch.drain()
+        try:
+            self._list.prepare()
+            self.watch.renew()
+        except HostFailure as error:
+            yield Audit(f"cannot see which keys are revoked until the bus is started again: {error}")
+
     def answer_handshakes(self) -> Iterator[Audit]:
         """Answer all that libzmq asks; gives a line for each key that was turned away."""
         while True:

@@ -376,7 +376,7 @@ class Program:
 
     def _hear_watch(self, network: Network, _happened: int) -> None:
         """Look at the allow-list, as it has changed."""
-        network.watch.drain()
+        self._note(network.hear_changes())
         self._read_keys(network)
 
     def _read_keys(self, network: Network) -> None:

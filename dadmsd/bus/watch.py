@@ -9,7 +9,7 @@ from dadms_ipc.errors import HostFailure
 IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_ATTRIB = 0x8, 0x40, 0x80, 0x100, 0x200, 0x4
 IN_DELETE_SELF, IN_MOVE_SELF = 0x400, 0x800
 REMOVALS = IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF
-CHANGES = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB
+CHANGES = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF
 READ = 64 * 1024  # bytes of events at once
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -19,12 +19,17 @@ class Watch:
     """A descriptor that is readable when something in a directory has changed."""
 
     def __init__(self, directory: Path, events: int = CHANGES) -> None:
+        self._directory, self._events = directory, events
         self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), directory)
         try:
-            _checked(_libc.inotify_add_watch(self._fd, os.fsencode(directory), events), directory)
+            self.renew()
         except HostFailure:
             self.close()
             raise
+
+    def renew(self) -> None:
+        """Watch what is there of this name by now: a watch is one of a directory, and not of its name. Raises HostFailure."""
+        _checked(_libc.inotify_add_watch(self._fd, os.fsencode(self._directory), self._events), self._directory)
 
     def fileno(self) -> int:
         """Give the descriptor."""

@@ -145,7 +145,8 @@ def entry_of(public: str, role: str, uid: int) -> Entry:
 def check_name(name: str) -> None:
     """Raise RequestRefused for what is no name of a key."""
     if not NAME.fullmatch(name):
-        raise RequestRefused(f'cannot name a key "{name[:80]}": letters, digits, ".", "_" and "-", at most 64, and a letter or digit first')
+        shown = name[:80].encode(errors="backslashreplace").decode()  # of a file whose name is not UTF-8
+        raise RequestRefused(f'cannot name a key "{shown}": letters, digits, ".", "_" and "-", at most 64, and a letter or digit first')
 
 
 def _read(path: Path, what: str, *, is_secret: bool = True) -> str:

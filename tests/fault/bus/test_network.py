@@ -267,3 +267,26 @@ def test_a_place_that_cannot_be_meant_is_refused(place: str, said: str, monkeypa
     monkeypatch.delenv("DADMS_KEY", raising=False)
     with pytest.raises(DadmsError, match=said):
         Client(place)
+
+
+def test_a_list_that_is_replaced_as_a_whole_is_still_the_list(network: Network) -> None:
+    """A watch is one of a directory, and not of its name: another one in its place has to be watched anew."""
+    with Client(network.place(), key=network.key("laptop")) as client:
+        client.call(requests.Status())
+        network.list.allowed.rename(network.list.directory / "old")
+        await_true(lambda: 'key \\"laptop\\" is revoked' in network.audit(), "nobody is let in by what was moved away")
+        with pytest.raises(RequestRefused, match="was revoked"):
+            client.call(requests.Status())
+    await_true(network.list.allowed.is_dir, "it is made anew")
+    with Client(network.place(), key=network.key("tower")) as client:
+        client.call(requests.Status())
+        network.list.remove("tower")
+        await_true(lambda: 'key \\"tower\\" is revoked' in network.audit(), "it was seen")
+
+
+def test_a_file_among_the_keys_whose_name_is_not_utf_8_is_told_and_nothing_more(network: Network) -> None:
+    key = network.key("laptop")
+    Path(os.fsdecode(os.fsencode(network.list.allowed) + b"/caf\xe9")).touch()
+    await_true(lambda: "cannot name a key" in network.audit(), "it was told")
+    with Client(network.place(), key=key) as client:
+        assert client.call(requests.Status()) == INFO
