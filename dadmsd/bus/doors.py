@@ -3,12 +3,13 @@
 1. Who is at the other end is asked once a connection (credentials.py).
 2. libzmq aborts its process when it cannot accept for want of descriptors, so connections are counted (by the socket's monitor) and the door is shut before
    that. Shut by a rename of its path: unbinding would end every connection that it ever accepted.
-3. A connection is cut by shutting down its descriptor, once its last answer has had time to go out; what it says meanwhile is dropped. libzmq notices, and
-   its peer connects again, if it cares.
+3. A connection is cut by shutting down its descriptor, once its last answer has had time to go out; what it says meanwhile is dropped, and so is what libzmq had
+   read from it before. libzmq notices, and its peer connects again, if it cares.
 4. That a connection is gone is told by the monitor, and believed once everything that it had said was taken.
 5. What finds a connection's pipe full waits for it (backlog.py).
 """
 
+import heapq
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from zmq.backend import Socket as Basic
 
 from dadms_ipc.envelope import Door
 from dadmsd.bus.backlog import Backlog
+from dadmsd.bus.core.admission import GENERATED
 from dadmsd.bus.core.events import Audit, Body, Forget, Peer, Received, Vanished, Who
 from dadmsd.bus.credentials import UNKNOWN, Origin, inode_of, is_dead, origin_of, shut_down
 from dadmsd.bus.guests import SILENCE, UNCLEAR, USER_SHARE, WATCHED, Guests
@@ -38,6 +40,8 @@ _READABLE = int(zmq.POLLIN)
 _recv, _send, _get = Basic.recv, Basic.send, Basic.get
 LOOK = 0.005  # seconds between looks whether a connection is gone that was told to be
 LAST_WORD = 0.05  # seconds for the last answer to a connection that is cut
+ECHO = 1.0  # seconds after which nothing comes any more that libzmq had read from a connection before that
+DROPPED = 100  # frames of those who are not heard that are dropped before somebody else has a turn: a tenth of a millisecond
 
 
 class Router:
@@ -62,7 +66,10 @@ class Router:
             False  # somebody came, went, or is to be cut, or could not be written to: what is to do and when must be looked at anew
         )
         self._hidden = path.with_name(f".{path.name}.shut")
-        self._condemned: dict[bytes, tuple[float, Origin]] = {}  # route -> when it is cut
+        self._condemned: list[
+            tuple[float, bytes, Origin | None]
+        ] = []  # a heap: when, which route, and what to shut down (None: that was done)
+        self._unheard: set[bytes] = set()  # routes of the condemned
         self._unreachable: dict[bytes, float] = {}  # routes that nothing can be sent to -> until when what they said last may take to come
         self._origins: dict[bytes, Origin] = {}
         self._known: dict[bytes, tuple[Peer, int, int, Who]] = {}  # route -> what every message from it is said to come from
@@ -145,24 +152,30 @@ class Router:
         return {self._origins[route].fd for route in self.heard or () if route in self._origins}
 
     def receive(self) -> Received | None:
-        """Give the next message, if there is one."""
-        while True:
-            message = self._receive()
-            if message is None or message.peer.route not in self._condemned:
-                return message
-
-    def _receive(self) -> Received | None:
+        """Give the next message, if there is one; None as well when much was dropped, so that others have their turn."""
         sock = self.socket
-        try:
-            route = _recv(sock, _NOW)
-        except zmq.Again:
-            self.is_quiet = True
-            return None
-        self.is_quiet = False
-        if self.heard is not None:
-            self.heard.add(route)
-        first = _recv(sock, _NOW, copy=False)  # a frame knows whether there is more, which is dear to ask the socket
-        known = self._known.get(route) or self._meet(route, origin_of(first))
+        dropped = 0
+        while True:
+            try:
+                route = _recv(sock, _NOW)
+            except zmq.Again:
+                self.is_quiet = True
+                return None
+            self.is_quiet = False
+            if self.heard is not None:
+                self.heard.add(route)
+            first = _recv(sock, _NOW, copy=False)  # a frame knows whether there is more, which is dear to ask the socket
+            known = self._known.get(route)
+            if known is not None:
+                break
+            if route not in self._unheard:
+                known = self._meet(route, origin_of(first))
+                break
+            while first.more:
+                first = _recv(sock, _NOW, copy=False)
+                dropped += 1
+            if dropped > DROPPED:
+                return None
         frames: list[Body] = [first.bytes]
         is_cut_short = False
         if first.more:
@@ -226,12 +239,14 @@ class Router:
                 slow.append(Vanished(Peer(self.door, route), False, is_slow=True))
         return slow
 
-    def cut(self, route: bytes, now: float) -> None:
-        """End a connection, after its last answer."""
+    def cut(self, route: bytes, now: float, rest: float = 0.0) -> None:
+        """End a connection, after its last answer and ``rest`` seconds more; it is not heard from now on."""
         self.is_stirred = True
         origin = self._origins.get(route)
-        if origin is not None and origin.fd >= 0:
-            self._condemned.setdefault(route, (now + LAST_WORD, origin))
+        if origin is None or origin.fd < 0 or route in self._unheard:
+            return
+        self._unheard.add(route)
+        heapq.heappush(self._condemned, (now + LAST_WORD + rest, route, origin))
 
     def is_due(self, now: float) -> bool:
         """Tell whether `execute` has something to do."""
@@ -243,7 +258,7 @@ class Router:
         silent = self.guests.next_deadline()
         if not self._condemned:
             return silent
-        due = next(iter(self._condemned.values()))[0]  # all wait equally long: the first is the first
+        due = self._condemned[0][0]
         return due if silent is None else min(due, silent)
 
     def next_moments(self) -> tuple[float | None, float | None, float | None]:
@@ -253,9 +268,14 @@ class Router:
     def execute(self, now: float) -> Iterator[Audit]:
         """Cut what is due; gives lines about who said nothing."""
         yield from self.guests.execute(now)
-        while self._condemned and (due := next(iter(self._condemned.items())))[1][0] <= now:
-            del self._condemned[due[0]]
-            shut_down(due[1][1])
+        while self._condemned and self._condemned[0][0] <= now:
+            _, route, origin = heapq.heappop(self._condemned)
+            if origin is None:
+                self._unheard.discard(route)
+            else:
+                shut_down(origin)
+                echo = ECHO if route[:1] == GENERATED else 0.0  # a route that a client chose may have the next connection by then
+                heapq.heappush(self._condemned, (now + echo, route, None))
 
     def forget(self, effect: Forget) -> None:
         """Forget who a connection came from."""

@@ -64,7 +64,11 @@ from dadmsd.stderr import say
 
 TURN = {Door.CONTROL: 64, Door.DATA: 256}  # messages a turn
 TURN_SECONDS = {Door.CONTROL: 0.0005, Door.DATA: 0.002}  # of one turn: answers wait for its end; 256 ordinary messages take less
-LOOK_EACH = 16  # messages of a door between two looks whether somebody waits elsewhere: some tenths of a millisecond
+LOOK_EACH = 0.0002  # seconds between two looks whether somebody waits elsewhere: a message may be a batch, so they are not counted
+AT_ONCE = (
+    ToKernel,  # it gains nothing by waiting for others, and its sender waits for it
+    Forget,  # of a connection that was cut: what it has said since would be a new one's first words
+)
 LINK_TURN = 256  # messages of the kernel a turn
 REUNION = 1.0  # seconds: clients of a bus that died are back within tens of milliseconds, on a busy machine within hundreds
 MODE = 0o600  # of the sockets: this user alone
@@ -263,12 +267,23 @@ class Program:
         end = now + TURN_SECONDS[router.door]
         effects: list[Effect] = []
         received: Received | None
-        for count in range(TURN[router.door]):
-            if count % LOOK_EACH == LOOK_EACH - 1 and self._is_wanted_elsewhere(router):
+        look = now + LOOK_EACH
+        for _ in range(TURN[router.door]):
+            moment = monotonic()
+            if moment > end:
                 break
-            if monotonic() > end or (received := router.receive()) is None:
+            if moment > look:
+                if self._is_wanted_elsewhere(router):
+                    break
+                look = moment + LOOK_EACH
+            if (received := router.receive()) is None:
                 break
-            effects += self._bus.handle(received, now, gathers=True)
+            decided = self._bus.handle(received, now, gathers=True)
+            if decided:
+                effects += decided
+                if type(decided[-1]) in AT_ONCE:
+                    self._perform(effects)
+                    effects = []
             if rests and router.door in rests:
                 break
         effects += self._bus.release(now)
@@ -318,7 +333,7 @@ class Program:
             else:
                 self._flush()  # a last word goes out before its connection does
                 if type(effect) is Cut:
-                    self._routers[effect.peer.door].cut(effect.peer.route, monotonic())
+                    self._routers[effect.peer.door].cut(effect.peer.route, monotonic(), effect.rest)
                 elif type(effect) is Forget:
                     self._routers[effect.peer.door].forget(effect)
         self._flush()
@@ -363,7 +378,7 @@ class Program:
             elif isinstance(effect, Durable):
                 self._durables.append(effect)
             elif type(effect) is Cut:
-                self._routers[effect.peer.door].cut(effect.peer.route, monotonic())
+                self._routers[effect.peer.door].cut(effect.peer.route, monotonic(), effect.rest)
             elif type(effect) is Forget:
                 self._routers[effect.peer.door].forget(effect)
 

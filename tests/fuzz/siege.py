@@ -63,9 +63,10 @@ def percentile(times: list[float], percent: int) -> float:
 class Siege:
     """One attack on one bus."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, *, gives_way: bool = False) -> None:
         self._directory = directory
         self._seed = seed
+        self._gives_way = gives_way  # the attacker does, to all who want the machine: for figures, where nobody else does
 
     def run(self, *, messages: int, seconds: float) -> Outcome:
         """Attack, and look."""
@@ -101,6 +102,7 @@ class Siege:
         command = [
             sys.executable, "-m", "tests.fuzz.attacker", str(network.daemon.directory), "--seed", str(self._seed), "--messages", str(messages),
             "--seconds", str(seconds), "--key", str(file), "--ports", str(network.ports["kernel"]), str(network.ports["data"]),
+            *["--gives-way"] * self._gives_way,
         ]  # fmt: skip
         began = time.monotonic()
         for _ in range(ATTACKERS):

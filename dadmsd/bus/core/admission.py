@@ -177,6 +177,7 @@ class Admission:
         old = session.routes.get(connection.peer.door)
         if old is not None and old != connection.peer:
             self.connections.pop(old).is_over = True
+            self.parked.pop(old, None)  # it had said hello as a process as well
             self._outbox.effects.append(Forget(old))
         session.routes[connection.peer.door] = connection.peer
         session.gone_since = None

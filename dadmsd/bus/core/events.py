@@ -162,6 +162,7 @@ class Cut(NamedTuple):
 
     peer: Peer
     reason: str
+    rest: float = 0.0  # seconds before that in which it is not heard any more
 
 
 class Forget(NamedTuple):

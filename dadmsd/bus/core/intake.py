@@ -38,6 +38,7 @@ from dadmsd.bus.core.events import Body, Peer, Received, content
 from dadmsd.bus.core.hellos import Hellos
 from dadmsd.bus.core.joints import Joints
 from dadmsd.bus.core.machines import Machines
+from dadmsd.bus.core.offenders import Offenders
 from dadmsd.bus.core.runs import answers, check_end, members
 from dadmsd.bus.core.state import Connection, Session
 
@@ -99,6 +100,7 @@ class Intake:
         self._endings, self._hellos, self._clockwork = endings, hellos, clockwork
         self._invite = encode_body(Invite(bus, [VERSION]))
         self.joints = Joints(machines.runs, self._send, self._take_apart)
+        self._offenders = Offenders(machines.bounds)
         self.gathers = False  # more follows at once: SENDs wait for their neighbours
         self.rests: dict[Door, Rest] = {}  # of batches
         self._spent = 0  # messages of the slice that is being taken; a run that passes whole is one
@@ -170,10 +172,11 @@ class Intake:
         self._outbox.counters.violations += 1
         connection.violations += 1
         self._outbox.refuse(connection.peer, header.id if header is not None else b"", VIOLATION, reason)
-        if connection.violations >= self._bounds.violations:
+        if connection.violations >= self._offenders.most(connection.who, now):
+            self._offenders.note(connection.who, now)
             origin = connection.session.origin if connection.session is not None else str(connection.who)
             why = f"{origin} sent {connection.violations} broken messages, the last one: {reason}"
-            self._outbox.cut(connection.peer, why, now, connection.who)
+            self._outbox.cut(connection.peer, why, now, connection.who, rest=self._bounds.rest)
             self._admission.drop(connection.peer, now)
             self._outbox.note(now + self._bounds.linger)
 

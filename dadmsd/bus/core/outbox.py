@@ -50,10 +50,10 @@ class Outbox:
         self.counters.refused += count
         self.answer(peer, Kind.ACKS, REFUSED, run, encode_body(Span(place, count, reason)), to=to)
 
-    def cut(self, peer: Peer, reason: str, now: float, who: Who | None = None) -> None:
-        """End a connection, and write it down."""
+    def cut(self, peer: Peer, reason: str, now: float, who: Who | None = None, *, rest: float = 0.0) -> None:
+        """End a connection, and write it down; ``rest``: seconds before that in which it is not heard."""
         self.counters.cut += 1
-        self.effects.append(Cut(peer, reason))
+        self.effects.append(Cut(peer, reason, rest))
         subject = "" if who is None else str(who)
         self.record("cut", who, subject, "", reason, now, f"cut a connection: {reason}")
 

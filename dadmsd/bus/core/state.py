@@ -27,6 +27,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 1024  # requests of one client that the kernel has not answered
     patterns: int = 1000  # subscriptions of one client
     violations: int = 100  # broken messages of one connection before it is cut
+    violations_again: int = 10  # of a connection of somebody who had one cut for that lately (offenders.py)
+    rest: float = 1.0  # seconds that such a connection stays, and is not heard: who comes back at once costs more than who waits
     enroll_patience: float = 0.5  # seconds that a hello may be ahead of the kernel's word that its process lives
     hello_timeout: float = 10.0  # seconds from the first frame of a connection to its hello
     linger: float = 10.0  # seconds that a session without a connection is kept

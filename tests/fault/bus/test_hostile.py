@@ -172,7 +172,8 @@ def test_two_thousand_malformed_messages_leave_others_served(daemon: Daemon, doo
                     hostile.socket.send_multipart(_malformed(batch * 100 + number, chance))
                 assert client.call(requests.Status()) == INFO
                 hostile.hear()
-        await_true(lambda: client.bus_status()["counters"]["violations"] >= 1800, "they were counted")
+        await_true(lambda: client.bus_status()["counters"]["cut"] == 20, "each was cut")
+        assert client.bus_status()["counters"]["violations"] == 100 + 19 * 10  # of one process: it was trusted with less once it was cut
         assert client.call(requests.Status()) == INFO
     assert daemon.bus is not None
     assert daemon.bus.poll() is None
@@ -186,6 +187,33 @@ def test_a_connection_that_sends_only_garbage_is_cut(daemon: Daemon) -> None:
             client.socket.send_multipart([b"\xc1", b""])
         await_true(lambda: other.bus_status()["counters"]["cut"] == 1, "it was cut")
     assert f"cut a connection: uid {os.geteuid()} pid {os.getpid()} sent 100 broken messages" in daemon.text()
+
+
+def test_a_connection_that_was_cut_is_not_heard_before_its_end_and_trusted_with_less_when_it_is_back(daemon: Daemon) -> None:
+    """What it says meanwhile counts for nothing, it is gone a second later and not before, and then ten violations are enough."""
+    with RawClient(daemon.directory) as client, Client(daemon.directory) as other, client.context.socket(zmq.PAIR) as monitor:
+        client.socket.monitor("inproc://ends", zmq.EVENT_DISCONNECTED)
+        monitor.connect("inproc://ends")
+        client.hello()
+        for _ in range(100):
+            client.socket.send_multipart([b"\xc1", b""])
+        await_true(lambda: other.bus_status()["counters"]["cut"] == 1, "it was cut")
+        began, said = time.monotonic(), 0
+        for _ in range(100):
+            assert client.hear()[0].topic == VIOLATION
+        while not monitor.poll(0):  # it is not gone
+            client.socket.send_multipart([b"\xc1", b"", *[b"more"] * 20])
+            said += 1
+            assert other.call(requests.Status()) == INFO
+        assert time.monotonic() - began > 0.9
+        assert said > 100
+        assert other.bus_status()["counters"]["violations"] == 100
+        assert client.socket.poll(0) == 0
+        for _ in range(20):
+            client.socket.send_multipart([b"\xc1", b""])
+        await_true(lambda: other.bus_status()["counters"]["cut"] == 2, "it was cut again")
+        assert other.bus_status()["counters"]["violations"] == 110
+        client.socket.disable_monitor()
 
 
 def test_garbage_that_is_not_even_zmtp_is_ignored(daemon: Daemon) -> None:
@@ -258,9 +286,9 @@ def test_a_sender_is_told_when_a_queue_is_full(daemon: Daemon) -> None:
         for _ in range(10_000):
             one.say(Kind.REQUEST, to="1001", topic="t", deadline=60_000)
         one.say(Kind.REQUEST, to="1001", topic="t", deadline=60_000)
-        assert trouble_of(one.hear()[1]).startswith('cannot send to "1001": 10000 messages of "client/')
+        assert trouble_of(one.hear()[1]).startswith('cannot ask "1001": 10000 messages of "client/')
         two.say(Kind.REQUEST, to="1001", topic="t", deadline=60_000)
-        assert trouble_of(two.hear()[1]) == 'cannot send to "1001": 10000 messages wait for it, at most 10000 may'
+        assert trouble_of(two.hear()[1]) == 'cannot ask "1001": 10000 messages wait for it, at most 10000 may'
 
 
 def test_a_client_that_does_not_read_its_answers_is_cut(daemon: Daemon) -> None:

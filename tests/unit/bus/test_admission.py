@@ -82,6 +82,18 @@ def test_a_hello_may_be_a_little_ahead_of_its_enrolment() -> None:
     assert "cannot speak as process 1002.1" in absent.reason()
 
 
+def test_a_hello_does_not_wait_for_a_connection_that_another_has_replaced() -> None:
+    """Who has a session, says hello as a process that is not there yet, and connects anew: nobody is told anything over the old connection."""
+    room = Room()
+    old = room.member()
+    old.hello(room.identity(1001))
+    room.guest(client=old.client).hello()
+    assert room.forgotten == [old.peer]
+    room.enroll(1001)
+    room.pass_time(1)
+    assert old.heard == []
+
+
 def test_before_the_roster_a_hello_waits_as_long_as_it_takes() -> None:
     """A fresh bus knows nobody; then the right ones are welcomed and the others refused."""
     room = Room(has_roster=False)
