@@ -68,11 +68,17 @@ def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = Fals
     room = state.ledger.copy() if is_dry else state.ledger
     bad_files = set(reading.bad_files)
     others = {each.name: [*each.spec.requires, *each.spec.after] for each in reading.definitions if each.is_enabled}
+    doubtful = dependencies.suspects(others)
     known = {process.spec.name: process for process in state.processes.values() if process.definition}
     wanted = {each.name: each for each in reading.definitions if each.is_enabled}
     for name, process in known.items():
         definition = wanted.get(name)
-        if definition is not None and (way := dependencies.circle(definition.spec, others)) and definition.spec != process.spec:
+        if (
+            definition is not None
+            and definition.spec != process.spec
+            and name in doubtful
+            and (way := dependencies.circle(definition.spec, others))
+        ):
             refused[name] = f'{place(definition, way[1])}: cannot change "{name}": its dependencies go in a circle: {" → ".join(way)}'
         elif (
             definition is not None
@@ -164,9 +170,10 @@ def _end(state: State, process: Process) -> None:
 def _ordered(state: State, fresh: list[Definition], refused: dict[str, str]) -> list[Definition]:
     """Put what others require before them; what is in a circle, or requires what nobody defines, is told and left out."""
     edges = dependencies.edges(state) | {each.name: [*each.spec.requires, *each.spec.after] for each in fresh}
+    doubtful = dependencies.suspects(edges)
     waiting: list[Definition] = []
     for each in fresh:
-        circle = dependencies.circle(each.spec, edges)
+        circle = dependencies.circle(each.spec, edges) if each.name in doubtful else []
         if circle:
             refused[each.name] = (
                 f'{place(each, circle[1])}: cannot start "{each.name}": its dependencies go in a circle: {" → ".join(circle)}'

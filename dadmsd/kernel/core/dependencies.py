@@ -9,22 +9,14 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from dadms_ipc.requests import Spec
 from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.lives import HAS_ENDED
 from dadmsd.kernel.core.records import Process
-from dadmsd.kernel.core.state import State
+from dadmsd.kernel.core.state import Root, State
 
 HAS_TREE = frozenset({"starting", "running", "stopping"})  # statuses in which something of it lives
-
-
-class Root(NamedTuple):
-    """What somebody who is stuck is stuck on."""
-
-    name: str
-    process: Process | None  # that has ended; None: nobody has the name
 
 
 def named(state: State, name: str) -> list[Process]:
@@ -97,10 +89,14 @@ def stuck_on(state: State, process: Process) -> Root | None:
     """Give the one that has ended, or the name that nobody has, on which a process is stuck (rule 5); None when it is not."""
     if process.status != "waiting":
         return None
+    known: dict[int, Root | None]  # each is looked at once, however many ways lead there, and whoever asks
+    known = state.roots if state.roots is not None else {}
+    state.roots = known
+    if process.pid in known:
+        return known[process.pid]
     names: dict[str, list[Process]] = {}
     for each in state.processes.values():
         names.setdefault(each.spec.name, []).append(each)
-    known: dict[int, Root | None] = {}  # each is looked at once, however many ways lead there
     way = [process]  # no recursion: a chain of thousands is allowed
     while way:
         one = way[-1]
@@ -164,12 +160,18 @@ def _ordered(state: State) -> list[Process]:
 
 def dependents(state: State, process: Process) -> list[Process]:
     """Give those that live and require a process, directly or through others, the furthest first."""
+    by_name: dict[
+        str, list[Process]
+    ] = {}  # who requires it: to look through all of them for each name of a chain would take the square of it
+    for each in _ordered(state):
+        if each.status not in ENDED and each.pid != process.pid:
+            for name in each.spec.requires:
+                by_name.setdefault(name, []).append(each)
     found: dict[int, Process] = {}
     names = [process.spec.name]
     while names:
-        name = names.pop()
-        for each in _ordered(state):
-            if name in each.spec.requires and each.status not in ENDED and each.pid != process.pid and each.pid not in found:
+        for each in by_name.get(names.pop(), ()):
+            if each.pid not in found:
                 found[each.pid] = each
                 names.append(each.spec.name)
     return list(reversed(found.values()))
@@ -196,6 +198,26 @@ def circle(spec: Spec, others: Mapping[str, Iterable[str]]) -> list[str]:
     return []
 
 
+def suspects(edges: Mapping[str, Iterable[str]]) -> set[str]:
+    """Give the names that may be in a circle: those that cannot be put in an order, each after what it depends on. To walk the ways of each would take the square of them."""
+    open_of: dict[str, int] = {}
+    dependent: dict[str, list[str]] = {}
+    for name, others in edges.items():
+        mine = {other for other in others if other in edges}
+        open_of[name] = len(mine)
+        for other in mine:
+            dependent.setdefault(other, []).append(name)
+    ready = [name for name, count in open_of.items() if not count]
+    while ready:
+        name = ready.pop()
+        del open_of[name]
+        for each in dependent.get(name, ()):
+            open_of[each] -= 1
+            if not open_of[each]:
+                ready.append(each)
+    return set(open_of)
+
+
 def edges(state: State) -> dict[str, list[str]]:
     """Give what each name of the living depends on."""
     found: dict[str, list[str]] = {}
@@ -210,7 +232,8 @@ def flaw(state: State, spec: Spec) -> str:
     """Say why a process with these dependencies cannot be; "" when it can."""
     if not spec.requires and not spec.after:
         return ""
-    found = circle(spec, edges(state))
+    is_awaited = any(spec.name in each.spec.requires or spec.name in each.spec.after for each in _ordered(state))
+    found = circle(spec, edges(state)) if is_awaited or spec.name in (*spec.requires, *spec.after) else []
     if found:
         return f"its dependencies go in a circle: {' → '.join(found)}"
     missing = next((name for name in spec.requires if not named(state, name)), None)

@@ -10,6 +10,7 @@ import hmac
 from collections import deque
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,6 +38,13 @@ FLIGHT_KEPT = 4096  # events and effects that the flight recorder holds
 LIVES_KEPT = 10_000  # ended incarnations that `history` can show
 WORD_LOOK = 0.5  # seconds until a zygote that is waited for is looked at
 REPLY_RETENTION = 600.0  # seconds that a reply is kept for retries
+
+
+class Root(NamedTuple):
+    """What somebody who is stuck is stuck on."""
+
+    name: str
+    process: Process | None  # that has ended; None: nobody has the name
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +149,9 @@ class State:
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.limiting: dict[int, list[Address]] = {}  # processes whose limits change -> who waits for it
         self.reading: object = None  # of the definitions, the newest
+        self.roots: dict[int, Root | None] | None = (
+            None  # what those that wait are stuck on, as far as it was asked since a process changed
+        )
         self.servers: dict[str, dict[str, object]] = {}
         self.contexts = Contexts()
         self.failing: list[tuple[int, str]] = []  # groups of which a thread failed in this turn: the rest is to be cancelled
@@ -189,6 +200,7 @@ class State:
         """Start a turn."""
         self.now = now
         self.wall = wall
+        self.roots = None
         self.told.clear()
 
     def do(self, effect: effects.AnyEffect) -> None:
@@ -219,8 +231,10 @@ class State:
         """Have a record written."""
         table, key_of = ADDRESSES[type(record)]
         self._rows[table, key_of(record)] = record
-        if table == "process" and isinstance(record, Process) and record.pid in self.talked:
-            self._drop_talk(record.pid)
+        if table == "process" and isinstance(record, Process):
+            self.roots = None
+            if record.pid in self.talked:
+                self._drop_talk(record.pid)
 
     def changed_talk(self, process: Process) -> None:
         """Have what each thread changes of its process written, and no more of it."""
@@ -230,8 +244,10 @@ class State:
         """Have a record deleted."""
         table, key_of = ADDRESSES[type(record)]
         self._rows[table, key_of(record)] = None
-        if table == "process" and isinstance(record, Process) and record.pid in self.talked:
-            self._drop_talk(record.pid)
+        if table == "process" and isinstance(record, Process):
+            self.roots = None
+            if record.pid in self.talked:
+                self._drop_talk(record.pid)
 
     def _drop_talk(self, pid: int) -> None:
         self.talked.discard(pid)

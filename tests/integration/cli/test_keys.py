@@ -179,7 +179,7 @@ def test_a_network_without_encryption_is_refused_at_start(short_path: Path, ctl:
     path.write_text("[network]\nenabled = true\ncurve = false\n")
     done = ctl("config", "check", path)
     assert done.returncode == 4
-    assert "line 3: [network] curve = false: nothing is said to a network without CURVE" in done.stderr
+    assert ":3: [network] curve = false: nothing is said to a network without CURVE" in done.stderr
 
 
 def test_a_batch_of_decisions_goes_over_the_network_too(ctl: Ctl, daemon: tuple[Daemon, dict[str, int]], short_path: Path) -> None:

@@ -88,6 +88,7 @@ def test_a_chain_of_thousands_is_looked_through() -> None:
         state.processes[number] = Process(pid=number, spec=spec, uid=0, status="waiting" if number else "running")
     assert dependencies.stuck_on(state, state.processes[length - 1]) is None
     state.processes[0].status = "failed"
+    state.changed(state.processes[0])
     assert dependencies.stuck_on(state, state.processes[length - 1]) == ("0", state.processes[0])
 
 
@@ -328,3 +329,37 @@ def test_what_ended_before_the_one_that_it_requires_does_not_start_again_while_t
     done = driver.give(events.GroupGone(web, incarnation=1))
     assert only(done, effects.Fork) == []
     assert (driver.process(web).status, signalled(done)) == ("waiting", [f"{db}.1"])
+
+
+def test_a_long_chain_is_walked_once_for_all_who_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To walk it for each of them held up the kernel for seconds, with a thousand."""
+    length = 200
+    driver = Driver(max_processes=length)
+    pids = [waiting(driver, name=f"c{each}", ready="notify", requires=[f"c{each - 1}"] if each else []) for each in range(length)]
+    looks = 0
+    look = dependencies._look
+
+    def counted(*given: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return look(*given)
+
+    monkeypatch.setattr(dependencies, "_look", counted)
+    shown = driver.answer(requests.List())
+    assert [info.pid for info in shown] == pids
+    assert length - 1 <= looks < 3 * length
+
+
+def test_only_names_that_cannot_be_put_in_order_are_suspected_of_a_circle() -> None:
+    edges = {"a": ["b", "nobody"], "b": [], "c": ["a", "b"], "x": ["y"], "y": ["x", "b"], "beyond": ["x"], "self": ["self"]}
+    assert dependencies.suspects(edges) == {"x", "y", "beyond", "self"}
+
+
+def test_who_depends_on_one_is_found_once_through_however_many_and_the_furthest_first() -> None:
+    driver = Driver()
+    needs: dict[str, list[str]] = {"db": [], "web": ["db"], "cache": ["db"], "page": ["web", "cache"], "other": []}
+    pids = {name: waiting(driver, name=name, requires=requires) for name, requires in needs.items()}
+    found = [each.spec.name for each in dependencies.dependents(driver.state, driver.process(pids["db"]))]
+    assert sorted(found) == ["cache", "page", "web"]
+    assert found.index("page") < max(found.index("web"), found.index("cache"))
+    assert dependencies.dependents(driver.state, driver.process(pids["page"])) == []
