@@ -168,7 +168,7 @@ def _end(state: State, process: Process) -> None:
 
 
 def _ordered(state: State, fresh: list[Definition], refused: dict[str, str]) -> list[Definition]:
-    """Put what others require before them; what is in a circle, or requires what nobody defines, is told and left out."""
+    """Put what others depend on before them; what is in a circle, or requires what nobody defines, is told and left out."""
     edges = dependencies.edges(state) | {each.name: [*each.spec.requires, *each.spec.after] for each in fresh}
     doubtful = dependencies.suspects(edges)
     waiting: list[Definition] = []
@@ -191,6 +191,17 @@ def _ordered(state: State, fresh: list[Definition], refused: dict[str, str]) -> 
         refused[each.name] = (
             f'{place(each, missing)}: cannot start "{each.name}": it requires "{missing}", and there is no process of that name'
         )
+    return _later(found)
+
+
+def _later(possible: list[Definition]) -> list[Definition]:
+    """Put those that start after others behind them: one that is admitted first finds nobody on the way, and would not wait."""
+    found: list[Definition] = []
+    coming = {each.name for each in possible}
+    while coming:  # no circle is among them: each round finds some
+        ready = [each for each in possible if each.name in coming and not coming & {*each.spec.requires, *each.spec.after}]
+        found += ready
+        coming -= {each.name for each in ready}
     return found
 
 

@@ -2,6 +2,7 @@
 
 1. ``requires``: each name needs a process that is there: ready, as readiness.py says it, or, of a tool that says nothing about that, completed. ``after``: a name under which
    somebody is about to be there is waited for; one that nobody has, or that has ended, is not.
+   Whose next incarnation begins in this turn, as that of everybody does under a new daemon, is not there and is about to be, however it ended before.
 2. A circle of names is refused where it would close, with the names in it.
 3. Of processes that are ended together, each ends after those that depend on it; where nothing orders them, all at once. Each has a deadline, so nobody waits for ever.
 4. When what a process requires has ended, it ends too, and waits to run again.
@@ -45,7 +46,10 @@ def unmet(state: State, process: Process) -> list[str]:
     for name, same in _lacking(state, process):
         which = f'requires "{name}" ({same[-1].pid}), which {_standing(state, same[-1])}' if same else ""
         found.append(which or f'requires "{name}", and there is no such process')
-    found += [f'starts after "{each.spec.name}" ({each.pid}), which is {each.status}' for each in _coming(state, process)]
+    found += [
+        f'starts after "{each.spec.name}" ({each.pid}), which is {"about to start" if each.pid in state.starting else each.status}'
+        for each in _coming(state, process)
+    ]
     return found
 
 
@@ -53,7 +57,7 @@ def _lacking(state: State, process: Process) -> Iterator[tuple[str, list[Process
     """Give what a process requires and is not there: the name, and who has it."""
     for name in process.spec.requires:
         same = [each for each in named(state, name) if each.pid != process.pid]
-        if not any(is_there(each) for each in same):
+        if not any(is_there(each) and each.pid not in state.starting for each in same):
             yield name, same
 
 
@@ -64,13 +68,16 @@ def _coming(state: State, process: Process) -> Iterator[Process]:
             coming = [
                 each
                 for each in named(state, name)
-                if each.pid != process.pid and each.status not in ENDED and each.desired != "down" and not is_there(each)
+                if each.pid != process.pid
+                and (each.pid in state.starting or (each.status not in ENDED and each.desired != "down" and not is_there(each)))
             ]
             yield from coming[:1]
 
 
 def _standing(state: State, process: Process) -> str:
     """Say how one that is required stands; where it is stuck, what that comes from."""
+    if process.pid in state.starting:
+        return "is about to start"
     if process.status in ENDED:
         why = process.reason or process.cause
         return (

@@ -291,6 +291,8 @@ def start_due(state: State) -> None:
             text = f"{process.spec.name} begins incarnation {process.incarnation}{since}"
             state.tell_event("process.renewed", text, pid=pid, data={"incarnation": process.incarnation, "failures": process.failures})
             advance(state, process)
+        else:
+            state.has_shifted = True  # who waited for it as for one that is about to start has to be looked at again
 
 
 def enrolment(process: Process, uid: int) -> effects.Enroll:

@@ -136,6 +136,55 @@ def test_order_does_not_matter_and_circles_and_missing_names_cost_only_those() -
     ]
 
 
+def test_what_starts_after_others_waits_for_them_whatever_the_order_of_the_files() -> None:
+    driver = Driver()
+    report = reload(
+        driver,
+        definition("all", after=["web"]),
+        definition("web", requires=["db"], after=["job"]),
+        definition("db"),
+        definition("job", kind="tool"),
+    )
+    assert actions(report) == [("start", "db"), ("start", "job"), ("start", "web"), ("start", "all")]
+    assert {each.spec.name: each.status for each in driver.state.processes.values()} == {
+        "db": "starting",
+        "job": "starting",
+        "web": "waiting",
+        "all": "waiting",
+    }
+
+
+def test_what_was_to_run_begins_under_the_next_daemon_in_the_order_of_dependencies_and_not_of_pids() -> None:
+    """Whoever is renewed first must not take one that is renewed after it for one that has ended, or that has completed."""
+    driver = Driver()
+    reload(driver, definition("late", after=["web"]), definition("user"))
+    reload(
+        driver, definition("late", after=["web"]), definition("user", requires=["job"]), definition("web"), definition("job", kind="tool")
+    )
+    for pid in (1001, 1002, 1003, 1004):
+        execute(driver, pid)
+    leave(driver, 1004, 1, 0)
+    execute(driver, 1002)
+    driver.give(events.StopAsked("SIGTERM"))
+    for pid in (1001, 1002, 1003):
+        leave(driver, pid, 2, 15)
+    assert [driver.process(pid).status for pid in (1001, 1002, 1003, 1004)] == ["stopped", "stopped", "stopped", "completed"]
+    driver.next_kernel(interruption="the machine was restarted")
+    driver.give()
+    late, user, web, job = (driver.process(pid) for pid in (1001, 1002, 1003, 1004))
+    assert {each.spec.name: each.status for each in (late, user, web, job)} == {
+        "late": "waiting",
+        "user": "waiting",
+        "web": "starting",
+        "job": "starting",
+    }
+    execute(driver, 1003)
+    assert (late.status, user.status) == ("starting", "waiting")
+    execute(driver, 1004)
+    leave(driver, 1004, 1, 0)
+    assert user.status == "starting"
+
+
 def test_a_change_that_would_close_a_circle_is_refused_and_the_process_stays_as_it_was() -> None:
     driver = Driver()
     reload(driver, definition("db"), definition("web", requires=["db"]))
