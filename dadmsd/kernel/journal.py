@@ -185,6 +185,9 @@ class Journal:
         for (table, columns), record in self._newest.items():
             self._put(table, columns, record)
         self._newest = {}
+        if reading.missing_through > self._sequence and not left_out:
+            self._sequence = reading.missing_through
+            self.interruption = self.interruption or JOURNAL_DAMAGED
         if left_out:
             self._sequence = reading.left_out[-1][0]
             self.interruption = self.interruption or JOURNAL_DAMAGED
@@ -203,7 +206,9 @@ class Journal:
         return [
             f'the journal is damaged: "{each.path}" at byte {each.place}: '
             + (
-                f"{each.left_out} bytes are left out, from turn {each.first} on; what they knew is lost"
+                f"turns {each.first} to {each.through} are missing, and so are their rows; what they knew is lost"
+                if each.through
+                else f"{each.left_out} bytes are left out, from turn {each.first} on; what they knew is lost"
                 if each.left_out
                 else "one bit was wrong and is put right; nothing is lost"
             )

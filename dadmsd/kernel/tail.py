@@ -31,6 +31,7 @@ class Damage(msgspec.Struct, frozen=True):
     place: int  # bytes from its beginning
     left_out: int = 0  # bytes; 0: one bit was put right, and nothing is lost
     first: int = 0  # the turn that is broken or missing
+    through: int = 0  # the last one that is missing, where nothing of them is there
 
 
 class Reading(msgspec.Struct):
@@ -40,6 +41,7 @@ class Reading(msgspec.Struct):
     left_out: list[Turn] = []  # whole ones behind a gap
     damages: list[Damage] = []
     unfinished: int = 0  # bytes at the very end, of a turn that was being written
+    missing_through: int = 0  # the last turn of a gap behind which there is nothing: its files, or the file of rows, were removed
 
 
 class Tail:
@@ -78,6 +80,10 @@ class Tail:
                     broken = broken or place
                     reading.left_out.append((frame.sequence, frame.payload))
                 place = frame.end
+            first = int(path.name.removeprefix(self._prefix))
+            if is_ours and place == len(MAGIC) and first > newest + 1 and not reading.left_out:  # its name says what came before it
+                reading.missing_through = first - 1
+                reading.damages.append(Damage(path, place, 0, newest + 1, first - 1))
             reading.damages += [Damage(path, each) for each in mended if is_ours]
             if broken:
                 reading.damages.append(Damage(path, broken, place - broken, newest + 1))

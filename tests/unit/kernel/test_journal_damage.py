@@ -191,3 +191,23 @@ def test_a_kernel_that_dies_as_it_takes_over_is_followed_by_one_that_finds_the_s
     tail.write_bytes(content)
     assert found(copy) == (TURNS, {1})
     assert Journal(copy, boot_id="boot", daemon="daemon").damages == []
+
+
+def test_a_file_of_rows_that_is_gone_is_told_by_the_name_of_the_tail_behind_it(path: Path) -> None:
+    """Also where no turn is in that tail yet: its name says how many there were. Numbers of turns go on above them, and nothing that lives is taken for known."""
+    tail = only_tail(path)
+    tail.rename(tail.with_name("kernel.tail-00000000000000000009"))
+    only_tail(path).write_bytes(MAGIC + bytes(4096))
+    for name in ("kernel.db", "kernel.db-wal"):
+        path.with_name(name).unlink(missing_ok=True)
+    journal = opened(path)
+    (words,) = journal.damage_words()
+    assert "turns 1 to 8 are missing, and so are their rows; what they knew is lost" in words
+    assert journal.interruption
+    assert list(journal.rows()) == []
+    journal.commit(turn(1))
+    assert only_tail(path).name == "kernel.tail-00000000000000000009"
+    journal.close()
+    again = opened(path)
+    assert again.damage_words() == []
+    again.close()
