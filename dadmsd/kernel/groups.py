@@ -170,7 +170,8 @@ class Groups:
         self._tidying.note(pid)
         self._close_log(f"{pid}.{process.incarnation}")
         peak, cpu = (usage.memory_peak, usage.cpu_seconds) if usage is not None else (0, 0.0)
-        self._report(events.GroupGone(pid, peak, cpu, process.incarnation))
+        is_counted = peak > 0 and "memory" in self._confinement.backend.holds
+        self._report(events.GroupGone(pid, peak, cpu, process.incarnation, is_counted))
 
     def remove_leaf(self, leaf: str) -> None:
         """Remove the leaf of a child that has ended, now or as soon as it is empty."""

@@ -166,7 +166,10 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
     process = state.processes.get(event.pid)
     if process is None or not process.ending_as or process.status != "stopping" or event.incarnation not in (0, process.incarnation):
         return
-    process.memory_peak = max(process.memory_peak, event.memory_peak)
+    if event.is_counted and process.spec.kind != "orchestrator":
+        process.memory_peak = event.memory_peak  # getrusage(2) of a program begins at what its zygote held before execve(2)
+    else:
+        process.memory_peak = max(process.memory_peak, event.memory_peak)
     process.cpu_seconds = max(process.cpu_seconds, event.cpu_seconds)
     stop_clock(state, process, "grace")
     state.just_ended.append(process.pid)

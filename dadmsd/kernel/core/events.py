@@ -286,6 +286,7 @@ class GroupGone(Event, frozen=True):
     memory_peak: int = 0
     cpu_seconds: float = 0.0
     incarnation: int = 0  # that left; 0: whichever is ending
+    is_counted: bool = False  # its memory is what the host charged the group with, and no sum of looks
 
 
 class RequestArrived(Event, frozen=True):

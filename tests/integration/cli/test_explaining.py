@@ -45,6 +45,8 @@ def test_every_way_to_die_has_its_honest_cause_in_the_history(ctl: Ctl, at: tupl
     assert lives["shot"]["reason"] == "signal 9 (SIGKILL), not by us"
     assert lives["burns"]["cpu_seconds"] > 0.02
     assert lives["exits"]["memory_peak"] > 0
+    if "cgroup" in json.loads(ctl(*at, "status", "--json").stdout)["limits_backend"]:
+        assert lives["exits"]["memory_peak"] < 8 << 20, "a shell, and not the zygote that forked it"
     table = ctl(*at, "history").stdout
     assert "SIGKILL), not by us" in table
     assert "signal 9 (SIGKILL): signal 9" not in table, "nothing is said twice"

@@ -8,7 +8,7 @@ import pytest
 from dadms_ipc import port, requests
 from dadmsd.kernel.core import effects, events
 from tests.unit.kernel.driver import NIL, START, Driver, names, only, told
-from tests.unit.kernel.test_restarts import execute, leave
+from tests.unit.kernel.test_restarts import command, execute, leave
 
 
 def test_a_process_goes_from_admitted_to_running() -> None:
@@ -399,6 +399,16 @@ def test_a_note_is_an_event() -> None:
     driver.give(events.NoteGiven("1001.1", port.Note("branch", "yes", msgspec.Raw(msgspec.msgpack.encode({"flow": 7})))))
     info = driver.state.events[-1]
     assert (info.kind, info.text, info.data) == ("note", "yes", {"kind": "branch", "data": {"flow": 7}})
+
+
+@pytest.mark.parametrize(("kind", "is_counted", "peak"), [("tool", True, 700), ("tool", False, 4096), ("orchestrator", True, 4096)])
+def test_of_a_program_the_memory_of_its_group_counts_and_not_what_its_zygote_held(kind: str, is_counted: bool, peak: int) -> None:
+    """What getrusage tells of a program begins with the pages of who forked it; an orchestrator's are its own, and in part charged to its zygote."""
+    driver = Driver()
+    pid = driver.run() if kind == "orchestrator" else command(driver, kind="tool")
+    driver.give(events.Exited(f"{pid}.1", 1, 0, memory_peak=4096))
+    driver.give(events.GroupGone(pid, 700, is_counted=is_counted))
+    assert driver.process(pid).memory_peak == peak
 
 
 def test_without_groups_what_its_children_used_is_what_a_process_used() -> None:
