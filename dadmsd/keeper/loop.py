@@ -461,8 +461,8 @@ class Keeper:
                 self._tell_orphans()
             case messages.Ready():
                 self._readied(server)
-            case messages.ShutdownAsked():
-                self._ending.ask("shutdown")
+            case messages.ShutdownAsked(reason):
+                self._ending.ask(reason)
             case messages.Stopped(lost):
                 if self._ending.stage is Stage.RUNNING:
                     raise PeerViolation("it said Stopped, and nobody had asked it to stop")

@@ -107,7 +107,9 @@ class Ready(Message, tag="ready", frozen=True):
 
 
 class ShutdownAsked(Message, tag="shutdown-asked", frozen=True):
-    """A client asked for the end of the daemon; the keeper answers with ``StopAsked``."""
+    """A client asked for the end of the daemon, or a process takes it with it; the keeper answers with ``StopAsked``."""
+
+    reason: str = "shutdown"  # told to people and to whatever ends with the daemon
 
 
 class Stopped(Message, tag="stopped", frozen=True):

@@ -114,7 +114,7 @@ class Hands:
             effects.Greet: self._greet,
             effects.KillBase: self._kill_base,
             effects.AskReload: self._ask_reload,
-            effects.AskShutdown: lambda _effect: self.tell_keeper(keeper.ShutdownAsked()),
+            effects.AskShutdown: lambda effect: self.tell_keeper(keeper.ShutdownAsked(effect.reason)),
             effects.SayStopped: self._say_stopped,
         }
 

@@ -269,7 +269,9 @@ class AskReload(Effect, frozen=True):
 
 
 class AskShutdown(Effect, frozen=True):
-    """Tell the keeper that a client asked for the end."""
+    """Tell the keeper that a client asked for the end, or that a process takes the daemon with it."""
+
+    reason: str = "shutdown"
 
 
 class SayStopped(Effect, frozen=True):

@@ -227,7 +227,7 @@ def escalate(state: State, process: Process) -> list[Process]:
         return []
     state.tell_event("process.escalated", f"{spec.name} is at its start limit: its {spec.escalate} fails with it", pid=process.pid)
     if spec.escalate == "daemon":
-        state.do(effects.AskShutdown())
+        state.do(effects.AskShutdown(f'the start limit of "{spec.name}" ({process.pid})'))
         return []
     others = [each for each in state.live_processes() if each.pid != process.pid]
     if spec.escalate == "parent":

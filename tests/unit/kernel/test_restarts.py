@@ -125,7 +125,7 @@ def test_a_start_limit_takes_with_it_what_the_spec_names(escalate: str, ended: s
 def test_a_start_limit_may_end_the_daemon() -> None:
     driver = Driver()
     pid = command(driver, start_limit=1, escalate="daemon")
-    assert only(leave(driver, pid), effects.AskShutdown)
+    assert only(leave(driver, pid), effects.AskShutdown) == [effects.AskShutdown(f'the start limit of "c" ({pid})')]
 
 
 def test_a_program_that_never_was_is_not_tried_again_at_its_first_start() -> None:
