@@ -2,6 +2,7 @@
 
 1. A number is a pid. ``group:NAME`` is every process of that group; anything else is a name. Names and groups may be patterns (``etl-*``, ``web?``, ``[ab]``).
 2. Of processes with one name those that live are meant, all of them; where none lives, the newest that has ended.
+   Those that have ended can neither stand still nor go on: where a pattern or group means some that live, only they are suspended and resumed.
 3. What means nobody is a refusal that says which names there are.
 4. A name that a file defines, and that nobody has, is told with why nobody does: its definition is refused, not enabled, or not read yet.
 5. A name that only the history knows means the newest of that name; who cannot do anything with one that has left the table is told so by the daemon.
@@ -29,6 +30,7 @@ GROUP = "group:"
 SHOWN = 8  # names in a refusal
 PAST_SEEN = 1000  # incarnations of the history among which a name is looked for
 LOOKING = ("wait for", "show", "explain")  # verbs that the history can answer
+LIVING = ("suspend", "resume")  # verbs that say nothing to one that has ended
 VERBS = {
     "status": "show",
     "logs": "read the log of",
@@ -58,16 +60,16 @@ def resolve(client: "Client", words: Iterable[str], verb: str, several: Several)
         if table is None:
             table = client.call(List())
         with several.attempt(f'{verb} "{word}"'):
-            found.update(dict.fromkeys(_meant_ever(client, table, word, is_shown=verb in LOOKING)))
+            found.update(dict.fromkeys(_meant_ever(client, table, word, verb)))
     return list(found)
 
 
-def _meant_ever(client: "Client", table: Sequence[ProcessInfo], word: str, *, is_shown: bool) -> list[int]:
+def _meant_ever(client: "Client", table: Sequence[ProcessInfo], word: str, verb: str) -> list[int]:
     """Give the pids that a word means, else those that have left the table: of a pattern for who only looks, since nobody means all that ever was; raises RequestRefused."""
     try:
-        return meant(table, word)
+        return meant(table, word, verb)
     except RequestRefused:
-        if word.startswith(GROUP) or (not is_shown and any(sign in word for sign in "*?[")):
+        if word.startswith(GROUP) or (verb not in LOOKING and any(sign in word for sign in "*?[")):
             raise
         past: list[LifeInfo] = client.call(History(limit=PAST_SEEN))
         gone = {life.name: life.pid for life in past if fnmatch.fnmatchcase(life.name, word)}  # the newest come last
@@ -89,13 +91,15 @@ def _undefined(client: "Client", name: str) -> str:
     return report.absent.get(name, "")
 
 
-def meant(table: Sequence[ProcessInfo], word: str) -> list[int]:
+def meant(table: Sequence[ProcessInfo], word: str, verb: str = "") -> list[int]:
     """Give the pids that a name, pattern or group means; raises RequestRefused where it means nobody."""
     is_group = word.startswith(GROUP)
     pattern = word.removeprefix(GROUP)
     matching = [
         each for each in table if fnmatch.fnmatchcase(each.group if is_group else each.name, pattern) and (each.group or not is_group)
     ]
+    if verb in LIVING:
+        matching = [each for each in matching if each.status not in ENDED] or matching
     by_name: dict[str, list[ProcessInfo]] = {}
     for each in matching:
         by_name.setdefault(each.name, []).append(each)
