@@ -143,7 +143,7 @@ ONE = One()
 def one(client: "Client", word: str) -> int:
     """Give the one process that a word means; raises RequestRefused where it means several, or nobody."""
     table: list[ProcessInfo] = client.call(List())
-    pids = _meant_ever(client, table, word, is_shown=True)
+    pids = _meant_ever(client, table, word, LOOKING[0])
     if len(pids) > 1:
         names = {each.pid: each.name for each in table}
         shown = ", ".join(f"{pid} ({names[pid]})" if pid in names else str(pid) for pid in pids[:SHOWN])
