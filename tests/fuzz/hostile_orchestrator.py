@@ -6,6 +6,7 @@ Only what the kernel can decode goes out, but for the last frame: one that it ca
 import contextlib
 import os
 import random
+import signal
 import socket
 import stat
 from collections.abc import Iterator
@@ -102,8 +103,9 @@ def _ports() -> list[socket.socket]:
 
 
 def attack_from_thread(arguments: Any, thread: Thread) -> object:
-    """Be hostile as a worker."""
+    """Be hostile as a worker, and stay: a thread that returns may have completed before the kernel has read the last of it."""
     attack("worker", int(arguments))
+    signal.pause()
     return None
 
 

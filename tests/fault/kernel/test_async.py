@@ -205,11 +205,16 @@ def test_an_entry_with_a_memory_limit_is_alone_in_ending_out_of_memory(short_pat
             ("grows", 1, {"size": 1 << 20}, None),
             ("plain", 5, None, None),
         )
-        found = outcome(door, pid)
-        assert found["ends"] == {"error oom": 2, "completed": 6}
-        info = door.call(List())[0]
-        is_held = info.limits.get("worker_memory of grows", "").startswith("96 MiB by cgroup")
-        assert is_held or any("96 MiB" in warning for warning in info.warnings), info
+
+        def is_told() -> bool:
+            """Tell whether its limit is shown, or why there is none; of one that has ended it is no longer."""
+            info = door.call(List())[0]
+            assert not info.ended_at, info
+            is_held = info.limits.get("worker_memory of grows", "").startswith("96 MiB by cgroup")
+            return is_held or any("96 MiB" in warning for warning in info.warnings)
+
+        awaits(is_told)
+        assert outcome(door, pid)["ends"] == {"error oom": 2, "completed": 6}
 
 
 WHO = ["worker", "kernel", "both"]
