@@ -2,7 +2,8 @@
 
 1. The keeper gives it the read end of each pipe (``Stored``) and takes it back (``Drop``): what is left is written first, then ``Drained`` is said.
 2. Every pipe in which something waits has a look's worth of lines written in turn. It holds one look at a time: it never grows with what is written to it.
-3. It may be killed: the pipes live on in the keeper, what was not written is still in them (pipe.py), and the next logger marks in every log where it began. SIGTERM is
+3. A log that did not take what it lost stays, also when nobody writes to it any more, until it takes that.
+4. It may be killed: the pipes live on in the keeper, what was not written is still in them (pipe.py), and the next logger marks in every log where it began. SIGTERM is
    not for it: it ends when the keeper says so, or is gone, and then writes what is left; a service manager that signals everybody must not cut the last words of those
    who obey.
 """
@@ -23,6 +24,7 @@ from dadmsd.keeper.store import log_name
 from dadmsd.logger import last
 from dadmsd.logger.files import LogFiles
 from dadmsd.logger.journald import Journal, JournalLog
+from dadmsd.logger.losses import Losses
 from dadmsd.logger.peeking import Peephole
 from dadmsd.logger.pipe import Pipe, Step
 from dadmsd.logger.rate import Allowance
@@ -54,6 +56,7 @@ class Logger:
         self._peephole = Peephole(LOOK_SIZE)
         self._settings = configuration.Logger()
         self._files: LogFiles | None = None
+        self._losses: Losses | None = None
         self._journal: Journal | None = None
         self._marks = False  # entries that come now were another logger's
         self._ends: float | None = None
@@ -122,12 +125,14 @@ class Logger:
     def _mark(self, now: float) -> None:
         """Tell the logs of their losses."""
         self._mark_at = None
-        for sink in self._sinks.values():
+        for stem, sink in list(self._sinks.items()):
             if sink.has_losses:
                 with contextlib.suppress(Busy):
                     sink.mark(time.time())
                 if sink.has_losses:
                     self._mark_at = now + MARK_AGAIN
+                elif not sink.users:
+                    self._leave(stem)
 
     # the keeper
 
@@ -166,9 +171,7 @@ class Logger:
             case messages.Welcome():
                 self._begin(body)
             case messages.StoreSent():
-                self._marks = False
-                if self._files is not None:
-                    self._files.tidy()
+                self._take_over()
             case messages.Stored(name) if self._files is not None and fds:
                 self._open(name, fds.pop(0))
             case messages.Drop(name):
@@ -188,10 +191,20 @@ class Logger:
         except DadmsError as error:  # the keeper had checked it: lines are worth more than where they go
             say(f"logger: {error}")
         self._files = LogFiles(Path(welcome.state_dir) / "logs", self._settings)
+        self._losses = Losses(Path(welcome.state_dir) / "losses")
         self._journal = Journal() if self._settings.to == "journald" else None
         self._private_dir = welcome.runtime_dir if welcome.is_private else ""
         self._marks = welcome.incarnation > 1
         self._say(messages.Ready())
+
+    def _take_over(self) -> None:
+        """Everything has come that writes: tell also the logs of others what earlier loggers could not tell them."""
+        self._marks = False
+        if self._files is not None and self._losses is not None:
+            for stem in self._losses.stems:
+                self._sink(stem)
+                self._mark_at = time.monotonic()
+            self._files.tidy()
 
     # pipes
 
@@ -199,10 +212,7 @@ class Logger:
         if name in self._pipes:
             self._close(name)
         tag, stem = log_name(name)
-        if stem not in self._sinks:
-            rate = self._settings.rate_limit_kb
-            self._sinks[stem] = Sink(self._destination(stem), Allowance(rate * 1024, time.monotonic()), f"{rate} KiB/s")
-        sink = self._sinks[stem]
+        sink = self._sink(stem)
         sink.users += 1
         pipe = self._pipes[name] = Pipe(fd, tag, stem, sink, self._peephole)
         if self._marks:
@@ -210,6 +220,14 @@ class Logger:
         self._epoll.register(fd, _READ)
         self._by_fd[fd] = name
         self._look_at(name)
+
+    def _sink(self, stem: str) -> Sink:
+        if stem not in self._sinks:
+            assert self._losses is not None
+            rate = self._settings.rate_limit_kb
+            allowance = Allowance(rate * 1024, time.monotonic())
+            self._sinks[stem] = Sink(self._destination(stem), allowance, f"{rate} KiB/s", self._losses.take(stem))
+        return self._sinks[stem]
 
     def _destination(self, stem: str) -> Destination:
         if self._journal is not None:
@@ -228,8 +246,15 @@ class Logger:
         pipe.close()
         pipe.sink.users -= 1
         if not pipe.sink.users:
-            pipe.sink.leave(time.time())
-            del self._sinks[pipe.stem]
+            with contextlib.suppress(Busy):
+                pipe.sink.mark(time.time())
+            if not pipe.sink.has_losses:
+                self._leave(pipe.stem)
+            elif self._mark_at is None:
+                self._mark_at = time.monotonic() + MARK_AGAIN
+
+    def _leave(self, stem: str) -> None:
+        self._sinks.pop(stem).leave()
 
     def _end(self, lasts: float) -> None:
         self._ends = time.monotonic() + lasts

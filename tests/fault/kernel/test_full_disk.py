@@ -1,8 +1,12 @@
 """A file system that is really full, below a daemon that stays: new durable work is refused with the numbers, what runs runs on, and all is well by itself when there is room."""
 
+import fcntl
 import os
 import re
 import signal
+import sys
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +158,45 @@ def test_the_logger_counts_and_marks_what_it_could_not_write_and_nobody_waits(da
     text = written(door, pid)
     assert "before" in text
     assert "were lost here: No space left on device]" in text, "behind it stands what its pipe held when there was room again"
+
+
+def test_the_count_outlives_the_logger_and_the_process(daemon: Roomless, door: Client) -> None:
+    """Also of a process that ended while nothing could be written: its log is told when there is room."""
+    talker, gone = sleeper(door, "talker"), sleeper(door, "gone")
+    outs = [os.open(f"/proc/{info.os_pid}/fd/1", os.O_WRONLY) for info in (talker, gone)]
+    numbers: dict[int, int] = dict.fromkeys(outs, 0)
+
+    def say(out: int, count: int) -> None:
+        for _ in range(count):
+            os.write(out, b"%09d\n" % numbers[out])
+            numbers[out] += 1
+
+    with daemon.full():
+        for out in outs:
+            say(out, 5000)
+        for _ in range(2):
+            kill_server(door, "logger")
+            for out in outs:
+                say(out, 5000)
+            while any(waiting(out) for out in outs):
+                time.sleep(0.01)  # a pipe's emptiness wakes nobody
+        os.close(outs[1])
+        door.call(requests.Kill(gone.pid, force=True))
+        door.call(Wait(gone.pid, timeout=20.0))
+        kill_server(door, "logger")
+    for info, out in zip((talker, gone), outs, strict=True):
+        while b"were lost here: No space left on device" not in (text := written(door, info.pid)).encode():
+            pass  # each look is a call
+        there = set(re.findall(r"(?m) (\d{9})$", text))
+        lost = sum(int(count) for count in re.findall(r"\[logger: (\d+) lines? \(", text))
+        assert len(there) + lost >= numbers[out], text[-300:]
+        assert len(there) < numbers[out], "it was full"
+    os.close(outs[0])
+
+
+def waiting(fd: int) -> int:
+    """Give how many bytes nobody has read from a pipe yet (FIONREAD)."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_a_thread_that_writes_gets_the_error_and_its_process_goes_on(daemon: Roomless, door: Client, short_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dadmsd.logger import journald
+from dadmsd.logger.losses import Losses
 from dadmsd.logger.rate import Allowance
 from dadmsd.logger.sink import Busy, Sink, Unwritten
 
@@ -81,10 +82,10 @@ def test_a_journal_that_is_overrun_gets_every_line_once(journal: journald.Journa
 
 
 def test_a_journal_that_stays_away_costs_lines_that_are_counted_and_told(
-    place: str, journal: journald.Journal, monkeypatch: pytest.MonkeyPatch
+    place: str, journal: journald.Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = journald.JournalLog(journal, "1001")
-    sink = Sink(log, Allowance(0, 0.0), "")
+    sink = Sink(log, Allowance(0, 0.0), "", Losses(tmp_path / "losses").take("1001"))
     with pytest.raises(Busy):
         sink.write([b"one", b"two"], "1001.1", 0.0)
     monkeypatch.setattr(journald, "PATIENCE", 0.0)
