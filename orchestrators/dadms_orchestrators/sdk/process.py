@@ -34,6 +34,7 @@ from dadms_orchestrators.sdk.handles import TRAVEL_BYTES, TRAVEL_MOST, Handle, T
 from dadms_orchestrators.sdk.session import CheckpointKept, Event, LineWanted, Session, StopRequested
 
 if TYPE_CHECKING:
+    from dadms_ipc.client import Client
     from dadms_ipc.inbox import Message
     from dadms_orchestrators.sdk.line import Line
 
@@ -386,6 +387,22 @@ class Process:
 
             self._line = Line(Path(self.gate.control.removeprefix(IPC)).parent, Identity(self.pid, self.incarnation, self.gate.secret))
             self._poll.register(self._line, select.POLLIN)
+
+    def client(self, *, timeout: float = 5.0) -> "Client":
+        """Give a client that speaks as this process, to start, watch and end others: what it has spawned is a child of this one. What is sent to the process comes as before.
+
+        Its calls wait for their answers, and nothing comes to ``next_event`` meanwhile. Raises RequestRefused where the process has no bus.
+        """
+        if not self.gate.control.startswith(IPC):
+            raise RequestRefused(f"cannot speak as process {self.pid}: it was started without a bus")
+        from dadms_ipc.client import Client, Identity  # heavy, as the line
+
+        return Client(
+            Path(self.gate.control.removeprefix(IPC)).parent,
+            identity=Identity(self.pid, self.incarnation, self.gate.secret),
+            timeout=timeout,
+            receives=False,
+        )
 
     def publish(self, topic: str, body: object) -> None:
         """Tell whoever subscribes. Never waits; what finds no bus is dropped."""
