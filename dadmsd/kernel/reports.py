@@ -108,7 +108,7 @@ class Reports:
             with contextlib.suppress(Exception):  # a counter that cannot be read accuses nobody
                 oom = self._hands.confinement.victim(child, status)
         killed, words = 0, ""
-        if child.role == "main":
+        if child.role in ("main", "worker"):
             with contextlib.suppress(Exception):  # as above
                 killed, words = self._hands.confinement.others_killed(child, is_victim=bool(oom))
         found.append(events.Exited(child.name, how, status, oom, begun, cpu_seconds, peak_kb * 1024, killed, words, at))

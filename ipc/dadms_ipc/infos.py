@@ -148,7 +148,7 @@ class LifeInfo(msgspec.Struct, frozen=True):
     exit_signal: int | None = None
     memory_peak: int = 0  # bytes
     cpu_seconds: float = 0.0
-    oom_kills: int = 0  # processes that its main had started and that the OOM killer ended
+    oom_kills: int = 0  # processes that its main or a worker had started and that the OOM killer ended
     exited_at: float = 0.0  # its main ended; the incarnation did when nothing of it was left
 
 

@@ -193,6 +193,8 @@ def on_exited(state: State, event: events.Exited) -> None:
         _count(state, process, event)
     if process is not None and child.role == "main":
         processes.note_exit(state, process, event)
+    if process is not None and event.oom_kills:
+        processes.note_victims(state, process, event)
     _gone(state, child, begun=event.begun, oom=event.oom)
 
 

@@ -138,7 +138,7 @@ class Exited(Event, frozen=True):
     begun: int = 0  # of a worker: sequence of the last thread that it began
     cpu_seconds: float = 0.0
     memory_peak: int = 0  # bytes: its largest resident set
-    oom_kills: int = 0  # of a main: processes that it had started and that the OOM killer ended
+    oom_kills: int = 0  # of a main or worker: processes that it had started and that the OOM killer ended
     oom_words: str = ""  # why it did: "beyond its memory limit" …
     at: float = 0.0  # wall clock: when it ended, as whoever waits for it saw; 0.0: nobody says
 

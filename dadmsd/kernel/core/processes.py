@@ -456,12 +456,16 @@ def _speaker(state: State, name: str) -> Process | None:
 
 
 def note_exit(state: State, process: Process, event: events.Exited) -> None:
-    """Keep when a main ended, and whom the OOM killer had taken before: a program that goes on without one of its own, or ends for its sake, says nothing of it."""
+    """Keep when a main ended."""
     process.exited_at = min(max(event.at, process.started_at), state.wall) if event.at else state.wall  # the wall clock may have been set
-    process.oom_kills = event.oom_kills
-    if event.oom_kills:
-        what = "a process" if event.oom_kills == 1 else f"{event.oom_kills} processes"
-        process.oom_note = f"the OOM killer ended {what} that it had started, {event.oom_words}"
+
+
+def note_victims(state: State, process: Process, event: events.Exited) -> None:
+    """Keep whom the OOM killer had taken of what a main or a worker had started: a program that goes on without one of its own, or ends for its sake, says nothing of it."""
+    process.oom_kills += event.oom_kills
+    what = "a process" if process.oom_kills == 1 else f"{process.oom_kills} processes"
+    process.oom_note = f"the OOM killer ended {what} that it had started, {event.oom_words}"
+    state.changed(process)
 
 
 def main_gone(state: State, child: Child, oom: str) -> None:

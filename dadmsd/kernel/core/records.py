@@ -81,7 +81,7 @@ class Process(Record):
     kinds: dict[str, Kind] = {}  # of the entries whose workers are not plain
     kinds_failed: dict[str, int] = {}  # as workers_failed, of the kinds that are not plain, by their words
     keys_dropped: int = 0  # results under idempotency keys that gave way to newer ones, over all incarnations
-    oom_kills: int = 0  # processes that the main of this incarnation had started and that the OOM killer ended
+    oom_kills: int = 0  # processes that the main or a worker of this incarnation had started and that the OOM killer ended
     oom_note: str = ""  # the same as a sentence
     exited_at: float = 0.0  # of this incarnation: its main ended; what is left of it may live longer
     limit_values: dict[str, Any] = {}  # the limits as numbers: bytes, cores, or how many
@@ -203,7 +203,7 @@ class Life(Record):
     orchestrator: str = ""
     group: str = ""
     parent: int = 0
-    oom_kills: int = 0  # processes that its main had started and that the OOM killer ended
+    oom_kills: int = 0  # processes that its main or a worker had started and that the OOM killer ended
     exited_at: float = 0.0  # its main ended
 
 

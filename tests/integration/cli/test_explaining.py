@@ -85,6 +85,24 @@ def test_a_program_that_lost_one_of_its_own_to_the_oom_killer_ends_with_that_bes
     assert words in ctl(*at, "explain", "shrugs").stdout
 
 
+def test_one_of_a_worker_that_the_oom_killer_took_is_counted_in_the_history(
+    ctl: Ctl, at: tuple[str, str], linear: Callable[..., Path], handlers: Callable[[str], Path]
+) -> None:
+    if "rlimits" in ctl(*at, "status").stdout:
+        pytest.skip("no memory cgroup here: nobody counts victims")
+    grows = """
+import subprocess, sys
+
+@handler("grows")
+def grows(task: Task) -> dict:
+    return {"code": subprocess.run([sys.executable, "-c", "x = bytearray(1 << 30)"]).returncode}
+"""
+    done = ctl(*at, "run", linear("grows"), "--handlers", handlers(grows), "--worker-memory", "96M", "--json")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]["variables"]["code"]) == (0, -9), done.stderr
+    (life,) = json.loads(ctl(*at, "history", "--json").stdout)
+    assert (life["status"], life["oom_kills"]) == ("completed", 1)
+
+
 def test_how_long_one_ran_ends_with_its_exit_also_where_nobody_looked(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
     os.mkfifo(word := short_path / "word")
     kernel = int(json.loads(ctl(*at, "status", "--json").stdout)["os_pid"])

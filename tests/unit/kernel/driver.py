@@ -159,7 +159,10 @@ class Driver:
         """Have the main of a process exit, and whatever is left of it with it."""
         done = self.give(events.Exited(f"{pid}.1", how, status, **fields))
         while left := self.state.owned(pid):
-            done += self.give(*[events.Exited(child.name, 2, 9) for child in left if child.phase == "killing"])
+            ended: list[events.Event] = [events.Exited(child.name, 2, 9) for child in left if child.phase == "killing"]
+            ended += [events.ForkFailed(child.name, "it was not forked") for child in left if child.phase == "forking"]
+            assert ended, f"nothing ends {[(child.name, child.phase) for child in left]}"
+            done += self.give(*ended)
         return done + self.give(events.GroupGone(pid))
 
 

@@ -449,3 +449,16 @@ def test_what_the_oom_killer_took_of_a_program_stands_beside_its_exit_and_is_of_
     assert [(life.cause, life.reason, life.oom_kills) for life in (first, second)] == [("exited 7", words, 2), ("exited 0", "", 0)]
     assert second.exited_at == second.ended_at - 0.5
     assert first.exited_at == first.started_at, "a wall clock that was set meanwhile makes nothing end before it began"
+
+
+def test_what_the_oom_killer_took_of_a_worker_counts_with_what_it_took_of_the_main() -> None:
+    driver = Driver()
+    pid = driver.run()
+    driver.submit(pid, 1)
+    driver.worker(f"{pid}.1/w1")
+    driver.give(events.Exited(f"{pid}.1/w1", 1, 0, oom_kills=1, oom_words="beyond its memory limit"))
+    assert driver.process(pid).oom_kills == 1
+    driver.next_kernel()
+    driver.end(pid, 1, 3, oom_kills=1, oom_words="beyond its memory limit")
+    (life,) = driver.answer(requests.History(pid))
+    assert (life.oom_kills, "the OOM killer ended 2 processes that it had started" in life.reason) == (2, True)
