@@ -1,4 +1,4 @@
-"""A process's log as lines, and what each of them says: ``TIME PID.INCARNATION TEXT``, as the logger writes it. Pure: bytes in, lines out.
+"""A process's log as lines, and what each of them says: ``TIME PID.INCARNATION TEXT``, as the logger writes it, with ``.probe`` behind the incarnation where a probe wrote it. Pure: bytes in, lines out.
 
 A log is read in pieces, which end anywhere; a line is given when all of it is there, so that no letter is cut in two.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-_WRITTEN = re.compile(r"(?P<time>\d{4}-\d\d-\d\dT[\d:.]+Z) \d+\.(?P<incarnation>\d+) (?P<text>.*)", re.DOTALL)
+_WRITTEN = re.compile(r"(?P<time>\d{4}-\d\d-\d\dT[\d:.]+Z) \d+\.(?P<incarnation>\d+)(?P<probe>\.probe)? (?P<text>.*)", re.DOTALL)
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -17,6 +17,7 @@ class LogLine(msgspec.Struct, frozen=True):
     time: str | None  # UTC, ISO 8601
     incarnation: int | None
     text: str
+    is_probe: bool = False  # a ready or live command of it wrote it
 
 
 class LineReader:
@@ -41,4 +42,6 @@ class LineReader:
 def read(line: str) -> LogLine:
     """Take a line apart."""
     found = _WRITTEN.fullmatch(line)
-    return LogLine(found["time"], int(found["incarnation"]), found["text"]) if found else LogLine(None, None, line)
+    if found is None:
+        return LogLine(None, None, line)
+    return LogLine(found["time"], int(found["incarnation"]), found["text"], found["probe"] is not None)

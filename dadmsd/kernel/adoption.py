@@ -19,7 +19,7 @@ from dadmsd.kernel import proofs
 from dadmsd.kernel.confine import group_of
 from dadmsd.kernel.core.lifecycle import ALIVE, ENDED
 from dadmsd.kernel.core.records import Child, Record
-from dadmsd.kernel.core.state import State
+from dadmsd.kernel.core.state import PROBE, State
 from dadmsd.kernel.hands import Hands
 from dadmsd.kernel.host.processes import all_processes, family, look, send
 from dadmsd.kernel.notify import Notify, path_of, remove_strays
@@ -98,7 +98,9 @@ def log_is_wanted(state: State, name: str) -> bool:
     process = state.processes.get(int(pid)) if pid.isdigit() else None
     if process is None or process.status in ENDED:
         return False
-    return incarnation == str(process.incarnation) or any(state.log_name(child) == name for child in state.owned(process.pid))
+    return incarnation.removesuffix(PROBE) == str(process.incarnation) or any(
+        state.log_name(child) == name for child in state.owned(process.pid)
+    )
 
 
 def _give_page(hands: Hands, name: str, fd: int) -> None:

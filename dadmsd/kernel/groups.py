@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dadms_ipc.errors import HostFailure
 from dadmsd.kernel.confine import Confinement, group_of
 from dadmsd.kernel.core import effects, events
-from dadmsd.kernel.core.state import State
+from dadmsd.kernel.core.state import PROBE, State
 from dadmsd.kernel.ports import Port
 from dadmsd.kernel.tidying import Tidying
 
@@ -169,6 +169,7 @@ class Groups:
         self._patience.pop(pid, None)
         self._tidying.note(pid)
         self._close_log(f"{pid}.{process.incarnation}")
+        self._close_log(f"{pid}.{process.incarnation}{PROBE}")
         peak, cpu = (usage.memory_peak, usage.cpu_seconds) if usage is not None else (0, 0.0)
         is_counted = peak > 0 and "memory" in self._confinement.backend.holds
         self._report(events.GroupGone(pid, peak, cpu, process.incarnation, is_counted))

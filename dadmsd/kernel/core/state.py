@@ -35,6 +35,7 @@ ENDED_LEAST = (
     60.0  # seconds that one stays even so: whoever spawned it looks what it came to, and need not have waited while a thousand others ended
 )
 FLIGHT_KEPT = 4096  # events and effects that the flight recorder holds
+PROBE = ".probe"  # behind the incarnation, in the name of the log of its ready and live commands
 LIVES_KEPT = 10_000  # ended incarnations that `history` can show
 WORD_LOOK = 0.5  # seconds until a zygote that is waited for is looked at
 REPLY_RETENTION = 600.0  # seconds that a reply is kept for retries
@@ -347,8 +348,10 @@ class State:
         return hashlib.sha256(self.secret(pid, incarnation)).digest()
 
     def log_name(self, child: Child) -> str:
-        """Name the pipe that a child's output goes into: one for each incarnation, its own zygote's included, one for each shared zygote."""
-        return child.name.replace("/", "-") if not child.pid else f"{child.pid}.{child.incarnation or 1}"
+        """Name the pipe that a child's output goes into: one for each incarnation, its own zygote's included, one for its probes, one for each shared zygote."""
+        if not child.pid:
+            return child.name.replace("/", "-")
+        return f"{child.pid}.{child.incarnation or 1}" + (PROBE if child.role == "probe" else "")
 
     def live_processes(self) -> list[Process]:
         """Give the processes that have not ended."""

@@ -83,8 +83,8 @@ def test_a_watchdog_that_hears_nothing_ends_the_service_with_that_cause(ctl: Ctl
 def test_a_probe_tells_when_a_service_is_ready_and_when_it_is_not_well(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
     ready, ill = short_path / "ready", short_path / "ill"
     options = ["--ready", "exec", "--ready-command", f"test -e {ready}", "--ready-interval", "0.05", "--restart", "never"]
-    options += ["--live-command", f"test ! -e {ill}", "--live-interval", "0.05", "--live-threshold", "2"]
-    pid = ctl(*at, "spawn", "web", "--service", *options, "--", "sleep", "1000").stdout.strip()
+    options += ["--live-command", f"sh -c 'echo asked; test ! -e {ill}'", "--live-interval", "0.05", "--live-threshold", "2"]
+    pid = ctl(*at, "spawn", "web", "--service", *options, "--", "sh", "-c", "echo serving; sleep 1000").stdout.strip()
     assert status(ctl, at, pid)["status"] == "starting"
     ready.touch()
     assert ctl(*at, "wait", pid, "--until", "ready").returncode == 0
@@ -93,6 +93,9 @@ def test_a_probe_tells_when_a_service_is_ready_and_when_it_is_not_well(ctl: Ctl,
     found = status(ctl, at, pid)
     assert (found["cause"], found["reason"]) == ("liveness", "its live command failed 2 times in a row, the last time: exited 1")
     assert kinds(ctl, at, pid).count("process.probe-failed") == 1
+    lines = [json.loads(line) for line in ctl(*at, "logs", "-f", pid, "--json").stdout.splitlines()]
+    assert {(line["text"], line["incarnation"], line["is_probe"]) for line in lines} == {("serving", 1, False), ("asked", 1, True)}
+    assert f" {pid}.1.probe asked\n" in ctl(*at, "logs", pid).stdout
 
 
 def test_a_tool_has_its_time(ctl: Ctl, at: tuple[str, str]) -> None:

@@ -27,6 +27,11 @@ def test_a_line_of_the_logger_is_taken_apart() -> None:
     assert read(line) == LogLine("1970-01-01T00:00:01.250Z", 2, "two words  {}")
 
 
+def test_a_line_of_a_probe_is_told_from_the_lines_of_its_process() -> None:
+    [line] = LineReader().take(head("1001.2.probe", 1.25) + b"fine\n")
+    assert read(line) == LogLine("1970-01-01T00:00:01.250Z", 2, "fine", is_probe=True)
+
+
 def test_what_is_no_line_of_the_logger_is_text_alone() -> None:
     assert read("a disk filled up he").time is None
     assert read("").text == ""

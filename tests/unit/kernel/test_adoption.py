@@ -197,8 +197,8 @@ def test_the_log_of_an_earlier_incarnation_is_not_taken_over() -> None:
     execute(driver, pid)
     driver.next_kernel()
     assert driver.process(pid).incarnation == 2
-    names = (f"{pid}.1", f"{pid}.2", f"{pid}.x", "4711.1", "zygote-9", "strange")
-    assert [name for name in names if log_is_wanted(driver.state, name)] == [f"{pid}.2"]
+    names = (f"{pid}.1", f"{pid}.2", f"{pid}.1.probe", f"{pid}.2.probe", f"{pid}.x", "4711.1", "zygote-9", "strange")
+    assert [name for name in names if log_is_wanted(driver.state, name)] == [f"{pid}.2", f"{pid}.2.probe"]
     orchestrator = driver.run()
     assert log_is_wanted(driver.state, f"{orchestrator}.1")
     assert log_is_wanted(driver.state, "zygote-1")
