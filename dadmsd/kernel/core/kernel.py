@@ -35,6 +35,7 @@ from dadmsd.kernel.core import (
     retrying,
     sharing,
     silence,
+    standing,
     steering,
     supervising,
     suspension,
@@ -315,8 +316,7 @@ class Kernel:
         state.lives.take_up(by_kind.get(Life, []))
         for row in sorted(by_kind.get(EventRow, []), key=lambda each: each.number):
             state.events.append(row.info)
-        for answered in sorted(by_kind.get(Answered, []), key=lambda each: each.at):
-            state.answered[(answered.client, answered.sequence)] = answered
+        standing.take_up_answers(state, by_kind.get(Answered, []), is_interrupted=bool(interruption))
         for child in by_kind.get(Child, []):
             state.add_child(child)
             if child.phase in ("forking", "killing"):
@@ -353,7 +353,6 @@ class Kernel:
             elif process.suspended_since and not process.suspension:  # it was let go on, or the kernel died before that
                 state.do(effects.Thaw(process.pid, process.incarnation))
         order.take_up(state)
-        state.arm(now, "answered", "")
         if state.ended:
             state.arm(now + state.settings.cleanup_interval, "cleanup", "")
         disk.look(state)

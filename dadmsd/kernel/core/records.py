@@ -313,9 +313,10 @@ class Answered(Record):
 
     client: bytes
     sequence: int
-    at: float  # wall clock, seconds
+    at: float  # wall clock, seconds: for people
     status: str
     body: bytes  # msgpack
+    until: float = 0.0  # steady clock: it is kept so long; 0.0: of a kernel that went by the date
 
 
 class Counters(Record):

@@ -20,7 +20,7 @@ from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import Pool
 from dadmsd.kernel.core.stages import SENT
 from dadmsd.kernel.core.standing import Refusal, find, find_past, owned, patience_of, settle
-from dadmsd.kernel.core.state import REPLY_RETENTION, Address, State, Waiter
+from dadmsd.kernel.core.state import Address, State, Waiter
 from dadmsd.kernel.core.steering import GROUP_VERBS, steer_group
 from dadmsd.kernel.core.threads import set_priority, terminate
 
@@ -328,9 +328,8 @@ def on_client_left(state: State, event: events.ClientLeft) -> None:
 def forget_answered(state: State, _key: str) -> None:
     """Drop replies that no retry can ask for any more, and look again when the next one is to go."""
     for key, answered in list(state.answered.items()):
-        left = answered.at + REPLY_RETENTION - state.wall
-        if left > 0:  # in the order in which they were given
-            state.arm(state.now + left, "answered", "")
+        if answered.until > state.now:  # in the order in which they were given
+            state.arm(answered.until, "answered", "")
             return
         del state.answered[key]
         state.deleted(answered)

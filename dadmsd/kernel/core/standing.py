@@ -50,10 +50,21 @@ def patience_of(state: State, event: events.RequestArrived, seconds: float) -> f
 
 def settle(state: State, key: Address, answer: object) -> None:
     """Answer a mutating request for good: a retry gets the same."""
-    answered = Answered(client=key[0], sequence=key[1], at=state.wall, status="ok", body=msgspec.msgpack.encode(answer))
+    body, until = msgspec.msgpack.encode(answer), state.now + REPLY_RETENTION
+    answered = Answered(client=key[0], sequence=key[1], at=state.wall, status="ok", body=body, until=until)
     state.answered[key] = answered
     state.changed(answered)
     if len(state.answered) > ANSWERED_MOST:
         state.deleted(state.answered.pop(next(iter(state.answered))))
-    state.arm(state.now + REPLY_RETENTION, "answered", "")
+    state.arm(until, "answered", "")
     state.do(effects.Reply(*key, "ok", answer))
+
+
+def take_up_answers(state: State, rows: list[Answered], *, is_interrupted: bool) -> None:
+    """Go on keeping the answers of an earlier kernel; those of another boot, whose steady clock was another, for all of their time again."""
+    for answered in sorted(rows, key=lambda each: (each.until, each.at)):
+        if is_interrupted or not answered.until:
+            answered.until = state.now + REPLY_RETENTION
+            state.changed(answered)
+        state.answered[answered.client, answered.sequence] = answered
+    state.arm(state.now, "answered", "")

@@ -3,7 +3,7 @@
 import pytest
 
 from dadmsd.bus.core.events import Cut, Received, Who
-from dadmsd.bus.core.offenders import MOST, PROBATION, Offenders
+from dadmsd.bus.core.offenders import FORKED, MOST, PROBATION, Offenders
 from dadmsd.bus.core.state import Bounds
 from tests.unit.bus.room import Guest, Room
 
@@ -81,3 +81,46 @@ def test_offenders_are_bounded() -> None:
     for pid in range(MOST - 1):
         offenders.note(Who(2, pid), 2.0)
     assert [offenders.most(Who(1, pid), 3.0) for pid in (1, 2)] == [FEW, MANY]
+
+
+@pytest.mark.parametrize(
+    ("forked", "innocent"),
+    [
+        ([Who(1001, 5000 + number) for number in range(FORKED)], Who(1002, 6000)),
+        (
+            [Who(-1, -1, (), "key", "public", f"10.0.0.{number}") for number in range(FORKED)],
+            Who(-1, -1, (), "other", "public", "10.0.1.1"),
+        ),
+    ],
+    ids=["a user's processes", "a key's addresses"],
+)
+def test_who_forks_for_its_violations_is_one_offender(forked: list[Who], innocent: Who) -> None:
+    """However many pids it has, or addresses: from the eighth on all that are new have the few, for as long as eight of them would; nobody else has."""
+    offenders, new = Offenders(Bounds()), forked[0]._replace(pid=4999, address="10.0.2.1" if forked[0].address else "")
+    for number, who in enumerate(forked):
+        assert offenders.most(new, float(number)) == MANY
+        offenders.note(who, float(number))
+    last = float(FORKED - 1)
+    assert [offenders.most(who, last) for who in (new, innocent)] == [FEW, MANY]
+    assert offenders.most(new, PROBATION - 0.1) == FEW
+    assert offenders.most(new, PROBATION + 0.1) == MANY
+
+
+def test_one_process_that_is_cut_over_and_over_takes_no_trust_from_its_user() -> None:
+    """It is one offender, each time."""
+    offenders = Offenders(Bounds())
+    for number in range(3 * FORKED):
+        offenders.note(Who(1001, 5000), float(number))
+    assert [offenders.most(Who(1001, pid), 30.0) for pid in (5000, 5001)] == [FEW, MANY]
+
+
+def test_users_of_offenders_are_bounded() -> None:
+    """The one whose last offender is longest ago is forgotten."""
+    offenders = Offenders(Bounds())
+    for uid in (1, 2):
+        for pid in range(FORKED):
+            offenders.note(Who(uid, pid), 0.0)
+    offenders.note(Who(1, FORKED), 1.0)
+    for uid in range(MOST - 1):
+        offenders.note(Who(10 + uid, 1), 2.0)
+    assert [offenders.most(Who(uid, 99), 3.0) for uid in (1, 2)] == [FEW, MANY]

@@ -28,6 +28,7 @@ class Driver:
         self.kernel = Kernel(self.settings)
         self.kernel.adopt([], now=0.0, wall=START)
         self.now = 0.0
+        self.wall = START  # what the wall clock is ahead of that
         self.sequence = 0
         self.rows: dict[tuple[str, object], Record] = {}
         self._keep()
@@ -57,7 +58,7 @@ class Driver:
     def give(self, *batch: events.Event, after: float = 0.0) -> list[effects.AnyEffect]:
         """Let events happen, some seconds after the last ones; gives what is to be done."""
         self.now += after
-        done = self.kernel.handle(batch or [events.TimePassed()], now=self.now, wall=START + self.now)
+        done = self.kernel.handle(batch or [events.TimePassed()], now=self.now, wall=self.wall + self.now)
         self._keep()
         self.kernel.check()
         return done
@@ -73,7 +74,7 @@ class Driver:
         """Kill the kernel after a commit and have another one adopt its rows; gives what that one does first."""
         self.kernel = Kernel(msgspec.structs.replace(self.state.settings, epoch=self.state.settings.epoch + 1))
         rows = [msgspec.msgpack.decode(msgspec.msgpack.encode(row), type=type(row)) for row in self.rows.values()]
-        done = self.kernel.adopt(rows, now=self.now, wall=START + self.now, interruption=interruption)
+        done = self.kernel.adopt(rows, now=self.now, wall=self.wall + self.now, interruption=interruption)
         self._keep()
         self.kernel.check()
         return done

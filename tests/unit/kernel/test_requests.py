@@ -374,6 +374,37 @@ def test_answers_are_kept_for_retries_and_no_longer() -> None:
     assert not names(driver.give(), effects.Effect)
 
 
+@pytest.mark.parametrize("wall", [-REPLY_RETENTION, 2 * REPLY_RETENTION], ids=["back", "ahead"])
+@pytest.mark.parametrize("is_next", [False, True], ids=["the same kernel", "the next one"])
+def test_a_wall_clock_that_is_set_makes_no_answer_older_or_younger(wall: float, is_next: bool) -> None:
+    """A retry within its time has the first answer, and after it nothing is kept."""
+    driver = Driver()
+    pid = driver.run()
+    driver.answer(requests.Kill(pid))
+    driver.wall += wall
+    if is_next:
+        driver.next_kernel()
+    driver.give(after=REPLY_RETENTION - 1)
+    assert len(driver.state.answered) == 2
+    driver.give(after=2)
+    assert not driver.state.answered
+    assert not [key for table, key in driver.rows if table == "answered"]
+
+
+def test_answers_of_another_boot_or_daemon_are_kept_for_as_long_again() -> None:
+    """Their steady clock is none of this kernel's; a reader who comes late is better off than one who has its work done twice."""
+    driver = Driver()
+    pid = driver.run()
+    driver.answer(requests.Kill(pid))
+    driver.now = 5.0  # the clock of a machine that was started again
+    driver.next_kernel(interruption="the machine was started again")
+    driver.next_kernel()
+    driver.give(after=REPLY_RETENTION - 1)
+    assert len(driver.state.answered) == 2
+    driver.give(after=2)
+    assert not driver.state.answered
+
+
 def test_nothing_is_read_for_who_waits_but_for_who_asks_how_a_process_is() -> None:
     """A thousand that are waited for are not a thousand times ten files in the kernel's loop."""
     driver = Driver()
