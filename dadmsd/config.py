@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from dadms_ipc.errors import RequestRefused
+from dadms_ipc.specs import CPU_TOGETHER_PERCENT, MEMORY_TOGETHER_MB
 
 FILE_LIMIT = 8 * 1024 * 1024  # bytes; every key with a comment of a page has a hundredth of it
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
@@ -57,8 +58,8 @@ class MessageBus(Table, frozen=True):
 class ResourceManager(Table, frozen=True):
     """What all processes together may use."""
 
-    memory_limit_mb: Megabytes = 4096
-    cpu_limit_percent: Percent = 80  # of the machine
+    memory_limit_mb: Megabytes = MEMORY_TOGETHER_MB
+    cpu_limit_percent: Percent = CPU_TOGETHER_PERCENT  # of the machine
     disk_limit_mb: Megabytes = 10_240  # artifacts, logs and working directories
 
 

@@ -98,7 +98,7 @@ def run(door: Door, asked: Asked, rows: RowFile, writer: Writer) -> Exit:
     """Evaluate all rows, say what they came to, and give the exit code."""
     with (
         Narrator(console(stderr=True), is_quiet=True, began=asked.began) as narrator,
-        running.daemon(door, narrator, is_private=asked.is_private) as (place, private),
+        running.daemon(door, narrator, asked) as (place, private),
         place.connect() as client,
     ):
         pid = pursuit.spawn(client, running.spec_of(client, asked, narrator))

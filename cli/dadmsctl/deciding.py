@@ -43,7 +43,7 @@ def run(door: Door, asked: Asked, checked: Checked, decision: Decision) -> Exit:
     """Evaluate, show what came of it, and give the exit code."""
     with (
         Narrator(console(stderr=True), is_quiet=True, began=asked.began) as narrator,
-        running.daemon(door, narrator, is_private=asked.is_private) as (place, private),
+        running.daemon(door, narrator, asked) as (place, private),
     ):
         _, process, log = running.pursue(place, asked, narrator, is_private=private is not None)
     if not isinstance(process.outcome, dict) or "decision" not in process.outcome:

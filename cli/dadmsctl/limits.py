@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dadms_ipc.requests import Limits
-from dadmsctl.quantities import bytes_text
+from dadms_ipc.specs import CPU_TOGETHER_PERCENT, MEMORY_TOGETHER_MB
+from dadmsctl.quantities import bytes_text, cores_text
 
 # What a run may use unless it is told otherwise: enough for work, little enough that a model that grows without end is ended before the machine suffers.
 DEFAULTS = {"memory": 2 * 1024**3, "worker_memory": 1024**3, "pids": 256}
@@ -63,6 +64,17 @@ def demand(caps: Mapping[str, Any], backend: str, *, is_own: bool = False) -> De
     texts = [f"{name} = {text}" for name, text in unasked(caps).items() if name in absent]
     warnings = [f"not enforced: {', '.join(texts)}, which a run has by default: limits are held by {backend}"] if texts else []
     return Demand(limits_from(caps, **kept), "strict", warnings)
+
+
+def beyond_private(caps: Mapping[str, Any], *, cores: int, is_own: bool) -> str:
+    """Say which limit is more than all processes of a private daemon may use together, so that none need start to refuse it; "" when none is."""
+    memory, cpu = caps.get("memory"), caps.get("cpu")
+    if memory is not None and memory > MEMORY_TOGETHER_MB * 1024**2:
+        return f"a memory limit of {bytes_text(memory)} asked, all processes together may use {bytes_text(MEMORY_TOGETHER_MB * 1024**2)} (memory_limit_mb)"
+    together = cores * CPU_TOGETHER_PERCENT / 100
+    if cpu is not None and cpu > together + 1e-9 and is_strict(caps, is_own=is_own):
+        return f"{cores_text(cpu)} asked, all processes together may use {together:g} (cpu_limit_percent)"
+    return ""
 
 
 def held_by(backend: str) -> set[str]:

@@ -11,13 +11,13 @@ import msgspec
 
 from dadms_ipc import requests
 from dadms_ipc.artifacts import FOLDER
-from dadms_ipc.errors import DadmsError, Unreachable
+from dadms_ipc.errors import DadmsError, RequestRefused, Unreachable
 from dadmsctl import ending, pursuit
 from dadmsctl.door import Door
 from dadmsctl.excerpt import excerpt
 from dadmsctl.exits import Exit, WorkLost
 from dadmsctl.job import Job
-from dadmsctl.limits import demand, is_strict, unasked
+from dadmsctl.limits import beyond_private, demand, is_strict, unasked
 from dadmsctl.narrator import Narrator
 from dadmsctl.story import Spent, Story, spent
 from dadmsctl.terminal import console, write_json
@@ -55,7 +55,7 @@ def run(door: Door, asked: Asked) -> Exit:
         screen, is_quiet=asked.is_quiet, began=asked.began, is_verbose=asked.is_verbose, defaults=unasked(asked.caps)
     ) as narrator:
         narrator.say(asked.job.headline + (f", handlers {asked.handlers.name}" if asked.handlers else ""))
-        with daemon(door, narrator, is_private=asked.is_private) as (place, private):
+        with daemon(door, narrator, asked) as (place, private):
             story, process, log = pursue(place, asked, narrator, is_private=private is not None)
             ended = time.time()
             narrator.stop()
@@ -125,11 +125,13 @@ def _spent(asked: Asked, story: Story, private: "PrivateDaemon | None", ended: f
 
 
 @contextlib.contextmanager
-def daemon(door: Door, narrator: Narrator, *, is_private: bool | None) -> "Iterator[tuple[Door, PrivateDaemon | None]]":
+def daemon(door: Door, narrator: Narrator, asked: Asked) -> "Iterator[tuple[Door, PrivateDaemon | None]]":
     """Give the daemon to run on: the one that runs, unless one of its own is asked for or none runs."""
-    if is_private is False or (is_private is None and door.is_running()):
+    if asked.is_private is False or (asked.is_private is None and door.is_running()):
         yield door, None
         return
+    if why := beyond_private(asked.caps, cores=len(os.sched_getaffinity(0)), is_own=os.geteuid() != 0):
+        raise RequestRefused(f'cannot start "{asked.job.name}": {why}')
     from dadmsctl.private import PrivateDaemon
 
     with PrivateDaemon(door.timeout) as private:

@@ -6,7 +6,6 @@ open stay, and whoever tries to connect waits as for a busy host. Unbinding woul
 """
 
 import ctypes
-import ipaddress
 import os
 import socket
 import struct
@@ -15,6 +14,7 @@ import zmq
 
 from dadms_ipc.errors import HostFailure
 from dadms_ipc.keys import Pair
+from dadmsd import addresses
 
 BACKLOG = 128  # connections that wait to be accepted
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
@@ -31,19 +31,13 @@ class Listener:
     def __init__(self, name: str, address: str, port: int) -> None:
         self.name = name
         self.port = port
-        family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
-        self.place = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
+        self.place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self.is_shut = False
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._socket = addresses.bound(address, port)
             self._socket.setblocking(False)
-            self._socket.bind((address, port))
             self._socket.listen(BACKLOG)
         except OSError as error:
-            self._socket.close()
             raise HostFailure(f"cannot listen on {self.place} ({name}): {error.strerror}") from error
 
     def attach(self, router: "zmq.Socket[bytes]", pair: Pair, *, thread: int) -> None:

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from dadms_ipc.errors import DadmsError, HostFailure, RequestRefused
+from dadmsd import addresses
 from dadmsd import config as configuration
 from dadmsd.keeper import descent, directories, predecessors
 from dadmsd.keeper.lock import Lock
@@ -43,6 +44,7 @@ def run(*, runtime_dir: Path, state_dir: Path, config: Path | None, lease_fd: in
     is_private = lease_fd is not None
     text = None if config is None else configuration.read(config)
     checked = configuration.Config() if text is None else configuration.parse(text, str(config))
+    addresses.check(checked, text or "", str(config))
     for warning in configuration.warnings(checked, text or ""):
         say(f"dadmsd: warning: {config} {warning}")
     mode = 0o755 if os.geteuid() == 0 and not is_private else 0o700

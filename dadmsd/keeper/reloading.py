@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from dadmsd import addresses, roles
 from dadmsd import config as configuration
-from dadmsd import roles
 from dadmsd.keeper.servers import BUS, KERNEL, LOGGER
 
 READERS = {
@@ -50,6 +50,7 @@ def read(source: Path, copy: Path) -> Change:
     text = configuration.read(source)
     fresh, old = configuration.parse(text, str(source)), configuration.load(copy)
     roles.check(fresh, str(source))
+    addresses.check(fresh, text, str(source))
     tables = tuple(name for name in configuration.Config.__struct_fields__ if getattr(fresh, name) != getattr(old, name))
     new = copy.with_name(f"{copy.name}.new")
     new.write_text(text, encoding="utf-8")

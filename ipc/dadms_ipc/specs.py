@@ -2,6 +2,10 @@
 
 import msgspec
 
+# What all processes of a daemon may use together unless its configuration says otherwise. A private daemon has none, so who would start one knows what it refuses.
+MEMORY_TOGETHER_MB = 4096
+CPU_TOGETHER_PERCENT = 80  # of the cores that the daemon may run on
+
 
 class IoLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rates of one device, a second; None: not limited."""

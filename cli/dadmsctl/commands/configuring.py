@@ -23,12 +23,13 @@ from dadmsctl.terminal import printable, write_json
 _CHECK = """
 import sys, msgspec
 from dadms_ipc.errors import DadmsError
-from dadmsd import roles
+from dadmsd import addresses, roles
 from dadmsd.config import parse, read, warnings
 try:
     text = read(sys.argv[1])
     config = parse(text, sys.argv[1])
     roles.check(config, sys.argv[1])
+    addresses.check(config, text, sys.argv[1])
     for line in warnings(config, text):
         print(f"warning: {sys.argv[1]}:{line.removeprefix('line ')}", file=sys.stderr)
     sys.stdout.buffer.write(msgspec.json.encode(config))

@@ -88,7 +88,7 @@ def cores_text(cores: float) -> str:
 
 def size_text(size: int) -> str:
     """Write bytes for people: 64 MiB, 1.5 GiB."""
-    for unit, name in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
+    for unit, name in ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
         if size >= unit:
             return f"{size / unit:.4g} {name}"
     return f"{size} B"

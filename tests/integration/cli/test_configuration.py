@@ -1,5 +1,6 @@
 """A configuration file on its way into force: checked by the command line, told about at the daemon's start, obeyed by its servers."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,3 +49,31 @@ def test_who_does_not_exist_is_told_by_the_check_as_by_the_start(short_path: Pat
         done.stderr
         == f'dadmsctl: cannot use the configuration "{path}": [access] observe names "99999999999999999999": there is no such user\n'
     )
+
+
+def test_an_address_that_this_host_has_not_is_told_by_check_start_and_reload(
+    short_path: Path, ctl: Ctl, wait_for: Callable[[Daemon], None]
+) -> None:
+    path, good = short_path / "dadms.toml", '[network]\nenabled = false\nlisten = "192.0.2.1"\n'  # RFC 5737: nobody's
+    wrong, why = (
+        good.replace("false", "true"),
+        '[network] listen = "192.0.2.1": this host cannot listen there: Cannot assign requested address',
+    )
+    path.write_text(wrong)
+    lines = [f"{path}:3: {why}", f'dadmsctl: cannot use the configuration "{path}": 1 mistake']
+    done = ctl("config", "check", path)
+    assert (done.returncode, done.stderr.splitlines()) == (4, lines)
+    refused = Daemon(short_path, "--config", str(path))
+    assert refused.process.wait(20) == 4
+    assert refused.said() == f'dadmsd: cannot use the configuration "{path}": line 3: {why}\n'
+    path.write_text(good)
+    daemon = Daemon(short_path, "--config", str(path))
+    try:
+        wait_for(daemon)
+        at = ("--runtime-dir", str(daemon.runtime_dir))
+        path.write_text(wrong)
+        done = ctl(*at, "reload")
+        assert (done.returncode, done.stderr.splitlines()) == (4, lines)
+        assert json.loads(ctl(*at, "status", "--json").stdout)["servers"]["bus"]["restarts"] == 0
+    finally:
+        daemon.close()

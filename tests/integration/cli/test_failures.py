@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.conftest import Daemon
 from tests.integration.cli.conftest import Ctl
 
 Linear = Callable[..., Path]
@@ -125,6 +126,19 @@ def test_a_limit_beyond_the_machine_is_refused_with_the_numbers(ctl: Ctl, linear
     assert done.returncode in (1, 4)
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("dadmsctl: ")
+
+
+def test_more_than_all_processes_may_use_is_refused_before_a_private_daemon_starts(
+    keeper_daemon: Daemon, wait_for: Callable[[Daemon], None], ctl: Ctl, linear: Linear, handlers: Handlers
+) -> None:
+    """In the words of a daemon that runs, with the same defaults."""
+    asked = ["run", linear("greet"), "--handlers", handlers('@handler("greet")\ndef greet(task):\n    return {}\n'), "--memory", "1T"]
+    wait_for(keeper_daemon)
+    done, there = ctl(*asked), ctl("--runtime-dir", str(keeper_daemon.runtime_dir), *asked)
+    assert (done.returncode, there.returncode) == (4, 4)
+    assert "private daemon" not in done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1].endswith(": a memory limit of 1 TiB asked, all processes together may use 4 GiB (memory_limit_mb)")
+    assert done.stderr.splitlines()[-1] == there.stderr.splitlines()[-1]
 
 
 def test_a_business_rule_task_that_fails_shows_its_reason_and_no_traceback(ctl: Ctl, linear: Linear, short_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dadmsctl.commands.limiting import read_change
-from dadmsctl.limits import DEFAULTS, demand, held_by
+from dadmsctl.limits import DEFAULTS, beyond_private, demand, held_by
 from dadmsd.kernel.host.rlimits import Rlimits
 from dadmsd.kernel.host.tree import Tree
 from dadmsd.kernel.host.v1 import V1
@@ -64,3 +64,20 @@ def test_rates_of_a_device_are_changed_live_as_they_are_spawned_with() -> None:
     assert read_change("io=/dev/sda:read_bytes=10M,write_ops=100") == ("io", {"/dev/sda": {"read_bytes": 10 << 20, "write_ops": 100}})
     assert read_change("io=none") == ("io", {})
     assert read_change("nice=-5") == ("nice", -5)
+
+
+@pytest.mark.parametrize(
+    ("caps", "is_own", "why"),
+    [
+        ({"memory": 4096 * MIB, "cpu": 1.6}, False, ""),
+        ({"memory": None, "cpu": None}, False, ""),
+        ({"memory": 1 << 40}, True, "a memory limit of 1 TiB asked, all processes together may use 4 GiB (memory_limit_mb)"),
+        ({"cpu": 2.0}, False, "2 cores asked, all processes together may use 1.6 (cpu_limit_percent)"),
+        ({"cpu": 2.0, "best_effort": True}, False, ""),
+        ({"cpu": 2.0}, True, ""),
+    ],
+)
+def test_what_a_private_daemon_would_refuse_for_all_its_processes_is_known_before_it_starts(
+    caps: dict[str, object], is_own: bool, why: str
+) -> None:
+    assert beyond_private(caps, cores=2, is_own=is_own) == why

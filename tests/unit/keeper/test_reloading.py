@@ -53,10 +53,14 @@ def test_each_key_is_told_with_both_values(files: tuple[Path, Path]) -> None:
 def test_a_file_with_mistakes_changes_nothing(files: tuple[Path, Path]) -> None:
     source, copy = files
     before = copy.read_text()
-    source.write_text("[logger]\nkeep_file = 3\n")
-    with pytest.raises(RequestRefused, match='did you mean "keep_files"'):
-        reloading.read(source, copy)
-    assert copy.read_text() == before
+    for text, why in (
+        ("[logger]\nkeep_file = 3\n", 'did you mean "keep_files"'),
+        ('[network]\nenabled = true\nlisten = "192.0.2.1"\n', "line 3: .* this host cannot listen there"),  # RFC 5737: nobody's
+    ):
+        source.write_text(text)
+        with pytest.raises(RequestRefused, match=why):
+            reloading.read(source, copy)
+        assert copy.read_text() == before
 
 
 def test_every_table_has_readers() -> None:

@@ -20,7 +20,7 @@ from tests.unit.kernel.driver import Driver, names
         (Spec("x", "decision", limits=Limits(pids=4_194_305)), "pids = 4194305: the most is 4194304 tasks"),
         (Spec("x", "decision", limits=Limits(cpu=2.5)), "2.5 cores asked, all processes together may use 2 (cpu_limit_percent)"),
         (Spec("x", kind="tool", command=["true"], limits=Limits(memory=1 << 20)), "memory is 1 MiB, at least 8 MiB is needed"),
-        (Spec("x", "decision", limits=Limits(memory=1 << 40)), "a memory limit of 1024 GiB asked"),
+        (Spec("x", "decision", limits=Limits(memory=1 << 40)), "a memory limit of 1 TiB asked"),
         (Spec("x", "decision", limits=Limits(cpu=-1.0)), "cpu is -1.0"),
         (Spec("x", "decision", limits=Limits(cpu=float("nan"))), "cpu is nan"),
         (Spec("x", "decision", limits=Limits(workers=0)), "workers is 0"),

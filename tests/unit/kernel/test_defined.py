@@ -238,7 +238,7 @@ LINES = {"": 1, "command": 2, "memory_high": 7, "cpu": 8, "uid": 4, "memory_requ
 @pytest.mark.parametrize(
     ("changes", "mistake"),
     [
-        ({"limits": Limits(memory=1 << 40)}, "1: cannot {} \"web\": a memory limit of 1024 GiB asked, all processes together may use 4 GiB (memory_limit_mb)"),
+        ({"limits": Limits(memory=1 << 40)}, "1: cannot {} \"web\": a memory limit of 1 TiB asked, all processes together may use 4 GiB (memory_limit_mb)"),
         ({"limits": Limits(cpu=0.001)}, '8: cannot {} "web": cpu is 0.001, at least 0.01 is needed'),
         ({"limits": Limits(memory_high=100 << 20)}, '7: cannot {} "web": memory_high = 100 MiB cannot be enforced here (v1); best-effort enforcement would go without'),
         ({"uid": 4321}, '4: cannot {} "web": user 4321 asked, the daemon runs as user 1000 and cannot change it'),
