@@ -27,7 +27,14 @@ EXAMPLES: dict[str, list[bytes]] = {
     "roster-sent": [_frame(3, link.RosterSent(1))],
     "request": [_frame(2, link.Request(CLIENT, 7, 1000, "admin", "uid 1000 pid 4242", _raw(requests.Status(1001)), 4321.5))],
     "reply": [_frame(4, link.Reply(CLIENT, 7, "refused", _raw({"message": "cannot show process 1001: there is none"})))],
-    "event": [_frame(5, link.Event(42, "events/process/running", _raw({"pid": 1001})))],
+    "event": [
+        _frame(
+            5,
+            link.Event(
+                42, "events/1001/process.running", _raw(requests.EventInfo(42, 1_795_437_716.5, 1001, "process.running", "etl is ready"))
+            ),
+        )
+    ],
     "expected": [_frame(2, link.Expected(1001, "uas", "group"))],
     "discharged": [_frame(6, link.Discharged(1001, 1))],
     "paused": [_frame(6, link.Paused(1001, is_paused=True))],

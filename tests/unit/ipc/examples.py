@@ -44,8 +44,8 @@ EXAMPLES: dict[str, list[bytes]] = {
     "subscribe": _message(Kind.SUBSCRIBE, 5, topic="process/1001/#", deadline=5000),
     "publish": _message(Kind.PUBLISH, 6, b"body", topic="process/1001/task"),
     "event": [
-        encode_header(Header(VERSION, Kind.PUBLISH, message_id(bytes(16), 42), "kernel", "", "events/process/running")),
-        encode_body({"pid": 1001}),
+        encode_header(Header(VERSION, Kind.PUBLISH, message_id(bytes(16), 42), "kernel", "", "events/1001/process.running")),
+        encode_body(requests.EventInfo(42, 1_795_437_716.5, 1001, "process.running", "etl is ready")),
     ],
     "credit": _message(Kind.CREDIT, body=encode_body(128)),
     "lost": _message(Kind.LOST, body=encode_body(17), sender="bus"),
