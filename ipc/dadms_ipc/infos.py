@@ -188,11 +188,12 @@ class ConfigurationInfo(msgspec.Struct, frozen=True):
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """Events and where to go on; ``oldest`` tells a slow reader whether some are gone."""
+    """Events and where to go on; ``after`` tells a slow reader whether some are gone."""
 
     events: list[EventInfo]
-    last: int  # number of the newest event there is
+    last: int  # up to which it has looked: ask for what is after it next
     oldest: int  # number of the oldest event that is kept
+    after: int = 0  # nothing that was asked for is missing from here on; where it is above what was asked, what lies between is gone
 
 
 class Explanation(msgspec.Struct, frozen=True):

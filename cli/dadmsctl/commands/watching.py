@@ -86,12 +86,12 @@ def stream(client: "Client", *, after: int, pid: int | None, is_followed: bool) 
     wait = PARKED if is_followed else 0.0
     while True:
         page = client.call(requests.Events(after, pid=pid, wait=wait))
-        if after and page.oldest > after + 1:
-            click.echo(f"dadmsctl: events {after + 1} to {page.oldest - 1} are gone", err=True)
+        if after and page.after > after:
+            click.echo(f"dadmsctl: events {after + 1} to {page.after} are gone: the newest 10 000 are kept", err=True)
         yield from page.events
         if not page.events and not is_followed:
             return
-        after = page.events[-1].number if page.events else max(after, page.oldest - 1)
+        after = max(after, page.last)
 
 
 def line_of(event: EventInfo) -> str:

@@ -9,7 +9,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from dadms_ipc import requests
+from dadms_ipc.infos import EventPage
 from dadmsd.kernel.core import effects, events, freezing, sharing, supervising, unkept, waiting
 from dadmsd.kernel.core.answers import daemon_info, events_after, group_infos, open_info, process_info, thread_infos
 from dadmsd.kernel.core.context import Refused
@@ -201,10 +204,11 @@ def _threads(state: State, _event: events.RequestArrived, request: requests.Thre
 
 
 def _events(state: State, event: events.RequestArrived, request: requests.Events) -> object:
-    page = events_after(state, request.after, request.pid or 0, max(1, min(1000, request.limit)))
+    pid, limit = request.pid or 0, max(1, min(1000, request.limit))
+    page = events_after(state, request.after, pid, limit)
     if page.events or request.wait <= 0:
         return page
-    _park(state, event, request.wait, Waiter(pid=request.pid or 0, after=request.after, limit=max(1, min(1000, request.limit))))
+    _park(state, event, request.wait, Waiter(pid=pid, after=request.after, whole_after=page.after, limit=limit))
     return None
 
 
@@ -296,7 +300,7 @@ def answer_waiters(state: State, due: list[Address]) -> None:
             if _has_come(process, waiter.until, is_patient=waiter.is_patient):
                 _answer(state, key, process_info(state, process))
         else:
-            page = events_after(state, waiter.after, waiter.pid, waiter.limit)
+            page = _page(state, waiter)
             if page.events:
                 _answer(state, key, page)
     for key in due:
@@ -310,7 +314,14 @@ def answer_waiters(state: State, due: list[Address]) -> None:
         elif late.until:
             _answer(state, key, process_info(state, state.processes[late.pid]))
         else:
-            _answer(state, key, events_after(state, late.after, late.pid, late.limit))
+            _answer(state, key, _page(state, late))
+
+
+def _page(state: State, waiter: Waiter) -> EventPage:
+    """Give what one who waits has been waiting for. Whatever was told meanwhile of others and is gone, it misses nothing: each turn that told of its own answered it."""
+    page = events_after(state, waiter.after, waiter.pid, waiter.limit)
+    is_too_much = page.oldest > state.told_before + 1  # for one turn
+    return page if is_too_much else msgspec.structs.replace(page, after=waiter.whole_after)
 
 
 def _answer(state: State, key: Address, answer: object) -> None:

@@ -103,6 +103,7 @@ class Waiter(msgspec.Struct):
     pid: int = 0  # Wait: the process; Events: only its events
     until: str = ""  # Wait: "ready" or "ended"; "threads"; "" for Events
     after: int = 0
+    whole_after: int = 0  # Events: what it asks for and was told above this number has been seen, or is kept
     limit: int = 0
     tids: list[int] = []  # WaitThreads, or:
     group: str = ""
@@ -143,6 +144,7 @@ class State:
         self.waiters: dict[Address, Waiter] = {}
         self.watchers: dict[int, dict[Address, None]] = {}  # waiters by the process whose events they wait for; 0: any
         self.told: set[int] = set()  # processes that the events of this turn are about
+        self.told_before = 0  # number of the newest event of the turns before
         self.events: deque[EventInfo] = deque(maxlen=EVENTS_KEPT)
         self.threads = History(THREADS_KEPT)
         self.lives = Lives(LIVES_KEPT)  # pruned with their rows
@@ -203,6 +205,7 @@ class State:
         self.wall = wall
         self.roots = None
         self.told.clear()
+        self.told_before = self.counters.next_event - 1
 
     def do(self, effect: effects.AnyEffect) -> None:
         """Have something done after the commit."""

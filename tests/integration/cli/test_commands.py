@@ -110,7 +110,7 @@ def test_a_log_for_programs_has_an_object_a_line(at: tuple[str, str], ctl: Ctl, 
     lines = [json.loads(line) for line in ctl(*at, "logs", pid, "--json").stdout.splitlines()]
     assert [line["text"] for line in lines] == ["two", "lines"]
     for line, written in zip(lines, text, strict=True):
-        assert set(line) == {"time", "incarnation", "text"}
+        assert set(line) == {"time", "incarnation", "text", "is_probe"}
         assert line["incarnation"] == 1
         assert written == f"{line['time']} {pid}.1 {line['text']}"
 

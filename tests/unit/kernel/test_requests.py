@@ -8,7 +8,7 @@ import pytest
 from dadms_ipc import context, port, requests
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.standing import ANSWERED_MOST
-from dadmsd.kernel.core.state import REPLY_RETENTION
+from dadmsd.kernel.core.state import EVENTS_KEPT, REPLY_RETENTION
 from tests.unit.kernel.driver import NIL, START, Driver, names, only, short
 
 
@@ -243,6 +243,56 @@ def test_waiting_for_events_ends_with_the_first_that_fits() -> None:
     (page,) = replies(driver.give(after=9.1))
     assert isinstance(page, requests.EventPage)
     assert (page.events, page.last) == ([], driver.state.counters.next_event - 1)
+
+
+def notes(pid: int, count: int) -> list[events.NoteGiven]:
+    """Give notes of a process, one of them an event each."""
+    return [events.NoteGiven(f"{pid}.1", port.Note("k", str(number))) for number in range(count)]
+
+
+def test_a_reader_who_is_no_more_than_the_events_that_are_kept_behind_misses_none() -> None:
+    """One number further back is told what is gone."""
+    driver = Driver()
+    pid = driver.run()
+    driver.give(*notes(pid, EVENTS_KEPT))
+    last = driver.state.counters.next_event - 1
+    page = driver.answer(requests.Events(after=last - EVENTS_KEPT, limit=1000))
+    assert (page.after, page.events[0].number) == (last - EVENTS_KEPT, last - EVENTS_KEPT + 1)
+    read = list(page.events)
+    while read[-1].number < last:
+        read += driver.answer(requests.Events(after=read[-1].number, limit=1000)).events
+    assert [info.number for info in read] == list(range(last - EVENTS_KEPT + 1, last + 1))
+    page = driver.answer(requests.Events(after=last - EVENTS_KEPT - 1))
+    assert (page.after, page.events[0].number) == (last - EVENTS_KEPT, last - EVENTS_KEPT + 1), "the one between is gone"
+
+
+def test_who_waits_for_one_process_misses_nothing_by_the_many_events_of_another() -> None:
+    """They were looked at as they came, and none was its own."""
+    driver = Driver()
+    quiet, loud = driver.run(), driver.run()
+    last = driver.answer(requests.Events()).last
+    driver.give(arrived(requests.Events(after=last, pid=quiet, wait=9.0)))
+    for _ in range(3):
+        assert not replies(driver.give(*notes(loud, EVENTS_KEPT // 2)))
+    (page,) = replies(driver.give(*notes(quiet, 1)))
+    assert isinstance(page, requests.EventPage)
+    assert ([info.pid for info in page.events], page.after) == ([quiet], last)
+    driver.give(arrived(requests.Events(after=page.last, pid=quiet, wait=9.0), sequence=2))
+    (page,) = replies(driver.give(*notes(quiet, EVENTS_KEPT + 1)))
+    assert isinstance(page, requests.EventPage)
+    assert page.after == page.oldest - 1, "of one turn there was more than is kept"
+
+
+def test_who_begins_to_wait_too_late_is_told_when_something_comes() -> None:
+    """What is gone by then may have been of its process."""
+    driver = Driver()
+    quiet, loud = driver.run(), driver.run()
+    driver.give(*notes(loud, 2 * EVENTS_KEPT))
+    oldest = driver.answer(requests.Events()).oldest
+    driver.give(arrived(requests.Events(after=3, pid=quiet, wait=9.0)))
+    (page,) = replies(driver.give(*notes(quiet, 1)))
+    assert isinstance(page, requests.EventPage)
+    assert page.after == oldest - 1
 
 
 def test_who_waits_for_any_event_hears_of_the_daemons_own() -> None:
