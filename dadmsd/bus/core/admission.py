@@ -83,6 +83,7 @@ class Admission:
                 header,
                 WRONG_VERSION,
                 f"cannot speak with you: you know versions {hello.versions[:8]} of the protocol, this bus {VERSION}",
+                now,
             )
             return None
         claims = bool(hello.pid or hello.incarnation or hello.secret)
@@ -112,16 +113,16 @@ class Admission:
             return None
         session = self.sessions.get(hello.client)
         if connection.session is not None and connection.session is not session:
-            self._refuse(connection, header, VIOLATION, "cannot change the client of a connection")
+            self._refuse(connection, header, VIOLATION, "cannot change the client of a connection", now)
             return None
         if session is None:
             if len(self.sessions) >= self._bounds.sessions:
-                self._refuse(connection, header, REFUSED, f"too many sessions: {len(self.sessions)}, at most {self._bounds.sessions}")
+                why = f"too many sessions: {len(self.sessions)}, at most {self._bounds.sessions}"
+                self._refuse(connection, header, REFUSED, why, now)
                 return None
             tab = self.accounts.enter(connection.who, standing.uid, hello.pid)
             if isinstance(tab, str):
-                self._outbox.record("refused", connection.who, str(connection.who), "HELLO", tab, now)
-                self._refuse(connection, header, REFUSED, f"cannot open a session: {tab}")
+                self._refuse(connection, header, REFUSED, f"cannot open a session: {tab}", now)
                 return None
             session = self._open(connection, hello, standing)
             session.tab = tab
@@ -145,9 +146,7 @@ class Admission:
         else:
             why = self.services.refusal(hello.service, hello.client, connection.who, standing)
         if why is not None:
-            reason = f'cannot offer the service "{hello.service}": {why}'
-            self._outbox.record("refused", connection.who, str(connection.who), "HELLO", reason, now)
-            self._refuse(connection, header, REFUSED, reason)
+            self._refuse(connection, header, REFUSED, f'cannot offer the service "{hello.service}": {why}', now)
         return why is None
 
     def _standing(self, who: Who, hello: Hello) -> Standing:
@@ -183,13 +182,13 @@ class Admission:
         session.gone_since = None
         connection.session = session
 
-    def _refuse(self, connection: Connection, header: Header, status: str, reason: str) -> None:
+    def _refuse(self, connection: Connection, header: Header, status: str, reason: str, now: float) -> None:
+        self._outbox.record("refused", connection.who, str(connection.who), "HELLO", reason, now)
         self._outbox.refuse(connection.peer, header.id, status, reason)
 
     def _suspect(self, connection: Connection, header: Header, reason: str, now: float) -> None:
         self._outbox.counters.identity_refused += 1
-        self._outbox.record("refused", connection.who, str(connection.who), "HELLO", reason, now)
-        self._refuse(connection, header, REFUSED, reason)
+        self._refuse(connection, header, REFUSED, reason, now)
 
     def find(self, address: str) -> Session | None:
         """Give the session that receives for an address: the newest that is connected for data, and does not only send."""

@@ -1,8 +1,8 @@
 """The audit: which lines are written about who asked for what, and how a flood of refusals stays a few lines.
 
 1. Every refusal and every administrative request is a line, with who, what and why. A secret is in none: a line is made of names, numbers and sentences of ours.
-2. Each origin (an OS process, a key) has a burst of lines a period of its own, so that one that asks for what it may not have hides nobody else's line. What
-   is beyond it is counted, and the count is a line at the period's end, with the last reason.
+2. Each origin (an OS process, a key) has a burst of lines a period of its own, so that one that asks for what it may not have hides nobody else's line; and one for each verdict,
+   so that it does not hide that it was cut, or what it did. What is beyond it is counted, and the count is a line at the period's end, with the last reason.
 3. Origins are bounded: those beyond ORIGINS share one burst.
 """
 
@@ -17,7 +17,7 @@ ORIGINS = 256  # that have a burst of their own in one period
 NOTES = 50  # lines a period about nobody in particular
 REASON = 400  # characters of a reason: peers choose parts of it
 
-Origin = tuple[int, int, str, str]
+Origin = tuple[str, int, int, str, str]  # verdict, and who
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Auditor:
     def record(self, verdict: str, who: Who | None, subject: str, what: str, why: str, now: float, text: str = "") -> None:
         """Write a line; ``text`` is what is said of it in the daemon's own log, when that is not ``verdict subject: why``."""
         self._turn(now)
-        window = self._window(who, subject)
+        window = self._window(verdict, who, subject)
         window.lines += 1
         why = why if len(why) <= REASON else f"{why[:REASON]}…"
         if window.lines <= (NOTES if who is None else BURST):
@@ -56,13 +56,13 @@ class Auditor:
         self.silenced += 1
         self.due = self._since + PERIOD
 
-    def _window(self, who: Who | None, subject: str) -> _Window:
-        origin = None if who is None else (who.uid, who.pid, who.key, who.address)
+    def _window(self, verdict: str, who: Who | None, subject: str) -> _Window:
+        origin = None if who is None else (verdict, who.uid, who.pid, who.key, who.address)
         window = self._windows.get(origin)
         if window is None:
             if len(self._windows) >= ORIGINS:
                 who, subject = NOBODY, "many others"
-                origin = (NOBODY.uid, NOBODY.pid, "", "")
+                origin = (verdict, NOBODY.uid, NOBODY.pid, "", "")
                 window = self._windows.get(origin)
             if window is None:
                 window = self._windows[origin] = _Window(who, subject)

@@ -179,6 +179,14 @@ class Intake:
             self._outbox.cut(connection.peer, why, now, connection.who, rest=self._bounds.rest)
             self._admission.drop(connection.peer, now)
             self._outbox.note(now + self._bounds.linger)
+        else:
+            self._broken(connection, header, reason, now)
+
+    def _broken(self, connection: Connection, header: Header | None, reason: str, now: float) -> None:
+        """Write down what was no message, whoever said it."""
+        origin = connection.session.origin if connection.session is not None else str(connection.who)
+        what = Kind(header.kind).name if header is not None and header.kind in DOORS else "message"
+        self._outbox.record("refused", connection.who, origin, what, reason, now)
 
     def _envelope(self, connection: Connection, header: Header, body: Body, now: float) -> None:
         counters, peer, kind, session = self._outbox.counters, connection.peer, header.kind, connection.session
@@ -196,9 +204,9 @@ class Intake:
             self._act(session, peer, header, body, now)  # nearly always; what follows says why not
             return
         if header.version != VERSION:
-            self._outbox.refuse(
-                peer, header.id, WRONG_VERSION, f"cannot read version {header.version} of the protocol: this bus speaks {VERSION}"
-            )
+            why = f"cannot read version {header.version} of the protocol: this bus speaks {VERSION}"
+            self._broken(connection, header, why, now)
+            self._outbox.refuse(peer, header.id, WRONG_VERSION, why)
             return
         doors = DOORS.get(kind)
         if doors is None:

@@ -1,5 +1,7 @@
 """Who may speak, and as whom."""
 
+from collections.abc import Callable
+
 import pytest
 
 from dadms_ipc.codec import decode_body, encode_body, encode_header
@@ -18,7 +20,9 @@ from dadms_ipc.envelope import (
     Welcome,
     message_id,
 )
+from dadmsd.bus.core.auditing import BURST
 from dadmsd.bus.core.events import Audit, Grant, KeysChanged, Noted, Peer, Received, Vanished, Who
+from dadmsd.bus.core.state import Bounds
 from dadmsd.kernel import link
 from tests.unit.bus.room import BUS, Guest, Room
 
@@ -437,7 +441,7 @@ def test_what_breaks_the_protocol_is_answered_and_counted(frames: tuple[bytes, .
     guest.frames(*frames)
     assert guest.is_cut
     assert room.counter("violations") == 100
-    assert "sent 100 broken messages" in room.audits[0]
+    assert "sent 100 broken messages" in room.audits[-1]
 
 
 def test_a_message_with_more_frames_than_were_kept_is_a_violation() -> None:
@@ -583,6 +587,82 @@ def test_every_refused_message_is_written_down_with_who_what_and_why() -> None:
         ("refused", Who(1001, 4242), "uid 1001 pid 4242", "SEND", 'cannot reach "nobody": nobody of that address is connected'),
         ("refused", Who(1001, 4242), "uid 1001 pid 4242", "PUBLISH", 'cannot publish to "events/x": "events" is the daemon\'s own'),
     ]
+
+
+OF_ANOTHER = message_id(b"q" * 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("broken", "what", "why"),
+    [
+        (lambda guest: guest.frames(b"\xc1", b""), "message", "cannot read a header: "),
+        (lambda guest: guest.say(99), "message", "a client does not send messages of kind 99"),
+        (lambda guest: guest.say(Kind.CALL, to="kernel"), "CALL", "a CALL at the data door"),
+        (lambda guest: guest.say(Kind.SEND, id=OF_ANOTHER, to="1001"), "SEND", "a message id is the client id of its session"),
+        (
+            lambda guest: guest.frames(encode_header(Header(2, Kind.SEND, b"", to="1001")), b""),
+            "SEND",
+            "cannot read version 2 of the protocol",
+        ),
+        (
+            lambda guest: guest.say(Kind.HELLO, encode_body(Hello(b"z" * 16, [VERSION]))),
+            "HELLO",
+            "cannot change the client of a connection",
+        ),
+        (
+            lambda guest: guest.say(Kind.HELLO, encode_body(Hello(guest.client, [2]))),
+            "HELLO",
+            "cannot speak with you: you know versions [2]",
+        ),
+    ],
+    ids=[
+        "no header",
+        "a kind that there is not",
+        "the wrong door",
+        "another's id",
+        "another version",
+        "another client",
+        "no common version",
+    ],
+)
+def test_what_breaks_the_protocol_is_written_down_as_what_is_forbidden(broken: Callable[[Guest], object], what: str, why: str) -> None:
+    """Each refusal is a line, as long as they are few."""
+    room = Room()
+    guest = room.member(uid=1001)
+    broken(guest)
+    (line,) = room.lines
+    assert (line.verdict, line.who, line.what) == ("refused", Who(1001, 4242), what)
+    assert line.why.startswith(why)
+
+
+def test_an_answer_to_what_was_given_to_another_is_written_down() -> None:
+    """It claims to be the other."""
+    room = Room()
+    asker, asked, forger = room.member(), room.member(), room.member(uid=1001)
+    identifier = asker.say(Kind.REQUEST, to=f"client/{asked.client.hex()[:12]}")
+    forger.say(Kind.RESPONSE, id=b"", topic="ok", correlation=identifier)
+    (line,) = room.lines
+    assert (line.verdict, line.who, line.what) == ("refused", Who(1001, 4242), "RESPONSE")
+    assert line.why.endswith("answers a message that was not given to it")
+
+
+def test_too_many_sessions_are_written_down() -> None:
+    room = Room(sessions=1)
+    room.member()
+    room.guest().hello()
+    assert [(line.verdict, line.what, line.why) for line in room.lines] == [("refused", "HELLO", "too many sessions: 1, at most 1")]
+
+
+def test_nobodys_refusals_hide_that_it_was_cut_or_what_it_did_as_an_admin() -> None:
+    """Each kind of line has a burst of its own."""
+    room = Room()
+    guest = room.member()
+    for _ in range(Bounds().violations):
+        guest.frames(b"\xc1", b"")
+    assert [line.verdict for line in room.lines] == ["refused"] * BURST + ["cut"]
+    admin = room.guest(Door.CONTROL).hello()
+    admin.say(Kind.CALL, encode_body({"verb": "drop-dead-letters", "numbers": []}), to="bus")
+    assert room.lines[-1].verdict == "did"
 
 
 def test_what_a_door_has_to_say_is_bounded_as_well() -> None:
