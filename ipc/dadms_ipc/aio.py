@@ -102,6 +102,7 @@ class Client(Dialogue):
             if not await self._until(lambda: self._session.is_welcomed(Door.CONTROL) or self._is_over, self.timeout):
                 raise self.target.unreachable(self.timeout, await self._loop.run_in_executor(None, self.target.diagnosis))
             self._raise_if_over()
+            self._raise_if_misled()
         except BaseException:
             await self.close()
             raise

@@ -81,6 +81,7 @@ class Client(Dialogue):
             self._raise_if_over()
             if not self._session.is_welcomed(Door.CONTROL):
                 raise self.target.unreachable(timeout, self.target.diagnosis())
+            self._raise_if_misled()
         except BaseException:
             self.close()
             raise

@@ -20,7 +20,7 @@ from dadms_ipc.inbox import Message
 from dadms_ipc.keys import Key
 from dadms_ipc.session import LATE, Answer, Session
 from dadms_ipc.statuses import raise_for
-from dadms_ipc.targets import Remote
+from dadms_ipc.targets import KERNEL_PORT, Remote
 from dadms_ipc.unix_wire import UnixWire
 from dadms_ipc.wires import PATIENCE, Watcher, Wire
 
@@ -302,6 +302,14 @@ class Dialogue:
     @property
     def _is_over(self) -> bool:
         return self._session.refusal is not None or self._session.ended is not None
+
+    def _raise_if_misled(self) -> None:
+        """Say which port is which to who came over a network to the one for messages, and expects the daemon's services there."""
+        target = self.target
+        if isinstance(target, Remote) and target.port == self._session.doors.get("data"):
+            raise RequestRefused(
+                f"cannot ask the daemon at {target}: {target.port} is its data port, for messages; requests go to a control port, such as the kernel's, {KERNEL_PORT} unless its configuration says otherwise"
+            )
 
     def _raise_if_over(self) -> None:
         if self._session.refusal is not None:

@@ -87,7 +87,7 @@ class Exchanges:
         if len(sender.asked) >= bounds.open:
             return f'cannot {_VERB[kind]} "{to}": {bounds.open} messages of "{sender.address}" wait for their answers'
         if sender.asked and sender.asked_bytes + size > bounds.open_bytes:
-            return f'cannot send {size} bytes to "{to}": {sender.asked_bytes} bytes of "{sender.address}" wait for their answers, at most {bounds.open_bytes} may'
+            return f'cannot {_VERB[kind]} "{to}": {size} bytes beside the {sender.asked_bytes} bytes of "{sender.address}" that wait for their answers, at most {bounds.open_bytes} may'
         if receiver is not None and not self._deliveries.has_room(receiver, size, now):
             return f'cannot {_VERB[kind]} "{to}": {len(receiver.queue)} messages wait for it, at most {bounds.queue} may'
         if receiver is None and len(self.waiting.get(address, ())) >= bounds.queue:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dadms_ipc.aio import Client as AsyncClient
-from dadms_ipc.errors import Unreachable
+from dadms_ipc.errors import RequestRefused, Unreachable
 from tests.conftest import Daemon
 from tests.fault.bus.network import NAMES
 from tests.integration.cli.conftest import Ctl
@@ -131,6 +131,25 @@ def test_who_cannot_be_reached_is_told_apart(ctl: Ctl, state: Path, short_path: 
             done = ctl("--host", host, "--key", file, "--timeout", "0.3", "ps")
             assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
             assert why in done.stderr
+
+
+def test_who_takes_the_data_port_for_a_control_port_is_told_which_is_which(
+    ctl: Ctl, daemon: tuple[Daemon, dict[str, int]], short_path: Path
+) -> None:
+    running, ports = daemon
+    file = short_path / "k.key"
+    assert ctl("keys", "new", "k", "--out", file, "--state-dir", running.state_dir).returncode == 0
+    done = ctl("--host", f"127.0.0.1:{ports['data']}", "--key", file, "ps")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)
+    why = f"{ports['data']} is its data port, for messages; requests go to a control port, such as the kernel's, 3017 unless its configuration says otherwise"
+    assert done.stderr == f"dadmsctl: cannot ask the daemon at tcp://127.0.0.1:{ports['data']}: {why}\n"
+
+    async def reach() -> None:
+        async with AsyncClient(f"tcp://127.0.0.1:{ports['data']}", key=file):
+            raise AssertionError("it was let in")
+
+    with pytest.raises(RequestRefused, match="is its data port"):
+        asyncio.run(reach())
 
 
 def test_an_asyncio_client_tells_them_apart_as_well(ctl: Ctl, state: Path, short_path: Path) -> None:

@@ -298,7 +298,9 @@ def test_full_queues_are_refusals_with_numbers() -> None:
     assert sender.reason().startswith('cannot send to "1001": 5 messages of "client/')
     other.say(Kind.SEND, b"x" * 200, to="1001", topic="t")
     other.say(Kind.SEND, b"x", to="1001", topic="t")
-    assert "200 bytes of" in other.reason()
+    assert other.reason().startswith('cannot send to "1001": 1 bytes beside the 200 bytes of "client/')
+    other.say(Kind.REQUEST, b"xy", to="1001", topic="t")
+    assert other.reason().startswith('cannot ask "1001": 2 bytes beside the 200 bytes of "client/')
 
 
 def test_a_full_queue_makes_room_of_what_expired() -> None:
