@@ -41,6 +41,11 @@ def limits_from(caps: Mapping[str, Any], **defaults: Any) -> Limits:
     return msgspec.convert(defaults | given, Limits)
 
 
+def requests_from(caps: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what is to be reserved, by the fields of ``Spec``, naming only what was asked for."""
+    return {name: caps[name] for name in ("memory_request", "cpu_request") if caps.get(name) is not None}
+
+
 def is_strict(caps: Mapping[str, Any], *, is_own: bool = False) -> bool:
     """Tell whether a limit that the host cannot hold refuses the process: when one was asked for, and not as a mere wish.
 

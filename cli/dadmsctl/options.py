@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from dadmsctl.door import Door
-from dadmsctl.quantities import LARGEST, cores, rates, seconds, size
+from dadmsctl.quantities import LARGEST, cores, rates, seconds, size, size_or_zero
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,7 +28,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a
 
 
 def limits(command: Command) -> Command:
-    """Add the options that cap a process; their names are those of ``dadms_ipc.requests.Limits``, and ``best_effort`` (limits.py)."""
+    """Add the options that cap a process; their names are those of ``dadms_ipc.requests.Limits`` and ``Spec``, and ``best_effort`` (limits.py)."""
     for option in reversed(
         (
             click.option("--memory", type=size, help="Bytes that the process and its workers may use together, such as 1G; a hard cap."),
@@ -48,6 +48,12 @@ def limits(command: Command) -> Command:
                 callback=lambda _context, _option, given: dict(given) or None,
                 help="Reads and writes a second: read_bytes, write_bytes, read_ops, write_ops of a block device, or of the one that a path is on (cgroup v2).",
             ),
+            click.option("--files", type=click.IntRange(1, LARGEST), help="Files that each OS process may have open. [1024]"),
+            click.option("--core", type=size_or_zero, help="Bytes of a core dump. [0]"),
+            click.option(
+                "--memory-request", type=size_or_zero, help="Bytes that are reserved for it: refused where they are not free. [none]"
+            ),
+            click.option("--cpu-request", type=cores, help="Cores that are reserved for it. [none]"),
             click.option("--workers", type=click.IntRange(1, 256), help="OS processes that run its threads, at most. [4]"),
             click.option("--best-effort", is_flag=True, help="A limit that cannot be enforced is a warning and no error."),
             click.option("--thread-timeout", type=seconds, help="Seconds that a thread may run. [the daemon's configuration]"),

@@ -27,6 +27,11 @@ def size(text: str) -> int:
     return int(amount)
 
 
+def size_or_zero(text: str) -> int:
+    """Read bytes, none included."""
+    return 0 if text.strip() == "0" else size(text)
+
+
 def cores(text: str) -> float:
     """Read a number of cores; 0.5 is half of one."""
     return _above_zero(text, "cores", CORES_LIMIT)

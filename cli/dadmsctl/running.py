@@ -17,7 +17,7 @@ from dadmsctl.door import Door
 from dadmsctl.excerpt import excerpt
 from dadmsctl.exits import Exit, WorkLost
 from dadmsctl.job import Job
-from dadmsctl.limits import beyond_private, demand, is_strict, unasked
+from dadmsctl.limits import beyond_private, demand, is_strict, requests_from, unasked
 from dadmsctl.narrator import Narrator
 from dadmsctl.story import Spent, Story, spent
 from dadmsctl.terminal import console, write_json
@@ -154,6 +154,7 @@ def spec_of(client: "Client", asked: Asked, narrator: Narrator) -> requests.Spec
         config=msgspec.Raw(asked.job.config),
         handlers=_name_of(asked.handlers, asked),
         limits=wanted.limits,
+        **requests_from(asked.caps),
         thread_timeout=asked.caps["thread_timeout"],
         ready_timeout=asked.caps["ready_timeout"],
         enforcement=wanted.enforcement,

@@ -11,7 +11,7 @@ from dadms_ipc.requests import Limits
 from dadmsctl.attempts import Several
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
-from dadmsctl.quantities import cores, rates, size
+from dadmsctl.quantities import cores, rates, size_or_zero
 from dadmsctl.targets import resolve, target
 from dadmsctl.terminal import printable, write_json
 
@@ -32,7 +32,7 @@ def read_change(text: str) -> tuple[str, Any]:
     if value.strip().lower() in NONE:
         return name, None
     if name in SIZES:
-        return name, 0 if value.strip() == "0" else size(value)
+        return name, size_or_zero(value)
     if name in CORES:
         return name, cores(value)
     if name == "nice" and re.fullmatch(r"[+-]?\d{1,3}", value.strip()):

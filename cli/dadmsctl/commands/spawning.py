@@ -11,7 +11,7 @@ from dadms_ipc import requests
 from dadms_ipc.errors import RequestRefused
 from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
-from dadmsctl.limits import limits_from
+from dadmsctl.limits import limits_from, requests_from
 from dadmsctl.options import FILE, as_json, limits, pass_door
 from dadmsctl.reading import read_config, read_environment
 from dadmsctl.supervision import fields_of, supervision
@@ -66,6 +66,7 @@ def spawn(
         config=msgspec.Raw(msgspec.msgpack.encode(read_config(config))),
         handlers=str(handlers) if handlers else None,
         limits=limits_from(given),
+        **requests_from(given),
         thread_timeout=given["thread_timeout"],
         ready_timeout=given["ready_timeout"],
         environment=read_environment(variables),

@@ -70,11 +70,12 @@ def repeat(state: State, process: Process) -> None:
         state.do(effects.SetLimits(process.pid, process.incarnation))
 
 
-def on_limits_set(state: State, event: events.LimitsSet) -> None:
-    """The host has put the limits in force, or says why it cannot."""
+def on_limits_set(state: State, event: events.LimitsSet) -> list[str]:
+    """The host has put the limits in force, or says why it cannot; gives the warnings that are not known from its start or its last change."""
     process = state.processes.get(event.pid)
     if process is None or process.before is None:
-        return
+        return []
+    fresh = [warning for warning in event.warnings if warning not in process.warnings and warning not in process.limit_warnings]
     earlier = process.before
     if event.reason and process.incarnation == event.incarnation:
         before, process.spec = process.spec, earlier
@@ -82,16 +83,18 @@ def on_limits_set(state: State, event: events.LimitsSet) -> None:
             state.ledger.change(before.name, process.pid, Grant(process.spec.memory_request, process.spec.cpu_request))
     process.before = None
     if not event.reason:
+        process.limit_warnings = event.warnings
         lifted = _lifted(process, earlier, event.limits)
         process.limits = {name: text for name, text in {**process.limits, **event.limits}.items() if name not in lifted}
         values = process.limit_values | event.values
         process.limit_values = {name: value for name, value in values.items() if name not in lifted}
         words = ", ".join([limit_words.brief(event.limits)] * bool(event.limits) + [f"{name} lifted" for name in lifted])
-        data = {"limits": event.limits, "warnings": event.warnings, "lifted": lifted, "values": event.values}
+        data = {"limits": event.limits, "warnings": fresh, "lifted": lifted, "values": event.values}
         state.tell_event("limits", f"limits changed: {words}", pid=process.pid, data=data)
     else:
         state.tell_event("limits.refused", f"limits stay what they were: {event.reason}", pid=process.pid)
     state.changed(process)
+    return fresh
 
 
 def _lifted(process: Process, earlier: Spec, held: dict[str, str]) -> list[str]:

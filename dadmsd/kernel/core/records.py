@@ -85,6 +85,7 @@ class Process(Record):
     oom_note: str = ""  # the same as a sentence
     exited_at: float = 0.0  # of this incarnation: its main ended; what is left of it may live longer
     limit_values: dict[str, Any] = {}  # the limits as numbers: bytes, cores, or how many
+    limit_warnings: list[str] = []  # what the last change of its limits was warned of
 
     @property
     def is_kept(self) -> bool:

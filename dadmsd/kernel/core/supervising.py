@@ -119,7 +119,7 @@ def _limits_answer(process: Process, warnings: list[str]) -> dict[str, object]:
 
 def on_limits_set(state: State, event: events.LimitsSet) -> None:
     """The host has answered: so is whoever asked."""
-    limiting.on_limits_set(state, event)
+    warnings = limiting.on_limits_set(state, event)
     process = state.processes.get(event.pid)
     for client, sequence in state.limiting.pop(event.pid, []):
         if process is None or event.reason:
@@ -127,7 +127,7 @@ def on_limits_set(state: State, event: events.LimitsSet) -> None:
             message = f'cannot change the limits of {event.pid} ("{name}"): {event.reason}'
             state.do(effects.Reply(client, sequence, "refused", {"message": message}))
         else:
-            settle(state, (client, sequence), _limits_answer(process, event.warnings))
+            settle(state, (client, sequence), _limits_answer(process, warnings))
 
 
 def _suspend(state: State, event: events.RequestArrived, request: requests.Suspend) -> object:

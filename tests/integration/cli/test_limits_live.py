@@ -78,6 +78,24 @@ def test_what_is_reserved_is_admitted_or_refused_with_the_numbers(ctl: Ctl, at: 
     assert done.stderr == f'dadmsctl: cannot change the limits of {pid} ("web"): unknown limit "memry"; did you mean "memory"?\n'
 
 
+def test_what_a_definition_says_of_files_cores_and_reservations_spawn_and_run_can_say(
+    ctl: Ctl, at: tuple[str, str], linear: Callable[..., Path], handlers: Callable[[str], Path]
+) -> None:
+    options = ("--files", "200", "--core", "0", "--memory-request", "1G", "--cpu-request", "0.25")
+    pid = ctl(*at, "spawn", "web", *options, "--service", "--wait", "--", "sleep", "1000").stdout.strip()
+    lines = Path(f"/proc/{status(ctl, at, pid)['os_pid']}/limits").read_text().splitlines()
+    assert next(line for line in lines if line.startswith("Max open files")).split()[3:5] == ["200", "200"]
+    done = ctl(*at, "spawn", "db", "--memory-request", "4G", "--", "sleep", "1000")
+    assert (done.returncode, done.stderr) == (4, 'dadmsctl: cannot start "db": 4 GiB asked, 3 GiB free of 4 GiB\n')
+    done = ctl(*at, "run", linear("greet"), "--handlers", handlers("x = 1\n"), "--cpu-request", "1000")
+    assert done.returncode == 4
+    assert "1000 cores asked, " in done.stderr
+    assert (
+        ctl(*at, "spawn", "none", "--files", "15", "--", "true").stderr
+        == 'dadmsctl: cannot start "none": files is 15, at least 16 is needed\n'
+    )
+
+
 def nices(os_pid: int) -> set[int]:
     """Give the niceness of every task of an OS process and of its children."""
     found: set[int] = set()

@@ -164,3 +164,23 @@ def test_limits_of_a_process_without_a_main_can_be_looked_at_without_a_warning()
     }
     shown = driver.answer(requests.Status(pid))
     assert (shown.limits, shown.limit_values) == (answer["limits"], answer["limit_values"]), "its status shows the same"
+
+
+def test_what_a_limit_is_warned_of_is_told_once_until_it_is_so_again() -> None:
+    driver = Driver()
+    pid = command(driver)
+    low = "RLIMIT_NOFILE is 1024, not the 5000 that were asked"
+    told = []
+    for sequence, (changes, warnings) in enumerate(
+        (({"files": 5000}, [low]), ({"memory": GIB}, [low]), ({"files": 512}, []), ({"files": 5000}, [low])), 90
+    ):
+        if sequence == 91:
+            driver.next_kernel()
+        ask(driver, pid, sequence, **changes)
+        (reply,) = only(driver.give(events.LimitsSet(pid, 1, warnings=warnings)), effects.Reply)
+        assert isinstance(reply.answer, dict)
+        data = driver.state.events[-1].data
+        assert isinstance(data, dict)
+        assert data["warnings"] == reply.answer["warnings"]
+        told.append(reply.answer["warnings"])
+    assert told == [[low], [], [], [low]]
