@@ -125,6 +125,8 @@ def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
     worker = next((worker for worker in pool.workers.values() if worker.runs(tid)), None)
     if worker is None:
         return info
+    process = state.processes[pool.pid]
+    now = process.suspended_since if process.suspension else state.now
     if isinstance(worker, Loop):
         flight = worker.flights[tid]
         is_held = flight.held_since is not None
@@ -134,10 +136,9 @@ def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
             worker=worker.number,
             os_pid=state.children[worker.name].os_pid,
             started_at=flight.at,
-            run_seconds=max(0.0, (flight.held_since or state.now) - flight.since),
+            run_seconds=flight.ran(now),
             message="suspended cooperatively: it is not stepped from its next wait on" if is_held else info.message,
         )
-    until = worker.suspended_at if worker.is_suspended else worker.yielded_at if worker.is_yielded else state.now
     return msgspec.structs.replace(
         info,
         state="suspended" if worker.is_suspended else "ready" if worker.is_yielded else "running",
@@ -145,7 +146,7 @@ def open_info(state: State, pool: Pool, tid: int) -> ThreadInfo:
         worker=worker.number,
         os_pid=state.children[worker.name].os_pid,
         started_at=worker.head_at,
-        run_seconds=max(0.0, until - worker.head_since),
+        run_seconds=worker.ran(now),
     )
 
 

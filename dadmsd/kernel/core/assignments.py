@@ -61,6 +61,11 @@ class Worker:
         if not self.stands:  # its own time stands still until it goes on
             self.head_since += seconds
 
+    def ran(self, now: float) -> float:
+        """Give the seconds that the oldest thread has run: none in which it stood still."""
+        until = self.suspended_at if self.is_suspended else self.yielded_at if self.is_yielded else now
+        return max(0.0, until - self.head_since)
+
     def runs(self, tid: int) -> bool:
         """Tell whether a thread is the one that it runs."""
         return self.head[1] == tid

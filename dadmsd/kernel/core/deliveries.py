@@ -122,10 +122,11 @@ def run_of(chunk: Chunk, child: Child, first: int, started_at: float, values: li
     return facts, port.Run(first, values, column, child.number, child.os_pid, started_at)
 
 
-def fail(state: State, pool: Pool, failures: Sequence[Failure], *, child: Child | None = None, head_at: float = 0.0) -> None:
-    """End threads that will have no result; ``head_at`` is when they began, wall clock, 0.0 when they did not."""
+def fail(
+    state: State, pool: Pool, failures: Sequence[Failure], *, child: Child | None = None, head_at: float = 0.0, seconds: float = 0.0
+) -> None:
+    """End threads that will have no result; ``head_at`` is when they began, wall clock, 0.0 when they did not, and ``seconds`` for how long they ran."""
     number, os_pid = (child.number, child.os_pid) if child is not None else (0, 0)
-    seconds = max(0.0, state.wall - head_at) if head_at else 0.0
     ended: list[Ended] = []
     is_any_tried_again = False
     for tid, status, cause, message in failures:

@@ -201,6 +201,7 @@ def new_head(state: State, pool: Pool, worker: Worker) -> None:
     child = state.children[worker.name]
     worker.head_since = child.head_since = state.now
     worker.head_at = state.wall
+    child.stood = 0.0
     state.changed(child)
     if not worker.is_busy:
         worker.idle_since = state.now
@@ -308,7 +309,7 @@ def take_up_head(state: State, pool: Pool, worker: Worker) -> None:
         new_head(state, pool, worker)
         return
     worker.head_since = child.head_since
-    worker.head_at = state.wall - max(0.0, state.now - child.head_since)
+    worker.head_at = state.wall - max(0.0, state.now - child.head_since + child.stood)
     tid = worker.head[1]
     state.arm(worker.head_since + pool.chunk_of(tid).timeout, "head", worker.name)
     if tid in pool.condemned:

@@ -143,7 +143,10 @@ def on_results(state: State, child: Child, pool: Pool, loop: Loop, outcomes: Ite
             break
         child.done_sequence = part.sequence
         pool.note_used(part.cpu_seconds)
-        batch = loop.flights[part.tid].batch
+        flight = loop.flights[part.tid]
+        batch = flight.batch
+        if part.run_seconds > (ran := flight.ran(state.now)):  # its worker counts what it stood still
+            part = msgspec.structs.replace(part, run_seconds=ran)  # noqa: PLW2901 - the same, told better
         is_through = loop.land(part.tid) is not None
         if _is_tried_again(state, pool, child, part):
             is_any_tried_again = True
@@ -254,7 +257,8 @@ def lose(state: State, child: Child, pool: Pool, loop: Loop, *, begun: int, oom:
     """End what an async worker had begun when it ended; gives what it had not, and what is to go back."""
     process = state.processes[pool.pid]
     again: list[int] = []
-    lost: dict[float, list[Failure]] = {}  # by when they began
+    now = process.suspended_since if process.suspension else state.now
+    lost: dict[tuple[float, float], list[Failure]] = {}  # by when they began, and how long they ran
     count = len(loop.flights)
     for tid, flight in loop.flights.items():
         sentence = pool.condemned.pop(tid, None)
@@ -269,10 +273,10 @@ def lose(state: State, child: Child, pool: Pool, loop: Loop, *, begun: int, oom:
             failure = Failure(tid, "error", "oom", f"out of memory: {oom}")
         else:
             failure = Failure(tid, "error", "worker_lost", words if count == 1 else LOST.format(words, count))
-        lost.setdefault(flight.at if flight.sequence <= begun else 0.0, []).append(failure)
+        lost.setdefault((flight.at, flight.ran(now)) if flight.sequence <= begun else (0.0, 0.0), []).append(failure)
     loop.drop_all()
-    for at, failures in lost.items():
-        fail(state, pool, failures, child=child, head_at=at)
+    for (at, seconds), failures in lost.items():
+        fail(state, pool, failures, child=child, head_at=at, seconds=seconds)
     return again
 
 

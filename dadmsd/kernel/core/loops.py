@@ -31,6 +31,10 @@ class Flight:
             return self.cancel_by
         return math.inf if self.held_since is not None else self.since + self.timeout
 
+    def ran(self, now: float) -> float:
+        """Give the seconds since its time began: none in which it stood still."""
+        return max(0.0, (now if self.held_since is None else self.held_since) - self.since)
+
 
 class Loop(Worker):
     """An async worker. It never holds a slot, and nothing is at its head."""

@@ -171,6 +171,7 @@ class Child(Record):
         None  # monotonic seconds: when the time of the thread that it runs began, less what it stood still; of a plain one
     )
     stands_since: float | None = None  # monotonic seconds, of one that is frozen or gave way
+    stood: float = 0.0  # seconds that the thread it runs was frozen, which its worker counts as run time
     # of a main with a notify socket:
     is_leaving: bool = False  # it has said that it is ending
     stranger_told: float = 0.0  # wall clock: when people were last told of somebody who speaks in its name

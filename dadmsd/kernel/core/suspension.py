@@ -50,13 +50,15 @@ def resume(state: State, process: Process, who: str) -> None:
     pool = state.pools.get(process.pid)
     if pool is not None:
         for worker in pool.workers.values():
-            worker.stood(state.now - process.suspended_since)
+            stood = state.now - process.suspended_since
+            worker.stood(stood)
             if isinstance(worker, Loop):
                 for batch in worker.batches:
                     state.changed(batch)
             elif worker.is_busy:
                 child = state.children[worker.name]
                 child.head_since = worker.head_since
+                child.stood += 0.0 if worker.stands else stood  # what stands anyway has all of it counted when it goes on
                 state.changed(child)
             if worker.is_busy:
                 state.arm(state.now, "loop" if worker.kind.is_async else "head", worker.name)

@@ -8,6 +8,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from dadms_ipc import port
 from dadmsd.kernel.core import effects, events, groups, keys, looping, retrying, sharing
 from dadmsd.kernel.core.bounds import SECONDS_MOST
@@ -174,6 +176,8 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
     ended: list[Ended] = []
     runs: list[EndedRun] = []
     is_any_tried_again = False
+    if child.stood:
+        fresh = [_without_standing(part, worker.head[1], child.stood) for part in fresh]
     for each in fresh:
         part = each.after(child.done_sequence) if isinstance(each, Stretch) and each.first_sequence <= child.done_sequence else each
         if isinstance(part, Stretch):
@@ -209,6 +213,13 @@ def on_results_read(state: State, event: events.ResultsRead) -> None:
         sharing.threads_ended(state, pool)
     record(state, pool, ended, runs)
     state.do(effects.Consume(child.name, child.done_sequence))
+
+
+def _without_standing(part: Outcome | Stretch, tid: int, stood: float) -> Outcome | Stretch:
+    """Take the time that a thread stood still off what its worker says that it ran."""
+    if isinstance(part, Stretch) or part.tid != tid:
+        return part
+    return msgspec.structs.replace(part, run_seconds=max(0.0, part.run_seconds - stood))
 
 
 def _end_one(pool: Pool, child: Child, outcome: Outcome) -> Ended:

@@ -67,8 +67,11 @@ def worker_gone(state: State, child: Child, *, begun: int, oom: str) -> None:
             given_up.append(_loss(state, process, child, pool, tid, oom))
         else:
             again.append(tid)
+    ran = worker.ran(process.suspended_since if process.suspension else state.now)
     worker.batches.clear()
-    fail(state, pool, lost, child=child, head_at=worker.head_at)
+    fail(state, pool, lost, child=child, head_at=worker.head_at, seconds=ran)
+    if lost:
+        pool.note_used(ran)  # it was served, whatever came of it
     fail(state, pool, given_up, child=child)
     suspended = [tid for tid in again if tid in process.suspended]
     pool.requeue([tid for tid in again if tid not in process.suspended])

@@ -110,6 +110,7 @@ def went_on(state: State, pool: Pool, worker: Worker, seconds: float) -> None:
     child = state.children[worker.name]
     worker.head_since += seconds
     child.head_since, child.stands_since = worker.head_since, None
+    child.stood += 0.0 if child.is_yielded else seconds  # one that waits takes that off itself
     state.changed(child)
     state.arm(worker.head_since + pool.chunk_of(worker.head[1]).timeout, "head", worker.name)
 

@@ -36,6 +36,12 @@ def state_of(driver: Driver, pid: int, tid: int) -> str:
     return next(info.state for info in thread_infos(driver.state, pid, 1000) if info.tid == tid)
 
 
+def run_seconds(driver: Driver, pid: int, tid: int) -> float:
+    from dadmsd.kernel.core.answers import thread_infos
+
+    return next(info.run_seconds for info in thread_infos(driver.state, pid, 1000) if info.tid == tid)
+
+
 def test_a_running_thread_is_suspended_where_it_stands_and_its_slot_serves_another() -> None:
     driver = Driver(slots=1)
     pid = long(driver, count=2)
@@ -69,6 +75,61 @@ def test_time_stands_still_for_a_suspended_thread() -> None:
     do(driver, pid, "resume", 1)
     assert not names(driver.give(after=5.5), effects.Signal)
     assert names(driver.give(after=1.0), effects.Signal) == [WORKER]
+
+
+def test_what_a_thread_stood_still_is_none_of_its_run_time() -> None:
+    """Its worker cannot know; who counted it would also have the process pay for it under the policy "fair"."""
+    driver = Driver()
+    pid = long(driver)
+    driver.give(after=4.0)
+    do(driver, pid, "suspend", 1)
+    driver.freeze(WORKER)
+    driver.give(after=100.0)
+    assert run_seconds(driver, pid, 1) == 4.0
+    driver.next_kernel()
+    driver.give(after=100.0)
+    do(driver, pid, "resume", 1)
+    driver.give(after=1.0)
+    driver.next_kernel()
+    assert run_seconds(driver, pid, 1) == 5.0
+    pool = driver.state.pools[pid]
+    used = pool.used
+    (result,) = results(driver.finish(WORKER, seconds=205.0))
+    assert (result.run_seconds, pool.used - used, driver.thread(1).run_seconds) == (5.0, 5.0, 5.0)
+
+
+def test_what_a_process_stood_still_is_none_of_its_threads_run_time() -> None:
+    driver = Driver()
+    pid = long(driver, count=2)
+    driver.answer(requests.Suspend(pid))
+    driver.give(after=100.0)
+    assert run_seconds(driver, pid, 1) == 0.0
+    driver.answer(requests.Resume(pid))
+    driver.give(after=2.0)
+    (first,) = results(driver.finish(WORKER, seconds=102.0))
+    (second,) = results(driver.finish(WORKER, seconds=3.0))
+    assert (first.run_seconds, second.run_seconds) == (2.0, 3.0), "the next one did not stand still"
+
+
+def test_a_suspended_thread_that_is_lost_ran_until_it_stood_still() -> None:
+    driver = Driver()
+    pid = long(driver)
+    driver.give(after=4.0)
+    do(driver, pid, "suspend", 1)
+    driver.freeze(WORKER)
+    driver.give(after=100.0)
+    (result,) = results(driver.give(events.Exited(WORKER, 2, 9, begun=1)))
+    assert (result.cause, result.run_seconds) == ("worker_lost", 4.0)
+
+
+def test_a_process_pays_for_the_time_of_threads_that_came_to_nothing() -> None:
+    """One whose threads hang until their time is up would have every slot under the policy "fair" otherwise."""
+    driver = Driver()
+    pid = long(driver, count=2, thread_timeout=10.0)
+    used = driver.state.pools[pid].used
+    assert names(driver.give(after=10.0), effects.Signal) == [WORKER]
+    (result,) = results(driver.give(events.Exited(WORKER, 2, 9, begun=1)))
+    assert (result.status, driver.state.pools[pid].used - used) == ("timed_out", 10.0)
 
 
 def test_a_waiting_thread_is_passed_over_until_it_is_resumed() -> None:

@@ -27,7 +27,7 @@ def looping(count: int = 0, *, at_once: int = 4, **changes: Any) -> tuple[Driver
 def land(driver: Driver, name: str, *tids: int, status: str = "completed", first: int = 0, **fields: Any) -> list[effects.AnyEffect]:
     """Have threads of an async worker end, in this order."""
     first = first or driver.child(name).done_sequence + 1
-    outcomes = [Outcome(sequence, tid, status, NIL, run_seconds=0.1, **fields) for sequence, tid in enumerate(tids, first)]
+    outcomes = [Outcome(sequence, tid, status, NIL, **{"run_seconds": 0.1, **fields}) for sequence, tid in enumerate(tids, first)]
     return driver.give(events.ResultsRead(name, outcomes))
 
 
@@ -173,6 +173,20 @@ def test_a_suspended_one_is_held_and_makes_room_and_its_time_stands_still() -> N
     assert state(driver, 2) == "waiting"
     assert not only(driver.give(after=29.0), effects.SteerWorker)
     assert only(driver.give(after=2.0), effects.SteerWorker) == [effects.SteerWorker(W1, "cancel", [2])]
+
+
+def test_what_one_stood_still_is_none_of_its_run_time() -> None:
+    """Neither of one that completes, as its worker counts on, nor of one that is lost."""
+    driver, _ = looping(2)
+    driver.give(after=4.0)
+    for tid in (1, 2):
+        driver.answer(SuspendThread(tid))
+    driver.give(after=100.0)
+    driver.answer(ResumeThread(1))
+    driver.give(after=1.0)
+    (first,) = results(land(driver, W1, 1, run_seconds=105.0))
+    (second,) = results(driver.give(events.Exited(W1, 2, 9, begun=2)))
+    assert (first.run_seconds, second.run_seconds) == (5.0, 4.0)
 
 
 def test_one_that_is_held_may_still_complete() -> None:
