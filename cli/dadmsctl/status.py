@@ -97,6 +97,17 @@ def _machine(machine: dict[str, float]) -> str:
     return f"{cores_text(machine['cores'])}, {bytes_text(memory)} of memory, {bytes_text(available)} available, load {machine['load']:.2f}"
 
 
+def _disk(daemon: DaemonInfo) -> str:
+    """Show what is used, as of when: it is counted when room is asked for."""
+    used = f"{bytes_text(daemon.disk_used) if daemon.disk_used else 'nothing'} used of {bytes_text(daemon.disk_limit)}"
+    is_full = daemon.disk_used >= daemon.disk_limit
+    return (
+        used
+        + (f", {ago_text(daemon.disk_looked_at)} ago" if daemon.disk_looked_at else "")
+        + (": no process is started" if is_full else "")
+    )
+
+
 def of_daemon(daemon: DaemonInfo) -> RenderableType:
     """Show the daemon: its servers, and what its processes hold of the budget."""
     pairs = [
@@ -112,7 +123,7 @@ def of_daemon(daemon: DaemonInfo) -> RenderableType:
             "memory",
             f"{bytes_text(daemon.memory_reserved) if daemon.memory_reserved else 'nothing'} reserved of {bytes_text(daemon.memory_limit)}",
         ),
-        ("disk", f"{bytes_text(daemon.disk_used) if daemon.disk_used else 'nothing'} used of {bytes_text(daemon.disk_limit)}"),
+        ("disk", _disk(daemon)),
         ("keeps", f"nothing new: {daemon.unkept}" if daemon.unkept else ""),
         ("machine", _machine(daemon.machine)),
     ]

@@ -243,3 +243,4 @@ class DaemonInfo(msgspec.Struct, frozen=True):
     disk_used: int = 0  # bytes of artifacts, logs and working directories when they were looked at last, and what was granted since
     disk_limit: int = 0  # bytes
     unkept: str = ""  # why nothing new can be kept at the moment: a full disk; "": it can
+    disk_looked_at: float = 0.0  # wall clock, seconds: when ``disk_used`` was counted; nobody counts before somebody wants room

@@ -54,7 +54,7 @@ def logs(door: Door, pid: int, is_followed: bool, lines: int | None, since: floa
         while True:
             is_over = not is_followed or client.call(requests.Wait(pid, timeout=LOOK)).status in ENDED
             while (piece := log.piece(offset)).data:
-                if piece.offset > offset > 0:
+                if piece.offset > offset:
                     click.echo(f"dadmsctl: bytes {offset} to {piece.offset - 1} of the log of {pid} are removed", err=True)
                 show(reader.take(piece.data))
                 offset = piece.offset + len(piece.data)

@@ -1,6 +1,7 @@
 """``dadmsctl logs`` shows one log, whatever files it is in meanwhile."""
 
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from dadmsd.logger import segments
 from tests.conftest import Daemon
-from tests.integration.cli.conftest import Ctl, Start
+from tests.integration.cli.conftest import Ctl, Start, await_line
 
 Linear = Callable[..., Path]
 Handlers = Callable[[str], Path]
@@ -58,3 +59,28 @@ def test_where_logs_go_to_the_journal_it_is_said_where_to_look(at: tuple[str, st
     told = ctl(*at, "logs", pid)
     assert told.returncode == 4
     assert told.stderr == f"dadmsctl: cannot read the log of {pid}: logs go to the journal, where it is: journalctl DADMS_PID={pid}\n"
+
+
+@pytest.mark.parametrize("at", ["[logger]\nrotate_size_mb = 1\nkeep_files = 1\n"], indirect=True)
+def test_what_is_removed_is_said_to_who_reads_from_the_beginning_and_to_a_follower_who_is_too_slow(
+    at: tuple[str, str], ctl: Ctl, start: Start, short_path: Path
+) -> None:
+    """The bytes that are named and those that are shown are the whole log."""
+    go = short_path / "go"
+    script = f"echo first; while ! test -e {go}; do sleep 0.05; done; yes {'x' * 90} | head -n 40000; echo last"
+    pid = ctl(*at, "spawn", "talk", "--", "/bin/sh", "-c", script).stdout.strip()
+    slow = start(*at, "logs", "-f", pid)
+    (seen,) = await_line(slow, "first")
+    slow.send_signal(signal.SIGSTOP)
+    go.touch()
+    assert ctl(*at, "wait", pid).returncode == 0
+    slow.send_signal(signal.SIGCONT)
+    rest, told = slow.communicate(timeout=60)
+    done = ctl(*at, "logs", pid)
+    assert rest == done.stdout
+    assert rest.endswith("last\n")
+    removed = re.fullmatch(rf"dadmsctl: bytes 0 to (\d+) of the log of {pid} are removed\n", done.stderr)
+    assert removed, done.stderr
+    beginning = len(seen) - len("first\n")  # time and incarnation, of every line
+    assert int(removed[1]) + 1 + len(done.stdout) == len(seen) + 40_000 * (beginning + 91) + beginning + len("last\n")
+    assert told == done.stderr.replace("bytes 0 ", f"bytes {len(seen)} ")

@@ -8,7 +8,7 @@ from dadms_ipc.port import Reserve, Room
 from dadms_ipc.requests import Spawn, Spec
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.disk import STALE
-from tests.unit.kernel.driver import Driver, only
+from tests.unit.kernel.driver import START, Driver, only
 from tests.unit.kernel.test_context import W1, Shared
 
 GIB = 1 << 30
@@ -36,7 +36,9 @@ def test_room_is_counted_from_the_last_look_on() -> None:
     assert reserve(shared, GIB) == ("ok", Room(4 * GIB, 10 * GIB))
     assert reserve(shared, 0) == ("ok", Room(4 * GIB, 10 * GIB))
     info = shared.driver.answer(requests.Status())
-    assert (info.disk_used, info.disk_limit) == (4 * GIB, 10 * GIB)
+    assert (info.disk_used, info.disk_limit, info.disk_looked_at) == (4 * GIB, 10 * GIB, START + shared.driver.now)
+    shared.driver.give(after=90.0)
+    assert shared.driver.answer(requests.Status()).disk_looked_at == START + shared.driver.now - 90.0
     assert reserve(shared, -1) == ("refused", "cannot keep an artifact of -1 bytes")
 
 
