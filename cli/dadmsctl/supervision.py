@@ -1,4 +1,7 @@
-"""Options that say how a process is run and looked after: their names are those of ``dadms_ipc.requests.Spec``, and what is not given keeps the kernel's default."""
+"""Options that say how a process is run and looked after: their names are those of ``dadms_ipc.requests.Spec``, and what is not given keeps the kernel's default.
+
+Whatever a definition or a program can ask for, ``spawn`` can: what is no option here is one of options.py.
+"""
 
 import grp
 import pwd
@@ -14,6 +17,7 @@ from dadmsctl.quantities import LARGEST, seconds
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CODE = click.IntRange(0, 255)
+PART = click.FloatRange(0.0, 1.0)
 
 
 def user(text: str) -> int:
@@ -87,6 +91,8 @@ OPTIONS = (
     click.option("--final-code", "final_codes", type=CODE, multiple=True, help="An exit code after which it never is."),
     click.option("--backoff", type=seconds, help="Seconds before the first restart, doubled with each further one. [0.2]"),
     click.option("--backoff-most", type=seconds, help="The longest pause. [30]"),
+    click.option("--backoff-jitter", type=PART, metavar="PART", help="What chance adds to a pause, at most: 0.5 is half of it. [0.1]"),
+    click.option("--backoff-reset", type=at_least_zero, help="Seconds of being ready after which the pause is the first one again. [10]"),
     click.option("--start-limit", type=click.IntRange(0, 1000), help="Starts within --start-limit-seconds that are enough; 0: never. [10]"),
     click.option("--start-limit-seconds", type=seconds, help="[300]"),
     click.option("--ready", type=click.Choice(["none", "notify", "exec"]), help="What says that COMMAND is ready. [none: that it runs]"),
@@ -101,9 +107,13 @@ OPTIONS = (
         "--run-timeout", type=at_least_zero, help="Seconds that it may run; 0: for ever. [a tool: process_timeout_ms of the configuration]"
     ),
     click.option("--max-age", type=seconds, help="Seconds after which it is replaced by its next incarnation."),
+    click.option("--max-age-jitter", type=PART, metavar="PART", help="What chance adds to that, at most. [0.1]"),
     click.option("--after", multiple=True, metavar="NAME", help="Start when the process of this name is ready, if there is one."),
     click.option("--requires", multiple=True, metavar="NAME", help="Start when the process of this name is ready, and end before it."),
     click.option("--escalate", type=click.Choice(["group", "parent", "daemon"]), help="What fails with it at the start limit."),
+    click.option("--weight", type=click.FloatRange(0.01, 1_000_000), help="Its share of the slots, where the policy is fair. [1]"),
+    click.option("--recycle-threads", type=click.IntRange(1, LARGEST), help="Threads after which a worker of it is replaced. [none]"),
+    click.option("--recycle-seconds", type=seconds, help="Age at which a worker of it is. [none]"),
 )
 
 
