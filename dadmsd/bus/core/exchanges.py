@@ -198,6 +198,12 @@ class Exchanges:
             ):
                 break  # the rest stays in memory, so that nothing is there without what came before it
 
+    def stop_waiting(self, address: str, now: float) -> None:
+        """Have what waits for a receiver put on disk: the incarnation that was expected has ended."""
+        if address in self.patience:
+            self.patience[address] = now
+            self._outbox.note(now)
+
     def lose_patience(self, now: float) -> None:
         """Put on disk what has waited long enough for a receiver that is not there."""
         for address, moment in list(self.patience.items()):

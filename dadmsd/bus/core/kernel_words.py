@@ -65,7 +65,9 @@ class KernelWords:
         elif isinstance(message, link.Discharged):
             if self._roster.discharge(message.pid, message.incarnation, returns=message.returns):
                 self._endings.expel_absent(self._admission.by_address.get(str(message.pid), ()), now)
-                if not message.returns:
+                if message.returns:
+                    self._exchanges.stop_waiting(str(message.pid), now)
+                else:
                     self._exchanges.discharge(str(message.pid), f"process {message.pid} ended", now)
         elif isinstance(message, link.Paused):
             self._pause(message, now)

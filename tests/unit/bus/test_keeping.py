@@ -68,6 +68,17 @@ def test_a_process_that_lives_has_a_moment_to_connect() -> None:
     assert [(header.topic, header.correlation) for header, _ in sender.take()] == [(STORED, one) for one in sent]
 
 
+def test_the_moment_is_over_when_its_incarnation_ends() -> None:
+    """The next one comes in its own time, and the sender need not wait for that."""
+    room = Room(patience=0.25)
+    sender = room.member()
+    room.enroll(1001)
+    sent = sender.say(Kind.SEND, to="1001", topic="t")
+    room.hear(link.Discharged(1001, 1, returns=True))
+    room.pass_time(0.0)
+    assert [(header.topic, header.correlation) for header, _ in sender.take()] == [(STORED, sent)]
+
+
 def test_the_sender_is_told_only_when_it_is_on_disk() -> None:
     """And a repeat of what is on its way there changes nothing."""
     room = Room(is_slow=True)
