@@ -39,7 +39,7 @@ test-vm: environment-dev ## limits in a virtual machine with a pure cgroup v2; a
 chaos: environment-dev ## a minute of kill, stop and starve under load, then every invariant; SEED=N does one again
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS_OF_CHAOS),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-storm: environment-dev ## six times 200 000 threads while workers, and in half of them the kernel, are killed forty times; six minutes
+storm: environment-dev ## six times 200 000 threads, forty workers killed, stopped or starved of memory in each, and in half of them the kernel killed; six minutes
 	@DADMS_STORM=200000x40x3 $(BIN)/python -m pytest tests/fault/kernel/test_storm.py $(ARGS)
 
 lint: environment-dev ## ruff and mypy --strict
