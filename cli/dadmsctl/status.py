@@ -56,7 +56,7 @@ def of_process(process: ProcessInfo) -> RenderableType:
         ("group", process.group),
         ("age", "" if process.is_past or process.ended_at else ago_text(process.created_at)),
         (
-            "ran for" if process.ended_at else "runs for",
+            "lasted" if process.ended_at else "up for",
             ago_text(process.started_at, until) if process.started_at and not process.starts_at else "",
         ),
         ("restarts", str(process.incarnation - 1) if process.incarnation > 1 else ""),

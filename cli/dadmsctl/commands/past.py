@@ -13,8 +13,8 @@ from dadmsctl.targets import ONE, resolve, target
 from dadmsctl.terminal import printable, write_json
 from dadmsctl.waiting import ENDED, STANDING, why_of
 
-COLUMNS = (">PID", ">INC", "NAME", "STATUS", ">RAN", ">ENDED", ">EXIT", ">MEMORY", ">CPU s", "CAUSE")
-IMPORTANCE = ("PID", "STATUS", "NAME", "INC", "ENDED", "EXIT", "CAUSE", "RAN", "MEMORY", "CPU s")
+COLUMNS = (">PID", ">INC", "NAME", "STATUS", ">DURATION", ">ENDED", ">EXIT", ">MEMORY", ">CPU s", "CAUSE")
+IMPORTANCE = ("PID", "STATUS", "NAME", "INC", "ENDED", "EXIT", "CAUSE", "DURATION", "MEMORY", "CPU s")
 
 
 @click.command()

@@ -123,6 +123,21 @@ def test_how_long_one_ran_ends_with_its_exit_also_where_nobody_looked(ctl: Ctl, 
     assert life["started_at"] < life["exited_at"] < late < life["ended_at"]
 
 
+def test_the_duration_of_one_that_was_suspended_is_that_of_the_clock(ctl: Ctl, at: tuple[str, str]) -> None:
+    pid = ctl(*at, "spawn", "still", "--run-timeout", "0.8", "--", "sleep", "1000").stdout.strip()
+    assert ctl(*at, "suspend", pid).returncode == 0
+    time.sleep(1.0)  # longer than it may run
+    assert "up for" in ctl(*at, "status", pid).stdout
+    assert ctl(*at, "resume", pid).returncode == 0
+    ctl(*at, "wait", pid)
+    (life,) = json.loads(ctl(*at, "history", "--json").stdout)
+    assert life["cause"] == "timed out"
+    assert life["exited_at"] - life["started_at"] > 1.6, "what it ran, and what it stood still"
+    head, row = ctl(*at, "history").stdout.splitlines()
+    assert float(dict(zip(head.split(), row.split(), strict=False))["DURATION"]) > 1.6
+    assert "lasted" in ctl(*at, "status", pid).stdout
+
+
 def test_explain_says_what_is_waited_for(ctl: Ctl, at: tuple[str, str]) -> None:
     ctl(*at, "spawn", "flap", "--service", "--backoff", "20", "--", "sh", "-c", "exit 1")
     while status(ctl, at, "1001")["status"] != "backoff":
