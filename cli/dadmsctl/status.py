@@ -125,6 +125,7 @@ def of_daemon(daemon: DaemonInfo) -> RenderableType:
         ),
         ("disk", _disk(daemon)),
         ("keeps", f"nothing new: {daemon.unkept}" if daemon.unkept else ""),
+        *(("gone", sentence) for sentence in daemon.gone),
         ("machine", _machine(daemon.machine)),
     ]
     servers = table(SERVER_COLUMNS, (_server(name, server) for name, server in daemon.servers.items()))

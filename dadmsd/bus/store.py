@@ -294,9 +294,12 @@ class NoStore:
 def open_store(directory: Path, *, settled_most: int, clock: Clock) -> tuple[Store | NoStore, str]:
     """Open the store of a state directory; gives a line for the log when there is something to say."""
     path = directory / FILE
+    line = ""
+    if not path.exists() and path.with_name(f"{FILE}-wal").exists():  # which a bus that ends in order folds and removes
+        line = f'"{path}" was removed under an earlier bus: the messages and dead letters in it are lost'
     try:
         try:
-            return Store(path, settled_most=settled_most, clock=clock), ""
+            return Store(path, settled_most=settled_most, clock=clock), line
         except sqlite3.Error as error:
             if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF not in _DAMAGED:
                 raise

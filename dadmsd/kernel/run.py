@@ -26,6 +26,7 @@ from dadmsd import definitions
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link, proofs
 from dadmsd.kernel.adoption import adopt_children
+from dadmsd.kernel.belongings import BUS, Belongings
 from dadmsd.kernel.confine import Confinement
 from dadmsd.kernel.core import events
 from dadmsd.kernel.core.kernel import Kernel
@@ -67,6 +68,7 @@ class Loop:
         self.hands.unwatch_notify = self._unwatch_notify
         self.hands.last_look = journal.last_look
         self._watched.see(self.hands.surveyor, self._read_disk)
+        self._belongings = Belongings(settings.state_dir)
         self.reports = Reports(self._kernel.state, self.hands)
         self._request_decoder = msgspec.msgpack.Decoder(requests.Request)
         self._written_later: set[str] = set()  # servers whose sockets are watched for writing, too
@@ -164,6 +166,7 @@ class Loop:
         if fold_at is None or fold_at > now:
             return False
         self._journal.fold()
+        self.hands.found.extend(self._belongings.news())
         return True
 
     def _seconds_left(self) -> float | None:
@@ -189,7 +192,7 @@ class Loop:
         return [events.TimePassed()] if due is not None and due <= now else []
 
     def _read_disk(self, _mask: int) -> list[events.Event]:
-        return [events.DiskMeasured(size) for size in self.hands.surveyor.sizes()]
+        return [*(events.DiskMeasured(size) for size in self.hands.surveyor.sizes()), *self._belongings.news()]
 
     def _room(self) -> list[events.Event]:
         """Say first whether anything new can be kept: what is decided after it goes by it."""
@@ -248,7 +251,8 @@ class Loop:
             case keeper.ServerChanged():
                 if body.server == "bus" and body.is_running:
                     self._enclose_bus(body.os_pid)
-                return [events.ServerChanged(body.server, body.os_pid, body.restarts, body.is_running, body.reason, body.last_pid)]
+                found = self._belongings.renew(BUS) if body.server == "bus" else []
+                return [*found, events.ServerChanged(body.server, body.os_pid, body.restarts, body.is_running, body.reason, body.last_pid)]
             case keeper.OrphanExited():
                 found = self.reports.orphan(body)
                 if not found and self._look_for_lost_at is None:  # its zygote's word of it may be on its way, too late to tell who it is
@@ -333,6 +337,8 @@ class Loop:
         found: list[events.Event] = []
         if isinstance(request, requests.Reload | requests.Compare):
             found.append(events.DefinitionsRead(definitions.read(self._settings.definitions or None)))
+        if isinstance(request, requests.Status):
+            found.extend(self._belongings.news())
         who = (message.client, message.sequence, message.uid, message.role, message.origin)
         return [*found, events.RequestArrived(*who, request, message.deadline)]
 

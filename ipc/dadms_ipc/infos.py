@@ -244,3 +244,4 @@ class DaemonInfo(msgspec.Struct, frozen=True):
     disk_limit: int = 0  # bytes
     unkept: str = ""  # why nothing new can be kept at the moment: a full disk; "": it can
     disk_looked_at: float = 0.0  # wall clock, seconds: when ``disk_used`` was counted; nobody counts before somebody wants room
+    gone: list[str] = []  # files of the journals that somebody removed under the daemon, each with what that costs

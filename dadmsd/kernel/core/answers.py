@@ -98,6 +98,7 @@ def daemon_info(state: State) -> DaemonInfo:
         disk_limit=state.disk.limit,
         unkept=state.unkept,
         disk_looked_at=0.0 if state.disk.looked_at is None else state.wall - (state.now - state.disk.looked_at),
+        gone=state.gone,
     )
 
 

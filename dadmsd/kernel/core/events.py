@@ -228,6 +228,12 @@ class JournalDamaged(Event, frozen=True):
     text: str
 
 
+class FilesGone(Event, frozen=True):
+    """Which files of kernel and bus somebody removed under them, as sentences; nothing: all are there again."""
+
+    texts: tuple[str, ...]
+
+
 class DiskMeasured(Event, frozen=True):
     """The artifacts, logs and working directories of all processes were looked at."""
 
@@ -379,6 +385,7 @@ AnyEvent = (
     | DiskFilled
     | DiskFreed
     | JournalDamaged
+    | FilesGone
     | PortViolated
     | ResultsRead
     | WorkerFrozen

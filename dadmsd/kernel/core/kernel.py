@@ -142,6 +142,13 @@ def _on_journal_damaged(state: State, event: events.JournalDamaged) -> None:
     state.tell_event("journal.damaged", event.text)
 
 
+def _on_files_gone(state: State, event: events.FilesGone) -> None:
+    for text in event.texts:
+        if text not in state.gone:
+            state.tell_event("journal.removed", text)
+    state.gone = list(event.texts)
+
+
 def _on_time_passed(_state: State, _event: events.TimePassed) -> None:
     """Deadlines are looked at after every batch."""
 
@@ -180,6 +187,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.DiskFilled: unkept.on_filled,
     events.DiskFreed: _on_disk_freed,
     events.JournalDamaged: _on_journal_damaged,
+    events.FilesGone: _on_files_gone,
     events.LineWanted: processes.on_line_wanted,
     events.GroupGone: ending.on_group_gone,
     events.RequestArrived: requests.on_request,

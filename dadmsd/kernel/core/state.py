@@ -161,6 +161,7 @@ class State:
         self.keyed: dict[int, Keyed] = {}  # idempotency keys, of the processes that used any
         self.checkpoints: dict[int, Checkpoint] = {}
         self.disk = Disk(settings.disk_limit)
+        self.gone: list[str] = []  # files of kernel and bus that somebody removed, as sentences
         self.unkept = ""  # why nothing new can be kept; "": it can
         self.is_strained = False  # so much is held in memory that no thread is begun
         self.parked: dict[str, Event] = {}  # child -> what it submitted and is answered when there is room

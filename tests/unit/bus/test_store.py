@@ -120,6 +120,21 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
     assert aside.read_bytes().startswith(b"no database")
 
 
+def test_a_file_that_was_removed_under_an_earlier_bus_is_told_by_what_it_left_behind(tmp_path: Path) -> None:
+    """Its write-ahead log, which no bus leaves that ended in order."""
+    (tmp_path / f"{FILE}-wal").write_bytes(bytes(4096))
+    store, line = open_store(tmp_path, settled_most=100, clock=Clock("boot", 0.0))
+    assert isinstance(store, Store)
+    store.write([_keep(1)])
+    assert [type(event) for event in _answer(store)] == [Kept]
+    store.close()
+    assert line == f'"{tmp_path / FILE}" was removed under an earlier bus: the messages and dead letters in it are lost'
+    store, line = open_store(tmp_path, settled_most=100, clock=Clock("boot", 0.0))
+    assert isinstance(store, Store)
+    assert ([row.number for row in store.restored.rows], line) == ([1], "")
+    store.close()
+
+
 def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     """The bus goes on without a store, and refuses with the reason."""
     with sqlite3.connect(tmp_path / FILE) as connection:
