@@ -141,3 +141,10 @@ def test_the_client_library_loads_nothing_of_the_daemon_or_the_command_line() ->
 
 def test_the_command_line_starts_without_what_only_a_table_or_a_daemon_needs() -> None:
     assert not loaded_by("import dadmsctl.__main__") & {"rich", "zmq", "psutil", "SpiffWorkflow", "dadmsd", "dadms_orchestrators"}
+
+
+def test_no_code_runs_in_the_fork_of_a_process_with_threads() -> None:
+    """A lock that another thread held at the fork stays locked in the child: no preexec_fn, and ``os.fork`` in a zygote alone, which has one thread."""
+    sources = {name: path.read_text(encoding="utf-8") for name, path in modules()}
+    assert not [name for name, text in sources.items() if "preexec_fn" in text]
+    assert {name.rpartition(".")[0] for name, text in sources.items() if "os.fork(" in text} == {"dadmsd.zygote"}
