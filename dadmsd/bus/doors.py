@@ -83,7 +83,10 @@ class Router:
             (zmq.RCVHWM, HWM),
             (zmq.MAXMSGSIZE, body_limit),
             (zmq.LINGER, 200),  # ms for last answers
-            (zmq.HANDSHAKE_IVL, int(SILENCE * 1000)),  # ms
+            (
+                zmq.HANDSHAKE_IVL,
+                int(2000 * SILENCE),
+            ),  # ms: `guests` ends who takes its time before libzmq does, which says nothing about it
             (zmq.BACKLOG, min(BACKLOG, ceiling)),  # these are still accepted once the door is shut
             (zmq.AFFINITY, 1 << door),  # an I/O thread of its own: large bodies at one door do not delay the other
         ):

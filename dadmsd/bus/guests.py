@@ -42,6 +42,9 @@ REASONS = {
     CRYPTOGRAPHIC: "it does not know this daemon's key",
 }
 
+# On a unix socket nobody who breaks off is written down: programs connect to see whether anybody listens.
+LOCAL_REASONS = {MISMATCH: "it asks for another mechanism than NULL"}
+
 
 @dataclass(slots=True)
 class Guest:
@@ -136,9 +139,10 @@ class Guests:
         guest = self._forget(fd)
         if guest is not None and has_spoken:
             self.departed[fd] = monotonic() + UNCLEAR
-        if guest is not None and guest.is_remote and failure and not guest.is_over:
-            who, why = guest.origin.who, REASONS.get(failure, "its handshake broke the protocol")
-            yield Audit(f"refused {who}: {why}", "refused", who, "", "handshake", why)
+        if guest is not None and failure and not guest.is_over and (guest.is_remote or failure > 0):
+            who, why = guest.origin.who, (REASONS if guest.is_remote else LOCAL_REASONS).get(failure, "its handshake broke the protocol")
+            name = who if who != NOBODY else "somebody on this machine"  # who was gone before anybody looked
+            yield Audit(f"refused {name}: {why}", "refused", who, "", "handshake", why)
 
     def _forget(self, fd: int) -> Guest | None:
         guest = self._guests.pop(fd, None)

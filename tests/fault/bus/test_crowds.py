@@ -19,6 +19,14 @@ from tests.fault.bus.network import Network
 from tests.integration.bus.daemon import INFO, Daemon, await_true
 
 IDLE = 9000
+SLOW = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as one:
+    one.connect(sys.argv[1])
+    one.send(b"\\xff")
+    while one.recv(100):
+        pass
+"""  # begins a handshake, and does not go on
 SHARE = 1024  # connections of one process at a door of 4096
 
 
@@ -52,6 +60,7 @@ def test_nine_thousand_idle_peers_cost_nobody_anything(no_leaks: None) -> None:
     try:
         with Daemon() as daemon, Client(daemon.directory, timeout=30) as client:
             path = str(daemon.directory / "control.sock")
+            slow = subprocess.Popen([sys.executable, "-c", SLOW, path])
             for number in range(IDLE):
                 stranger = socket.socket(socket.AF_UNIX)
                 stranger.settimeout(5.0)
@@ -69,6 +78,8 @@ def test_nine_thousand_idle_peers_cost_nobody_anything(no_leaks: None) -> None:
                 time.sleep(0.05)
             audit = (daemon.directory / "logs" / "audit.log").read_text()
             assert f"connections of process {os.getpid()}, at most {SHARE} may be" in audit
+            assert slow.wait(20) == 0
+            assert f'cut uid={os.geteuid()} pid={slow.pid} why="it said nothing for 10 s"' in audit
             assert daemon.bus is not None
             assert daemon.bus.poll() is None
             assert client.call(requests.Status()) == INFO

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -228,6 +229,38 @@ def test_garbage_that_is_not_even_zmtp_is_ignored(daemon: Daemon) -> None:
         assert client.call(requests.Status()) == INFO
     for stranger in strangers:
         stranger.close()
+
+
+def _greeting(mechanism: bytes) -> bytes:
+    """Give ZMTP's first 64 bytes (ZeroMQ RFC 23)."""
+    return b"\xff" + bytes(7) + b"\x01\x7f\x03\x00" + mechanism.ljust(20, b"\0") + bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (_greeting(b"CURVE"), "it asks for another mechanism than NULL"),
+        (_greeting(b"NULL") + b"\x04\x06\x05READX", "its handshake broke the protocol"),
+        (_greeting(b"NULL") + b"\x00\x05hello", "its handshake broke the protocol"),
+    ],
+    ids=["another mechanism", "a broken READY", "a message before READY"],
+)
+def test_a_broken_handshake_on_a_unix_socket_is_written_down(daemon: Daemon, said: bytes, why: str) -> None:
+    """With who it was, unless it was gone before anybody could look; one that only looks whether anybody is there is not."""
+    with Client(daemon.directory) as client, socket.socket(socket.AF_UNIX) as curious, socket.socket(socket.AF_UNIX) as stranger:
+        curious.connect(str(daemon.directory / "control.sock"))
+        curious.close()
+        stranger.settimeout(5.0)
+        stranger.connect(str(daemon.directory / "control.sock"))
+        stranger.sendall(said)
+        with contextlib.suppress(ConnectionResetError):
+            while stranger.recv(100):
+                pass
+        audit = daemon.directory / "logs" / "audit.log"
+        await_true(lambda: audit.exists() and "handshake" in audit.read_text(), "it is written down")
+        assert client.call(requests.Status()) == INFO
+    (line,) = audit.read_text().splitlines()
+    assert re.search(rf'Z refused (uid={os.geteuid()} pid={os.getpid()} )?what="handshake" why="{why}"$', line), line
 
 
 def test_a_body_above_the_limit_costs_its_sender_the_connection(daemon: Daemon) -> None:
