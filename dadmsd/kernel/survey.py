@@ -24,7 +24,7 @@ class Surveyor:
     def __init__(self, roots: Iterable[Path]) -> None:
         self._roots = list(roots)
         self._jobs: deque[Path | None] = deque()  # a directory to remove, or None: measure
-        self._found: deque[int] = deque()
+        self._found: deque[int | None] = deque()  # bytes, or None: something was removed
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
         self._is_busy = False
@@ -41,11 +41,11 @@ class Surveyor:
         """Have a directory removed with all that is in it."""
         self._do(directory)
 
-    def sizes(self) -> list[int]:
-        """Take what was measured, in bytes."""
+    def found(self) -> list[int | None]:
+        """Take what was found, oldest first: what was measured, in bytes, and None each time that all there was to remove is gone."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        taken = []
+        taken: list[int | None] = []
         while self._found:
             taken.append(self._found.popleft())
         return taken
@@ -69,9 +69,11 @@ class Surveyor:
                 shutil.rmtree(job, ignore_errors=True)  # follows no link (shutil.rmtree.avoids_symlink_attacks)
                 with contextlib.suppress(OSError):
                     job.parent.rmdir()  # if it was the last that was there
-                continue
-            size = sum(measure(root) for root in self._roots)
-            self._found.append(size)
+                with self._lock:
+                    is_more = bool(self._jobs) and self._jobs[0] is not None
+                if is_more:
+                    continue
+            self._found.append(sum(measure(root) for root in self._roots) if job is None else None)
             os.eventfd_write(self._wake, 1)
 
 

@@ -23,6 +23,8 @@ MESSAGE_LIMIT = 8 * 1024  # characters; up to four bytes each
 TRACEBACK_LIMIT = 16 * 1024  # characters
 NAME_LIMIT = 200  # characters of a class or a BPMN error code
 DEPTH = 50  # levels of a value that are looked through for what cannot be encoded
+INSTEAD = "return an artifact instead, whose reference is small (task.artifact(value) in a handler, thread.artifact(value) in an entry)"
+KEPT_AS_ARTIFACTS = ("numpy.ndarray", "numpy.memmap", "pyarrow.lib.Table")  # what artifacts keep as it is and msgpack does not know
 
 _NIL = msgspec.Raw(b"\xc0")
 _OWN = str(Path(__file__).resolve().parent) + os.sep
@@ -107,10 +109,7 @@ def record_of_result(sequence: int, tid: int, value: object, timing: Timing) -> 
 
 def record_of_size(sequence: int, tid: int, size: int, timing: Timing) -> bytes:
     """Encode the outcome of a thread whose result is above the limit."""
-    message = (
-        f"the result takes {size} bytes, and at most {RESULT_LIMIT} travel between processes: "
-        "return an artifact instead, whose reference is small (task.artifact(value) in a handler, thread.artifact(value) in an entry)"
-    )
+    message = f"the result takes {size} bytes, and at most {RESULT_LIMIT} travel between processes: {INSTEAD}"
     return _record_of_failure(_failed(sequence, tid, "result-too-large", message, timing))
 
 
@@ -203,7 +202,8 @@ def _culprit(value: object, path: str = "result", depth: int = 0) -> str:
     try:
         encode(value)
     except TypeError:
-        return f"{path} is a {_type_name(value)}, which msgpack cannot encode"
+        name = _type_name(value)
+        return f"{path} is a {name}, which msgpack cannot encode{f': {INSTEAD}' if name in KEPT_AS_ARTIFACTS else ''}"
     except Exception as error:  # an object's own code runs while it is encoded
         return f"{path} is a {_type_name(value)}, which msgpack cannot encode ({_text(error)})"
     return ""

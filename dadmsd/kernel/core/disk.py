@@ -1,6 +1,6 @@
 """What all processes together have on disk, and who gets no more: artifacts, logs and working directories against ``disk_limit_mb``.
 
-1. The shell measures, in a thread of its own, when somebody asks for room and the last measurement is older than STALE; nothing looks at intervals. In between, what
+1. The shell measures, in a thread of its own, when somebody asks for room and the last measurement is older than STALE, and after it removed something; nothing looks at intervals. In between, what
    was granted since the measurement began counts as written.
 2. Beyond the limit no process is started and no artifact is written. Work that runs goes on: what it writes itself is counted, and not held up.
 3. A refusal has the numbers and how old they are, and has the disk measured again, so that who makes room and asks again is heard.
@@ -31,6 +31,11 @@ def on_measured(state: State, event: events.DiskMeasured) -> None:
     disk.looked_at = state.now
     disk.measured = event.size
     disk.granted = disk.granted_since
+
+
+def on_cleared(state: State, _event: events.DiskCleared) -> None:
+    """There is more room than at the last look: nobody is to be refused for what is gone."""
+    look(state, now=True)
 
 
 def refusal(state: State, what: str, size: int = 0) -> str:

@@ -240,6 +240,10 @@ class DiskMeasured(Event, frozen=True):
     size: int  # bytes
 
 
+class DiskCleared(Event, frozen=True):
+    """The artifacts of processes that have left the table are gone."""
+
+
 class PortViolated(Event, frozen=True):
     """A child broke the protocol of its port."""
 
@@ -382,6 +386,7 @@ AnyEvent = (
     | LineWanted
     | ContextCalled
     | DiskMeasured
+    | DiskCleared
     | DiskFilled
     | DiskFreed
     | JournalDamaged

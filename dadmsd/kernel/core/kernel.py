@@ -184,6 +184,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.CheckpointGiven: checkpoints.on_given,
     events.ContextCalled: sharing.on_called,
     events.DiskMeasured: disk.on_measured,
+    events.DiskCleared: disk.on_cleared,
     events.DiskFilled: unkept.on_filled,
     events.DiskFreed: _on_disk_freed,
     events.JournalDamaged: _on_journal_damaged,

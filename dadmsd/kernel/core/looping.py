@@ -47,6 +47,7 @@ CANCEL_GRACE = 2.0  # seconds that a cancelled thread has to end by itself: to c
 NOBODY = 0  # in a batch, in place of a thread that waits for its next attempt
 
 LOST = "{0}; {1} threads ran in it, and nobody can tell which of them it was"
+LOST_WITH = "{0}; {1} threads ran in it"  # where the one is known that it was ended for
 
 
 # handing out
@@ -272,7 +273,8 @@ def lose(state: State, child: Child, pool: Pool, loop: Loop, *, begun: int, oom:
         elif oom and count == 1:
             failure = Failure(tid, "error", "oom", f"out of memory: {oom}")
         else:
-            failure = Failure(tid, "error", "worker_lost", words if count == 1 else LOST.format(words, count))
+            told = "{0}" if count == 1 else LOST_WITH if child.intent_tid else LOST
+            failure = Failure(tid, "error", "worker_lost", told.format(words, count))
         lost.setdefault((flight.at, flight.ran(now)) if flight.sequence <= begun else (0.0, 0.0), []).append(failure)
     loop.drop_all()
     for (at, seconds), failures in lost.items():

@@ -253,7 +253,9 @@ class Process:
         except (TypeError, OverflowError, RecursionError) as error:
             raise RequestRefused(f'cannot submit "{entry}": its argument does not encode as msgpack: {error}') from error
         if len(encoded) > SUBMIT_LIMIT:
-            raise RequestRefused(f'cannot submit "{entry}": {len(encoded)} bytes of arguments, at most {SUBMIT_LIMIT} travel at once')
+            raise RequestRefused(
+                f'cannot submit "{entry}": {len(encoded)} bytes of arguments, at most {SUBMIT_LIMIT} travel at once; give it an artifact instead, process.artifact(value)'
+            )
         if retry is None and self._retries:
             retry = self._retries.get(entry)
         session = self._session

@@ -1,10 +1,13 @@
 """An orchestrator for tests: many short threads, created one by one, each of which leaves a line in a ledger when it begins."""
 
 import os
+import time
 from collections import Counter
 
 from dadms_orchestrators.contract import Orchestrator, Thread
 from dadms_orchestrators.sdk.process import Process
+
+TAKES = 1e-4  # seconds that a thread runs: short enough for batches, and long enough for a blow to find somebody at work
 
 
 def mark(argument: int, thread: Thread) -> int:
@@ -12,6 +15,9 @@ def mark(argument: int, thread: Thread) -> int:
     fd = os.open(thread.config["ledger"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
     os.write(fd, f"{argument}\n".encode())
     os.close(fd)
+    ends = time.perf_counter() + TAKES
+    while time.perf_counter() < ends:
+        pass
     return 2 * argument
 
 

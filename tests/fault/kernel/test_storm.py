@@ -7,7 +7,6 @@ none recorded twice, no slot leaks.
 import hashlib
 import os
 import random
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from tests.fault.kernel.daemon import MEBIBYTE, client, daemon, ended, kill_serv
 from tests.fault.kernel.test_workers import has_memory_groups
 
 STORM = "tests.fault.kernel.storm_orchestrator:ORCHESTRATOR"
-COUNT, BLOWS, TIMES = (int(number) for number in os.environ.get("DADMS_STORM", "40000x6x1").split("x"))  # threads, blows, repeats
+COUNT, BLOWS, TIMES = (int(number) for number in os.environ.get("DADMS_STORM", "12000x6x1").split("x"))  # threads, blows, repeats
 KINDS = ("killed", "stopped", "starved")
 
 
@@ -45,6 +44,10 @@ def lines(ledger: Path) -> int:
     return ledger.read_bytes().count(b"\n") if ledger.exists() else 0
 
 
+def is_running(door: Client, pid: int) -> bool:
+    return bool(door.call(Status(pid)).status == "running")
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(7, 7 + TIMES))
 @pytest.mark.parametrize("kills_kernel", [False, True], ids=["workers", "workers and kernel"])
@@ -63,14 +66,13 @@ def test_no_thread_is_lost_or_begun_twice(short_path: Path, seed: int, *, kills_
         if not workers_of(made, door, pid):
             pytest.skip("this host gives workers no groups of their own to be found by")
         for number, kind in enumerate(plan):
-            deadline = time.monotonic() + 20
-            while lines(ledger) < COUNT * (number + 1) // (BLOWS + 2) and time.monotonic() < deadline:
+            while lines(ledger) < COUNT * (number + 1) // (BLOWS + 2) and is_running(door, pid):
                 blows.let_go_on()
                 os.sched_yield()
             if kills_kernel and number % 3 == 2:
                 kill_server(door, "kernel")
-            while not (victims := workers_of(made, door, pid)) and lines(ledger) < COUNT and time.monotonic() < deadline:
-                os.sched_yield()  # the one before was the last, and the next one is being forked
+            while not (victims := workers_of(made, door, pid)) and is_running(door, pid):
+                blows.let_go_on()  # the one before was the last, and the next one is being forked
             if victims:
                 blows.strike(kind, chance.choice(victims))
         blows.let_go_on(now=True)
@@ -87,6 +89,6 @@ def test_no_thread_is_lost_or_begun_twice(short_path: Path, seed: int, *, kills_
         assert lost <= blows.deadly, f"{lost} lost by {blows.counts}"
         assert outcome["completed"] + lost + outcome["causes"].get("terminated", 0) == COUNT
         assert len(begun) >= outcome["completed"]
-        assert sum(blows.counts.values()) >= BLOWS // 2, f"{BLOWS} blows were meant, {blows.counts} hit: they prove little"
+        assert sum(blows.counts.values()) >= BLOWS * 3 // 4, f"{BLOWS} blows were meant, {blows.counts} hit: they prove little"
         assert door.call(Status()).threads_running == 0
         assert (info.threads_done, info.threads_waiting, info.threads_running) == (COUNT, 0, 0)

@@ -82,6 +82,16 @@ def test_nothing_is_started_beyond_the_limit_and_what_runs_goes_on() -> None:
     driver.answer(Spawn(Spec("etl", "decision")))
 
 
+def test_what_the_kernel_removed_itself_is_nobodys_refusal() -> None:
+    """However lately it was measured: what is gone is known to be gone."""
+    driver = Driver(disk_limit=GIB)
+    driver.give(events.DiskMeasured(GIB))
+    assert len(only(driver.give(events.DiskCleared()), effects.MeasureDisk)) == 1
+    assert not only(driver.give(events.DiskCleared()), effects.MeasureDisk), "the one under way began after it"
+    driver.give(events.DiskMeasured(0))
+    driver.answer(Spawn(Spec("etl", "decision")))
+
+
 @pytest.mark.parametrize("is_restarted", [False, True])
 def test_the_artifacts_of_a_process_go_when_it_leaves_the_table(is_restarted: bool) -> None:
     driver = Driver(ended_kept=0, ended_least=0.0)

@@ -58,14 +58,18 @@ def test_the_surveyor_wakes_its_owner_and_removes_in_between(tmp_path: Path) -> 
     (work / "1002" / "artifacts").mkdir(parents=True)
     (work / "1002" / "kept").write_bytes(b"x")
     surveyor = Surveyor([work])
-    sizes: list[int] = []
+    found: list[int | None] = []
     surveyor.measure()
     surveyor.remove(work / "1001" / "artifacts")
     surveyor.remove(work / "1002" / "artifacts")
     surveyor.measure()
-    while len(sizes) < 2:
+    while len(found) < 3:
         assert select.select([surveyor], [], [], 10.0)[0], "no answer in 10 s"
-        sizes.extend(surveyor.sizes())
-    assert sizes[0] - sizes[1] >= 100_000
+        found.extend(surveyor.found())
+    first, removed, second = found
+    assert removed is None, "said once, when both are gone"
+    assert first is not None
+    assert second is not None
+    assert first - second >= 100_000
     assert [path.name for path in work.iterdir()] == ["1002"], "what is empty goes, what is not stays"
     assert [path.name for path in (work / "1002").iterdir()] == ["kept"]

@@ -149,6 +149,13 @@ def _endless() -> list[object]:
     return value
 
 
+class Array:
+    """It has the name of one of NumPy, which is no dependency."""
+
+
+Array.__module__, Array.__qualname__ = "numpy", "ndarray"
+
+
 class Hostile:
     @property
     def __dataclass_fields__(self) -> dict[str, object]:
@@ -165,6 +172,7 @@ REFUSED: list[tuple[object, str]] = [
     ({Fraction(1, 2): 1}, "the key Fraction(1, 2) of result is a fractions.Fraction"),
     (_endless(), "is nested too deeply, or contains itself"),
     (Hostile(), "looking at it raises RuntimeError"),
+    ({"a": Array()}, "result['a'] is a numpy.ndarray, which msgpack cannot encode: return an artifact instead, whose reference is small"),
     (print, "result is a builtin_function_or_method, which msgpack cannot encode"),
 ]
 
