@@ -356,6 +356,8 @@ class Loop:
             found.extend(self.reports.zygote(port, frame))
         if port.is_closed or port.is_unreadable:
             self._unwatch(port)
+        if port.is_closed and port.role in ("main", "worker"):
+            found.append(events.PortEnded(port.name))
         return [self.hands.verified(event) for event in found]
 
     def save_flight(self) -> None:

@@ -128,6 +128,12 @@ class ChildFailed(Event, frozen=True):
     reason: str
 
 
+class PortEnded(Event, frozen=True):
+    """A main or a worker has closed its end of its port, as all do that end: its zygote is about to report its exit."""
+
+    name: str
+
+
 class Exited(Event, frozen=True):
     """A child ended; everything that it had sent was handled before."""
 
@@ -376,6 +382,7 @@ AnyEvent = (
     | WorkerReady
     | ChildFailed
     | Exited
+    | PortEnded
     | Submitted
     | CancelAsked
     | SteerAsked

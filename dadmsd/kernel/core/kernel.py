@@ -170,6 +170,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.ChildFailed: children.on_failed,
     events.PortViolated: children.on_violation,
     events.Exited: children.on_exited,
+    events.PortEnded: silence.on_port_ended,
     events.Submitted: threads.on_submitted,
     events.CancelAsked: threads.on_cancel,
     events.SteerAsked: steering.on_steer,

@@ -1,13 +1,13 @@
-"""Zygotes that stand still: a fork, or the end of a child that was killed, is answered by a zygote within milliseconds; one that is silent is replaced.
+"""Zygotes that stand still: a fork, or the end of a child that was killed or has closed its port, is answered by a zygote within milliseconds; one that is silent is replaced.
 
 1. Whoever waits for a zygote's word has it looked at: after PATIENCE without a word of it, it is greeted; one that does not answer that within PATIENCE either is killed.
    Two steps, because the kernel itself may have stood still: what was said meanwhile is read before anybody is judged.
 2. What waited for a fork is asked of its successor (``children.ask_again``); the exits of its children are then the keeper's to report.
-3. Where an end was asked for, the patience is END_PATIENCE: nobody's work is lost with a zygote then.
+3. Where an end was asked for, or the main of a process with a zygote of its own has ended, the patience is END_PATIENCE: nobody's work is lost with a zygote then.
 4. The base zygote is nobody's child here: it is killed by its pid, and the keeper starts the next one.
 """
 
-from dadmsd.kernel.core import effects
+from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.moves import end
 from dadmsd.kernel.core.records import Child
 from dadmsd.kernel.core.state import State
@@ -32,6 +32,14 @@ def look_soon(state: State) -> None:
         state.arm(state.now + END_PATIENCE, "silence", parent)
 
 
+def on_port_ended(state: State, event: events.PortEnded) -> None:
+    """A child ends by itself: its zygote has to say so."""
+    child = state.children.get(event.name)
+    if child is not None:
+        state.ending.add(child.name)
+        state.expect_word(child.parent)
+
+
 def forget(state: State, zygote: str) -> None:
     """A zygote is gone."""
     state.heard.pop(zygote, None)
@@ -40,12 +48,19 @@ def forget(state: State, zygote: str) -> None:
 
 def on_deadline(state: State, name: str) -> None:
     """A zygote that somebody waits for may have been silent for too long."""
-    waiting = [child for child in state.children.values() if child.parent == name and child.phase in ("forking", "killing")]
+    waiting = [
+        child
+        for child in state.children.values()
+        if child.parent == name and (child.phase in ("forking", "killing") or child.name in state.ending)
+    ]
     zygote = state.children.get(name)
     if not waiting or (zygote is None and name != BASE) or (zygote is not None and zygote.phase == "killing"):
         state.greeted.pop(name, None)
         return
-    patience = END_PATIENCE if state.is_stopping or any(child.intent for child in waiting if child.phase == "forking") else PATIENCE
+    is_over = state.is_stopping or any(child.intent for child in waiting if child.phase == "forking")
+    if zygote is not None and zygote.pid:
+        is_over = is_over or any(child.role == "main" and child.name in state.ending for child in waiting)
+    patience = END_PATIENCE if is_over else PATIENCE
     heard = state.heard.get(name, 0.0)
     greeted = state.greeted.get(name)
     if greeted is None:

@@ -170,6 +170,7 @@ class State:
         self.heard: dict[
             str, float
         ] = {}  # zygote -> monotonic: when it said something last; of the base one, until when it may be silent as it starts
+        self.ending: set[str] = set()  # children whose ports have ended, and whose exits their zygotes are to report
         self.greeted: dict[str, float] = {}  # zygote that is to say something -> monotonic: since when
         self.imports_killed: dict[str, int] = {}  # key of a zygote -> imports in a row that somebody killed
         self.unconfirmed: set[str] = set()  # children that an earlier kernel may or may not have asked for
@@ -323,6 +324,7 @@ class State:
     def drop_child(self, child: Child) -> None:
         """Forget a child whose exit is in the journal."""
         del self.children[child.name]
+        self.ending.discard(child.name)
         if child.pid:
             self.by_owner[child.pid].pop(child.name, None)
             if not self.by_owner[child.pid]:

@@ -72,6 +72,16 @@ def test_after_handlers_that_stop_their_parent_everybody_is_served(short_path: P
         assert time.monotonic() - began < 10.0
 
 
+def test_a_task_that_stops_the_zygote_of_its_process_delays_its_end_by_a_second_or_two(short_path: Path) -> None:
+    """Nobody reports the exit of its main, which closes its port all the same."""
+    source = HANDLERS.replace("    return {}", "    import os, signal\n    os.kill(os.getppid(), signal.SIGSTOP)\n    return {}")
+    with daemon(short_path) as made, client(made) as door:
+        assert result(start(made, short_path, source)) == (0, "")
+        said = until(door, lambda event: event.kind == "note" and event.text == "the process is completed")
+        over = until(door, lambda event: event.kind == "process.ended")
+        assert over.at - said.at < 5.0, "it lingers for ten seconds, and is killed then"
+
+
 def test_a_process_whose_zygote_stands_still_fails_when_it_should_be_ready(short_path: Path) -> None:
     """Before it is judged that the zygote stands still, if so asked; the next process is served."""
     with daemon(short_path) as made, client(made) as door:

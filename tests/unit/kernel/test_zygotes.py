@@ -262,6 +262,38 @@ def test_the_end_of_a_child_that_nobody_reports_is_the_silence_of_its_zygote() -
     assert names(found, effects.Signal) == ["zygote/1"]
 
 
+@pytest.mark.parametrize(("is_its_own", "seconds"), [(True, 1.3), (False, 4.3)])
+def test_the_exit_of_a_child_that_has_closed_its_port_and_is_not_reported_is_the_silence_of_its_zygote(
+    is_its_own: bool, seconds: float
+) -> None:
+    """Of a process whose main has ended nobody needs the zygote that is its own."""
+    driver = Driver()
+    pid = driver.spawn(handlers="/h.py" if is_its_own else None)
+    driver.import_code()
+    if is_its_own:
+        driver.import_code("zygote/2", 51)
+    driver.open(f"{pid}.1", 100)
+    driver.give(events.MainReady(f"{pid}.1", ["work"], []), after=10.0)
+    driver.give(events.PortEnded(f"{pid}.1"), events.PortEnded("nobody"))
+    found: list[effects.AnyEffect] = []
+    began = driver.now
+    while not names(found, effects.Signal) and driver.now < began + 20.0:
+        found = driver.give(after=0.1)
+    assert names(found, effects.Signal) == ["zygote/2" if is_its_own else "zygote/1"]
+    assert driver.now - began <= seconds
+    driver.give(events.Exited(f"{pid}.1", 1, 0))
+    assert driver.state.ending == set()
+
+
+def test_a_zygote_that_reports_the_exit_of_who_has_closed_its_port_is_left_alone() -> None:
+    driver = Driver()
+    pid = driver.run()
+    driver.give(events.PortEnded(f"{pid}.1"), after=10.0)
+    driver.give(events.Exited(f"{pid}.1", 1, 0), after=0.4)
+    for _ in range(20):
+        assert not only(driver.give(after=0.5), effects.Greet, effects.Signal)
+
+
 def test_an_import_that_a_stranger_kills_is_begun_again_twice_and_no_more() -> None:
     """Then the code is taken for the cause."""
     driver = Driver()
