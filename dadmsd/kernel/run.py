@@ -192,11 +192,8 @@ class Loop:
         return [events.TimePassed()] if due is not None and due <= now else []
 
     def _read_disk(self, _mask: int) -> list[events.Event]:
-<<<<<<< HEAD
-        return [*(events.DiskMeasured(size) for size in self.hands.surveyor.sizes()), *self._belongings.news()]
-=======
-        return [events.DiskCleared() if size is None else events.DiskMeasured(size) for size in self.hands.surveyor.found()]
->>>>>>> 9db4e27 (Measure the disk after artifacts went, say what large values are for, and let a storm end with its process)
+        found = [events.DiskCleared() if size is None else events.DiskMeasured(size) for size in self.hands.surveyor.found()]
+        return [*found, *self._belongings.news()]
 
     def _room(self) -> list[events.Event]:
         """Say first whether anything new can be kept: what is decided after it goes by it."""
