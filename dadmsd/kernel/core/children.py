@@ -239,6 +239,9 @@ def on_deadline(state: State, name: str) -> None:
         return
     if child.role == "main" and state.processes[child.pid].outcome_status:
         child.intent = child.intent or "lingering"  # its outcome stands; what keeps it from exiting is its own affair
+    elif child.role == "main" and child.is_command and child.phase == "opened" and not child.intent:
+        readiness.on_not_ready(state, state.processes[child.pid])
+        return
     elif child.phase in ("opened", "gated"):
         child.intent = child.intent or "not ready"
     step(state, child, "deadline")

@@ -522,7 +522,8 @@ def _command_gone(state: State, process: Process, child: Child, oom: str) -> Non
     if oom:
         begin_end(state, process, "failed", "oom", f"out of memory: {oom}")
     elif child.intent == "not ready":
-        begin_end(state, process, "failed", *_too_late(state, process))
+        cause, why = _too_late(state, process)
+        begin_end(state, process, "failed", cause, child.failure or why)
     elif child.intent in OUR_CAUSES:
         begin_end(state, process, "failed", OUR_CAUSES[child.intent], child.failure)
     elif process.is_interrupted and process.desired == "up":

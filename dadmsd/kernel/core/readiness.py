@@ -102,6 +102,21 @@ def _extend(state: State, child: Child, seconds: float) -> None:
 # what is due
 
 
+def why_unready(process: Process) -> str:
+    """Say what a command that is not ready has been waited for."""
+    if mode_of(process) != "exec":
+        return "it did not say READY=1" if mode_of(process) == "notify" else "its program did not begin"
+    if not process.unready:
+        return "its ready command has not ended"
+    return f"its ready command was asked {process.probes_made} times, the last time: {process.unready}"
+
+
+def on_not_ready(state: State, process: Process) -> None:
+    """A command has not become ready in time: its program runs, and may put things in order."""
+    seconds = state.settings.ready_timeout if process.spec.ready_timeout is None else process.spec.ready_timeout
+    _fail(state, process, "not ready", f"not ready in {timeouts.ready_words(state, seconds)}: {why_unready(process)}")
+
+
 def _fail(state: State, process: Process, intent: str, text: str) -> None:
     main = state.main_of(process)
     if main is None or process.status not in ("starting", "running"):
@@ -136,7 +151,7 @@ def on_probe_due(state: State, pid: str) -> None:
     """A process is to be asked how it is."""
     process = is_due(state, pid, "probe")
     main = state.main_of(process) if process is not None else None
-    if process is None or main is None or process.status not in ("starting", "running"):
+    if process is None or main is None or main.phase not in ("opened", "ready"):
         return
     if any(child.role == "probe" for child in state.owned(process.pid)):
         return  # its end asks for the next one
@@ -162,13 +177,15 @@ def probe_gone(state: State, child: Child) -> bool:
     """A probe ended; True when its process is ready by it."""
     process = state.processes[child.pid]
     main = state.main_of(process)
-    if process.ending_as or main is None or process.status not in ("starting", "running"):
+    if process.ending_as or main is None or main.phase not in ("opened", "ready"):
         settle(state, process)
         return False
     is_well = child.exit_how == CLD_EXITED and child.exit_status == 0 and not child.intent and not child.failure
     if main.phase == "opened":
         if is_well:
             return True
+        process.unready = child.failure or _words(process, child)
+        state.changed(process)
         start_clock(state, process, "probe", process.spec.ready_interval)
         return False
     if process.spec.live_command:

@@ -86,6 +86,7 @@ class Process(Record):
     exited_at: float = 0.0  # of this incarnation: its main ended; what is left of it may live longer
     limit_values: dict[str, Any] = {}  # the limits as numbers: bytes, cores, or how many
     limit_warnings: list[str] = []  # what the last change of its limits was warned of
+    unready: str = ""  # how the last run of its ready command ended that did not say that it is ready
 
     @property
     def is_kept(self) -> bool:

@@ -41,7 +41,7 @@ _FRESH = {
         "ready_at", "ended_at", "entries", "cause", "reason", "ending_as", "stop_reason", "stop_as", "outcome_status", "outcome", "limits", "limit_values", "warnings", "asked", "submitted",
         "submitted_tid", "refusal", "results", "seen", "workers_made", "workers_failed", "forks_lost", "memory_peak", "cpu_seconds", "exit_how", "exit_status", "started_at",
         "ready_since", "suspension", "paused", "said", "probes_made", "probe_failures", "is_recorded", "is_interrupted", "resume", "suspended",
-        "oom_kills", "oom_note", "exited_at", "limit_warnings",
+        "oom_kills", "oom_note", "exited_at", "limit_warnings", "unready",
     }
 }  # fmt: skip
 

@@ -67,7 +67,25 @@ def test_whoever_does_not_belong_to_it_cannot_speak_for_it(ctl: Ctl, at: tuple[s
 def test_a_service_that_does_not_become_ready_in_time_is_a_failure_that_says_so(ctl: Ctl, at: tuple[str, str]) -> None:
     options = ["--service", "--restart", "never", "--ready", "notify", "--ready-timeout", "0.3"]
     done = ctl(*at, "spawn", "web", "--wait", *options, "--", "sleep", "1000")
-    assert (done.returncode, done.stderr) == (1, 'dadmsctl: "web" (1001) failed: not ready in 0.3 s (ready_timeout, 300 s by default)\n')
+    assert (done.returncode, done.stderr) == (
+        1,
+        'dadmsctl: "web" (1001) failed: not ready in 0.3 s (ready_timeout, 300 s by default): it did not say READY=1\n',
+    )
+
+
+def test_one_that_is_not_ready_in_time_is_asked_to_end_first(ctl: Ctl, at: tuple[str, str]) -> None:
+    options = ["--service", "--restart", "never", "--ready", "exec", "--ready-command", "sh -c 'exit 9'", "--ready-interval", "0.1"]
+    script = 'trap "echo in order; exit 0" TERM; while :; do sleep 0.05; done'
+    done = ctl(*at, "spawn", "db", "--wait", *options, "--ready-timeout", "0.6", "--", "sh", "-c", script)
+    said = re.fullmatch(
+        r'dadmsctl: "db" \(1001\) failed: not ready in 0.6 s \(ready_timeout, 300 s by default\): '
+        r"its ready command was asked [1-9] times, the last time: exited 9\n",
+        done.stderr,
+    )
+    assert (done.returncode, bool(said)) == (1, True), done.stderr
+    ctl(*at, "wait", "db")
+    assert ctl(*at, "logs", "db").stdout.endswith(" in order\n")
+    assert status(ctl, at, "db")["exit_code"] == 0
 
 
 def test_a_watchdog_that_hears_nothing_ends_the_service_with_that_cause(ctl: Ctl, at: tuple[str, str]) -> None:

@@ -207,6 +207,50 @@ def test_a_probe_that_hangs_is_ended_and_counts_as_a_failure() -> None:
     ]
 
 
+def test_a_program_that_is_not_ready_in_time_is_asked_to_end_and_has_its_grace() -> None:
+    """A database that is not done with its recovery can put things in order; the reason says what its command said last."""
+    driver = Driver()
+    pid = waiting(driver, ready="exec", ready_command=["ask"], ready_timeout=4.0, stop_timeout=3.0, restart="never")
+    execute(driver, pid)
+    driver.give()
+    driver.open(f"{pid}.1/p1", 300)
+    driver.give(events.Executed(f"{pid}.1/p1"))
+    driver.give(events.Exited(f"{pid}.1/p1", 1, 7), after=3.8)
+    done = driver.give(after=0.3)
+    assert only(done, effects.Signal) == [effects.Signal(f"{pid}.1", 15)]
+    assert not only(done, effects.KillGroup)
+    assert not only(driver.give(after=1.0), effects.Fork), "who is to end is not asked whether it is ready"
+    done = driver.give(after=2.1)
+    assert (only(done, effects.Signal), only(done, effects.KillGroup)) == ([effects.Signal(f"{pid}.1", 9)], [effects.KillGroup(pid)])
+    leave(driver, pid, 2, 9)
+    process = driver.process(pid)
+    assert (process.status, process.cause) == ("failed", "not ready in 4 s")
+    assert (
+        process.reason == "not ready in 4 s (ready_timeout, 60 s by default): its ready command was asked 1 times, the last time: exited 7"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"ready": "notify"}, "it did not say READY=1"),
+        ({"ready": "exec", "ready_command": ["ask"]}, "its ready command has not ended"),
+        ({}, "its program did not begin"),
+    ],
+)
+def test_a_program_that_was_not_heard_of_in_time_is_told_as_that(changes: dict[str, Any], why: str) -> None:
+    driver = Driver()
+    pid = waiting(driver, ready_timeout=1.0, restart="never", probe_timeout=9.0, **changes)
+    driver.open(f"{pid}.1", 100)
+    if changes:
+        driver.give(events.Executed(f"{pid}.1"))
+    driver.give(after=1.1)
+    if "ready_command" in changes:
+        driver.give(events.ForkFailed(f"{pid}.1/p1", "no room"))
+    leave(driver, pid, 2, 15)
+    assert driver.process(pid).reason == f"not ready in 1 s (ready_timeout, 60 s by default): {why}"
+
+
 def test_a_probe_that_succeeds_forgets_the_failures_before_it() -> None:
     driver = Driver()
     pid = command(driver, live_command=["ask"], live_interval=5.0, live_threshold=2)
