@@ -2,7 +2,8 @@
 
 1. A number is a pid. ``group:NAME`` is every process of that group; anything else is a name. Names and groups may be patterns (``etl-*``, ``web?``, ``[ab]``).
 2. Of processes with one name those that live are meant, all of them; where none lives, the newest that has ended.
-   Those that have ended can neither stand still nor go on: where a pattern or group means some that live, only they are suspended and resumed.
+   Those that have ended can neither stand still nor go on: where a pattern or group means some that live, only they are suspended and resumed. Only they are restarted, too:
+   a job that was done yesterday, or that somebody stopped, is not done again by the way.
 3. What means nobody is a refusal that says which names there are.
 4. A name that a file defines, and that nobody has, is told with why nobody does: its definition is refused, not enabled, or not read yet.
 5. A name that only the history knows means the newest of that name; who cannot do anything with one that has left the table is told so by the daemon.
@@ -30,7 +31,7 @@ GROUP = "group:"
 SHOWN = 8  # names in a refusal
 PAST_SEEN = 1000  # incarnations of the history among which a name is looked for
 LOOKING = ("wait for", "show", "explain")  # verbs that the history can answer
-LIVING = ("suspend", "resume")  # verbs that say nothing to one that has ended
+LIVING = ("suspend", "resume", "restart")  # verbs that pass over what has ended beside what lives
 VERBS = {
     "status": "show",
     "logs": "read the log of",

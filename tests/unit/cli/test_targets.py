@@ -37,11 +37,11 @@ def test_a_word_means_those_that_live_or_the_newest(word: str, pids: list[int]) 
     assert meant(TABLE, word) == pids
 
 
-@pytest.mark.parametrize("verb", ["suspend", "resume"])
+@pytest.mark.parametrize("verb", ["suspend", "resume", "restart"])
 @pytest.mark.parametrize(
     ("word", "pids"), [("etl-*", [1004]), ("group:etl", [1004]), ("[we]*", [1002, 1003, 1004]), ("etl-b", [1006]), ("*-b", [1006])]
 )
-def test_what_has_ended_is_neither_suspended_nor_resumed_beside_what_lives(verb: str, word: str, pids: list[int]) -> None:
+def test_what_has_ended_is_neither_suspended_nor_resumed_nor_restarted_beside_what_lives(verb: str, word: str, pids: list[int]) -> None:
     """Where a word means nobody that lives, whoever has ended is asked, and the refusal says so."""
     assert meant(TABLE, word, verb) == pids
 
