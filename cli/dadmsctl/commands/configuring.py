@@ -55,7 +55,7 @@ sys.exit(0 if is_definition(Path(sys.argv[1])) else 1)
 _READERS = """
 import sys, msgspec
 from dadmsd.keeper.reloading import readers
-sys.stdout.buffer.write(msgspec.json.encode({table: readers(table) for table in sys.argv[1:]}))
+sys.stdout.buffer.write(msgspec.json.encode([readers(*each.split(".", 1)) for each in sys.argv[1:]]))
 """
 _PLACED = re.compile(r'(?:cannot use the configuration ".*": | +)line (\d+): (.*)')  # a mistake of a configuration, as the daemon tells it
 WARNING = "warning: "
@@ -140,10 +140,9 @@ def _changed_keys(held: requests.ConfigurationInfo) -> list[dict[str, Any]]:
         if held.values.get(table, {}).get(key) != value
     ]
     if found:
-        asked = ask("compare the configuration", ["-c", _READERS, *dict.fromkeys(str(each["table"]) for each in found)])
-        servers = msgspec.json.decode(asked.output)
-        for each in found:
-            each["servers"] = servers[each["table"]]
+        asked = ask("compare the configuration", ["-c", _READERS, *(f"{each['table']}.{each['key']}" for each in found)])
+        for each, servers in zip(found, msgspec.json.decode(asked.output), strict=True):
+            each["servers"] = servers
     return found
 
 

@@ -21,9 +21,10 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     ("text", "tables", "servers"),
     [
         ("# the same\n[logger]\nkeep_files = 3\n", (), ()),
-        ("[logger]\nkeep_files = 4\n", ("logger",), ("logger", "kernel")),
+        ("[logger]\nkeep_files = 4\n", ("logger",), ("logger",)),
+        ('[logger]\nto = "journald"\n', ("logger",), ("logger", "kernel")),
         ("[logger]\nkeep_files = 3\n[daemon]\nstop_timeout_ms = 1\n", ("daemon",), ()),
-        ("", ("logger",), ("logger", "kernel")),
+        ("", ("logger",), ("logger",)),
         ("[process_kernel]\nmax_processes = 1\n[logger]\nkeep_files = 3\n[message_bus]\nmax_queue_size = 1\n",
          ("process_kernel", "message_bus"), ("kernel", "bus")),
     ],
@@ -65,3 +66,4 @@ def test_a_file_with_mistakes_changes_nothing(files: tuple[Path, Path]) -> None:
 
 def test_every_table_has_readers() -> None:
     assert {*reloading.READERS, "daemon"} == set(config.Config.__struct_fields__)
+    assert all(key in getattr(config.Config(), table).__struct_fields__ for table, key in reloading.READERS_OF_KEYS)
