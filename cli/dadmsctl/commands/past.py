@@ -5,7 +5,7 @@ import click
 from dadms_ipc import requests
 from dadms_ipc.requests import LifeInfo
 from dadmsctl.attempts import Several, attempt
-from dadmsctl.commands.watching import line_of
+from dadmsctl.commands.watching import line_of, time_text
 from dadmsctl.door import Door
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import ago_text, bytes_text, seconds_text
@@ -112,4 +112,4 @@ def _show(found: requests.Explanation, *, is_verbose: bool) -> None:
     for event in found.events:
         click.echo(line_of(event))
     for entry in found.flight if is_verbose else ():
-        say(f"  {entry.at:.6f}  {entry.kind:<16}  {entry.subject}")
+        say(f"        {time_text(entry.at, 'microseconds')}  {entry.kind:<16}  {entry.subject}")

@@ -94,8 +94,13 @@ def stream(client: "Client", *, after: int, pid: int | None, is_followed: bool) 
         after = max(after, page.last)
 
 
+def time_text(at: float, timespec: str) -> str:
+    """Show a moment in local time, with its offset."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(timespec=timespec)
+
+
 def line_of(event: EventInfo) -> str:
     """Show an event in one line."""
-    moment = datetime.fromtimestamp(event.at).astimezone().isoformat(timespec="milliseconds")
+    moment = time_text(event.at, "milliseconds")
     whose = str(event.pid) if event.pid else "dadmsd"
     return printable(f"{event.number:>6}  {moment}  {whose:>6}  {event.kind:<18}  {event.text}".replace("\n", " "))
