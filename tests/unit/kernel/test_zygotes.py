@@ -217,6 +217,17 @@ def test_a_zygote_that_stands_still_is_greeted_and_then_replaced_and_its_forks_g
     assert names(driver.import_code("zygote/2"), effects.Fork) == [f"{pid}.1"]
 
 
+def test_a_greeted_zygote_has_its_time_also_where_somebody_waits_for_it_anew() -> None:
+    driver = Driver()
+    driver.spawn()
+    driver.import_code()
+    assert only(driver.give(after=2.1), effects.Greet) == [effects.Greet("zygote/1")]
+    driver.give(after=1.0)
+    driver.spawn()  # which has it looked at in half a second
+    assert not only(driver.give(after=0.6), effects.Signal)
+    assert names(driver.give(after=0.5), effects.Signal) == ["zygote/1"]
+
+
 def test_a_zygote_that_answers_its_greeting_is_left_alone() -> None:
     """What it is asked for takes long for another reason."""
     driver = Driver()
