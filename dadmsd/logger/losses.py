@@ -19,6 +19,7 @@ from dadmsd.stderr import say
 SLOT = 512  # bytes: a tag (191), a reason, two numbers; none crosses a page, so none is half written when its writer is killed
 ROOM = 128  # slots that are made room for at once
 _LENGTH = struct.Struct("<H")
+_COUNTS = 2**63  # what a count may be: more can be added to it for ever, and it still fits its slot
 
 
 class Loss(NamedTuple):
@@ -116,6 +117,7 @@ def _decoded(slot: bytes) -> tuple[str, Loss]:
     try:
         loss = msgspec.msgpack.decode(slot[_LENGTH.size : _LENGTH.size + length], type=Loss)
         _, stem = log_name(LOG + loss.tag)
-    except (msgspec.DecodeError, PeerViolation):
+    except (msgspec.DecodeError, ValueError, PeerViolation):  # UnicodeDecodeError is a ValueError
         return "", NOTHING
-    return stem, loss
+    is_count = 0 < loss.lines < _COUNTS and 0 <= loss.size < _COUNTS
+    return (stem, loss) if is_count else ("", NOTHING)

@@ -5,6 +5,7 @@ import random
 import resource
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dadmsd.logger import losses
@@ -78,10 +79,29 @@ def test_without_room_for_a_slot_the_count_is_in_memory_alone(path: Path) -> Non
     assert made.take("1002").number is not None
 
 
+def in_a_slot(tag: str, lines: int, size: int) -> bytes:
+    body = msgspec.msgpack.encode([tag, lines, size, "é"])
+    return (len(body).to_bytes(2, "little") + body).ljust(losses.SLOT, b"\0")
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"\xff" * 2048, b"\x05\x00hello" + bytes(600), random.Random(1).randbytes(1024), b"x"],
-    ids=["ones", "text", "random", "short"],
+    [b"\xff" * 2048, b"\x05\x00hello" + bytes(600), random.Random(1).randbytes(1024), b"x"]
+    + [in_a_slot("1001", 7, 70).replace("é".encode(), b"\xff\xff"), in_a_slot("../1001", 7, 70)]
+    + [in_a_slot("1001", *counts) for counts in ((2**64 - 1, 70), (7, 2**64 - 1), (-7, 70), (7, -70), (0, 0))],
+    ids=[
+        "ones",
+        "text",
+        "random",
+        "short",
+        "no UTF-8",
+        "no log",
+        "too many",
+        "too large",
+        "less than none",
+        "smaller than nothing",
+        "none",
+    ],
 )
 def test_a_file_that_is_not_ours_is_no_count(path: Path, content: bytes) -> None:
     path.write_bytes(content)
