@@ -14,6 +14,7 @@ SHOWN = 12  # lines
 OURS = {"dadms_orchestrators", "dadms_ipc", "dadmsd"}  # packages whose frames say nothing about a user's code
 _FRAME = re.compile(r'  File "(?P<path>[^"]+)", line \d+')
 _HEADLINES = ("Traceback (most recent call last):", "The above exception was the direct cause", "During handling of the above exception")
+_WHOSE = re.compile(r"thread \d+ \([^()]*\):")  # what stands before a traceback that a worker wrote
 _MARKS = re.compile(r"\s+[~^]+\s*")
 
 
@@ -27,6 +28,8 @@ def _own(texts: Iterable[str]) -> Iterator[str]:
     kept: list[str] | None = None  # of the traceback that is being read: what stays of it if a frame is the user's
     for text in texts:
         frame = _FRAME.match(text)
+        if _WHOSE.fullmatch(text):
+            continue
         if text.startswith(_HEADLINES):
             kept = []
             continue

@@ -40,6 +40,7 @@ from dadmsd.worker.moves import moves
 from dadmsd.worker.results import Results
 from dadmsd.worker.stepping import Stepped
 from dadmsd.worker.thread_async import AsyncPlace, AsyncThread
+from dadmsd.worker.traces import Traces
 from dadmsd.zygote.messages import WorkerGate
 
 FRAMES_A_TURN = 64  # that are read before threads are stepped again
@@ -50,9 +51,10 @@ _decode = msgspec.msgpack.Decoder().decode
 class _Run:
     """One thread that is under way."""
 
-    __slots__ = ("is_cancelled", "started", "stepped", "task")
+    __slots__ = ("entry", "is_cancelled", "started", "stepped", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, entry: str) -> None:
+        self.entry = entry
         self.started = time.monotonic()
         self.stepped = Stepped()
         self.is_cancelled = False
@@ -93,6 +95,7 @@ class AsyncWorker:
             ContextAnswer: self._answer,
             Finish: lambda _order: self._finish(),
         }
+        self._traces = Traces()
         moves.watch()
 
     def run(self) -> None:
@@ -167,7 +170,7 @@ class AsyncWorker:
                 sequence += 1
 
     def _start(self, tid: int, entry: str, arguments: msgspec.Raw) -> None:
-        run = self._runs[tid] = _Run()
+        run = self._runs[tid] = _Run(entry)
         context = contextvars.copy_context()
         context.run(TID.set, tid)
         run.task = self._loop.create_task(self._drive(run, tid, entry, arguments), name=f"thread {tid}", context=context)
@@ -228,7 +231,12 @@ class AsyncWorker:
         if error is None:
             record = failure.record_of_result(self._ended, tid, value, timing)
         else:
-            record = failure.record_of_error(self._ended, tid, error, timing, status="cancelled" if run.is_cancelled else "error")
+            trace = failure.shortened(error)
+            if not run.is_cancelled:
+                self._traces.write(tid, run.entry, trace)
+            record = failure.record_of_error(
+                self._ended, tid, error, timing, status="cancelled" if run.is_cancelled else "error", trace=trace
+            )
             error.__traceback__ = None  # its frames hold whatever the entry held
         if moves.is_away:
             os.fchdir(self._home)

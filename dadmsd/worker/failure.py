@@ -26,6 +26,8 @@ DEPTH = 50  # levels of a value that are looked through for what cannot be encod
 INSTEAD = "return an artifact instead, whose reference is small (task.artifact(value) in a handler, thread.artifact(value) in an entry)"
 KEPT_AS_ARTIFACTS = ("numpy.ndarray", "numpy.memmap", "pyarrow.lib.Table")  # what artifacts keep as it is and msgpack does not know
 
+DECLARING = "dadms_orchestrators.entries"  # its frame stands before that of every ``@thread`` function
+
 _NIL = msgspec.Raw(b"\xc0")
 _OWN = str(Path(__file__).resolve().parent) + os.sep
 
@@ -70,8 +72,10 @@ class Timing(msgspec.Struct, frozen=True):
     cpu_seconds: float
 
 
-def record_of_error(sequence: int, tid: int, error: BaseException, timing: Timing, *, status: str = "error") -> bytes:
-    """Encode the outcome of a thread whose entry raised."""
+def record_of_error(
+    sequence: int, tid: int, error: BaseException, timing: Timing, *, status: str = "error", trace: str | None = None
+) -> bytes:
+    """Encode the outcome of a thread whose entry raised; ``trace`` is its traceback where that was made before."""
     code = getattr(error, "bpmn_code", "")
     return _record_of_failure(
         Outcome(
@@ -81,7 +85,7 @@ def record_of_error(sequence: int, tid: int, error: BaseException, timing: Timin
             _NIL,
             kind=_sound(_kind(error), NAME_LIMIT),
             message=_sound(_text(error), MESSAGE_LIMIT),
-            traceback=_sound(shortened(error), TRACEBACK_LIMIT, is_end=True),
+            traceback=_sound(shortened(error) if trace is None else trace, TRACEBACK_LIMIT, is_end=True),
             code=_sound(code, NAME_LIMIT) if isinstance(code, str) else "",
             started_at=timing.started_at,
             run_seconds=timing.run_seconds,
@@ -164,12 +168,16 @@ def _sound(text: str, limit: int, *, is_end: bool = False) -> str:
 
 
 def shortened(error: BaseException) -> str:
-    """Format a traceback from the first frame below the worker's own on; an error of ours says all in its text."""
+    """Format a traceback from the first frame of the user's code on, or below the worker's own where none is theirs; an error of ours says all in its text."""
     if isinstance(error, DadmsError):
         return ""
     frames: TracebackType | None = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN):
         frames = frames.tb_next
+    theirs = frames
+    while theirs is not None and theirs.tb_frame.f_globals.get("__name__") == DECLARING:
+        theirs = theirs.tb_next
+    frames = theirs or frames
     try:
         return "".join(traceback.format_exception(type(error), error, frames))
     except BaseException as failure:  # a user's __str__, which may also exit

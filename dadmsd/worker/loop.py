@@ -34,6 +34,7 @@ from dadmsd.worker.moves import moves as _moves
 from dadmsd.worker.page import RESULT_LIMIT
 from dadmsd.worker.results import Results
 from dadmsd.worker.thread import Place, Thread
+from dadmsd.worker.traces import Traces
 from dadmsd.zygote.messages import WorkerGate
 
 PROMPT = 0.018  # seconds that a result may wait for the doorbell, one and a half batches: a batch that takes no longer than was expected rings once. A ring takes kernel and process a third of a millisecond of a core that the workers want
@@ -82,6 +83,7 @@ class Worker:
         self._unmeasured = 0.0  # seconds that short threads ran since then
         self._epoch = 0.0  # wall clock minus monotonic time, seconds
         self._oldest = 0.0  # monotonic: when the first result that is not announced was there; 0: all are
+        self._traces = Traces()
         _moves.watch()
         self._os_pid = os.getpid()
         self._main = get_ident()
@@ -157,7 +159,7 @@ class Worker:
                 except BaseException as error:
                     if is_spoiled(sequence):
                         self._give_up(sequence, tid)
-                    record, now = self._failed(sequence, tid, error, started)
+                    record, now = self._failed(sequence, tid, name, error, started)
                     took = now - started
                 else:
                     if getpid() != os_pid:
@@ -204,10 +206,14 @@ class Worker:
             return b""
         return record if len(record) <= LARGE else b""
 
-    def _failed(self, sequence: int, tid: int, error: BaseException, started: float) -> tuple[bytes, float]:
+    def _failed(self, sequence: int, tid: int, entry: str, error: BaseException, started: float) -> tuple[bytes, float]:
         """Give the record of a thread whose entry raised, and when it ended."""
         now, cpu = self._settle()
-        record = failure.record_of_error(sequence, tid, error, Timing(self._epoch + started, now - started - self._take_stood(), cpu))
+        trace = failure.shortened(error)
+        self._traces.write(tid, entry, trace)
+        record = failure.record_of_error(
+            sequence, tid, error, Timing(self._epoch + started, now - started - self._take_stood(), cpu), trace=trace
+        )
         error.__traceback__ = None  # its frames hold whatever the entry held
         self._measure()  # putting it into words takes longer than many a thread, and is not the next one's
         return record, now

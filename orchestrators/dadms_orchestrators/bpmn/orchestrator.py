@@ -8,7 +8,6 @@
 6. What the run has come to is a checkpoint before anything is submitted that follows from it: an incarnation that begins with one runs no task again that was done in it.
 """
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -247,8 +246,6 @@ class Drive:
             TaskRecord(work.element, work.name, self._entry(work), result.status, round(result.run_seconds, 6), result.worker, result.tid)
         )
         if not event.is_completed:
-            if result.traceback:
-                print(result.traceback, file=sys.stderr)  # noqa: T201 - stderr is this process's log
             message = result.message or f"its thread ended: {result.cause or result.status}"
             if result.cause == "result" and (
                 declared := handlers.find(work.topic)

@@ -4,6 +4,7 @@ from dadmsctl.excerpt import SHOWN, excerpt
 
 HEAD = "2026-11-22T18:56:48.811Z 1001.1 "
 LOG = """about to work
+thread 17 (external):
 Traceback (most recent call last):
   File "/usr/lib/dadms_orchestrators/sdk/tasks.py", line 40, in call_handler
     return _variables(declaration.function(task))

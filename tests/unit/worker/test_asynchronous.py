@@ -148,7 +148,7 @@ def test_what_was_seen_is_dropped(tmp_path: Path) -> None:
     assert begun == [1, 2, 3]
 
 
-def test_errors_are_data_and_so_is_whatever_ends_a_program(tmp_path: Path) -> None:
+def test_errors_are_data_and_so_is_whatever_ends_a_program(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async def exits(_argument: Any, _thread: Any) -> None:
         raise SystemExit(3)
 
@@ -182,6 +182,7 @@ def test_errors_are_data_and_so_is_whatever_ends_a_program(tmp_path: Path) -> No
     ]
     assert value(found[6]) == "KeyboardInterrupt", "the worker lived on"
     assert found[1].traceback.count("File ") == 1, "it begins at the user's own code"
+    assert f"thread 1 (exits):\n{found[1].traceback}" in capfd.readouterr().err
 
 
 def test_one_is_cancelled_and_its_end_says_so(tmp_path: Path) -> None:

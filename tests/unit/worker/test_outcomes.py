@@ -2,6 +2,7 @@
 
 import numbers
 import os
+import select
 import signal
 import threading
 import time
@@ -18,7 +19,8 @@ import msgspec
 import pytest
 
 from dadms_ipc.channel import Channel, pair
-from dadmsd.worker import failure
+from dadms_orchestrators.entries import thread
+from dadmsd.worker import failure, traces
 from dadmsd.worker import messages as worker
 from dadmsd.worker.loop import Worker
 from dadmsd.worker.messages import Batch, Finish, FromWorker, Item, Outcome
@@ -252,6 +254,48 @@ def test_a_traceback_begins_where_the_users_code_does(bench: Bench) -> None:
     assert failed.traceback.count(__file__) == 3
     assert "direct cause" in failed.traceback
     assert failed.traceback.endswith("RuntimeError: no such thing\n")
+
+
+@thread
+def declared(depth: int = 1) -> object:
+    raise KeyError(depth)
+
+
+def test_a_traceback_of_a_declared_entry_begins_in_its_function(bench: Bench) -> None:
+    (failed,) = bench.run(declared)
+    assert failed.traceback.count('File "') == 1
+    assert "in declared\n" in failed.traceback
+
+
+def test_a_traceback_stands_in_the_log_behind_what_the_entry_wrote(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    def entry(arguments: Any, thread: Any) -> object:
+        os.write(2, b"said before\n")
+        raise LookupError("no such thing")
+
+    (failed,) = bench.run(entry)
+    assert capfd.readouterr().err == f"said before\nthread 101 (1):\n{failed.traceback}"
+
+
+def test_of_very_many_tracebacks_the_log_has_some_and_says_so(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    failed = bench.run(*(_raise(ValueError(f"number {number}")) for number in range(traces.MOST + 5)))
+    said = capfd.readouterr().err
+    assert len(failed) == traces.MOST + 5
+    assert said.count("Traceback (most recent call last):") <= traces.MOST
+    assert said.count(f"worker: more than {traces.MOST} tracebacks in a second") == 1
+
+
+def test_a_log_that_nobody_reads_costs_a_traceback_and_no_thread(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    kept, (reader, writer) = os.dup(2), os.pipe()
+    try:
+        while select.select([], [writer], [], 0.0)[1]:
+            os.write(writer, bytes(select.PIPE_BUF))
+        os.dup2(writer, 2)
+        failed, after = bench.run(_raise(ValueError("nobody reads this")), lambda arguments, thread: thread.tid)
+    finally:
+        os.dup2(kept, 2)
+        for fd in (kept, reader, writer):
+            os.close(fd)
+    assert (failed.message, after.status) == ("nobody reads this", "completed")
 
 
 def test_errors_of_any_size_fit_into_a_record(bench: Bench) -> None:
