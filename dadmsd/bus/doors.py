@@ -243,13 +243,14 @@ class Router:
         return slow
 
     def cut(self, route: bytes, now: float, rest: float = 0.0) -> None:
-        """End a connection, after its last answer and ``rest`` seconds more; it is not heard from now on."""
+        """End a connection, after its last answer and ``rest`` seconds more; it is not heard from now on, also where it has ended itself: its words may still come."""
         self.is_stirred = True
-        origin = self._origins.get(route)
-        if origin is None or origin.fd < 0 or route in self._unheard:
+        if route in self._unheard:
             return
         self._unheard.add(route)
-        heapq.heappush(self._condemned, (now + LAST_WORD + rest, route, origin))
+        origin = self._origins.get(route)
+        is_gone = origin is None or origin.fd < 0
+        heapq.heappush(self._condemned, (now + (_echo(route) if is_gone else LAST_WORD + rest), route, None if is_gone else origin))
 
     def is_due(self, now: float) -> bool:
         """Tell whether `execute` has something to do."""
@@ -277,8 +278,7 @@ class Router:
                 self._unheard.discard(route)
             else:
                 shut_down(origin)
-                echo = ECHO if route[:1] == GENERATED else 0.0  # a route that a client chose may have the next connection by then
-                heapq.heappush(self._condemned, (now + echo, route, None))
+                heapq.heappush(self._condemned, (now + _echo(route), route, None))
 
     def forget(self, effect: Forget) -> None:
         """Forget who a connection came from."""
@@ -321,3 +321,8 @@ class Router:
             listener.close()
         (self.path if self.is_open else self._hidden).unlink(missing_ok=True)
         self.socket.close()
+
+
+def _echo(route: bytes) -> float:
+    """Give the seconds in which what a connection had said may still come; a route that a client chose may have the next connection at once."""
+    return ECHO if route[:1] == GENERATED else 0.0
