@@ -195,7 +195,7 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
     text = f"{process.spec.name} {process.status}" + (f": {process.reason or process.cause}" if process.status != "completed" else "")
     state.tell_event("process.ended", text, pid=process.pid, data=data)
     for other in restarts.escalate(state, process):
-        stop(state, other, f"the start limit of {process.pid}", force=False)
+        stop(state, other, f'the start limit of "{process.spec.name}" ({process.pid})', force=False)
     if process.status != "completed":
         stop_dependents(state, process)
 

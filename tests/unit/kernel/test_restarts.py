@@ -119,7 +119,8 @@ def test_a_start_limit_takes_with_it_what_the_spec_names(escalate: str, ended: s
     command(driver, group="other")
     driver.process(pid).parent = 1003
     leave(driver, pid)
-    assert {each.pid for each in driver.state.live_processes() if each.desired == "down"} == ended
+    taken = {each.pid: each.stop_reason for each in driver.state.live_processes() if each.desired == "down"}
+    assert taken == dict.fromkeys(ended, f'the start limit of "c" ({pid})')
 
 
 def test_a_start_limit_may_end_the_daemon() -> None:
