@@ -37,6 +37,28 @@ def stop(
         proceed(state, process, force=force)
 
 
+def outdo(state: State, process: Process, reason: str, *, force: bool) -> None:
+    """A kill of one that is ending, or was stopped, counts for more than what was asked before: it is for good, and a SIGKILL by it is its own."""
+    data = {"reason": reason, "force": force}
+    if process.status in ENDED:
+        if enter(state, process, "kill"):
+            process.resume = False
+            lapse(state, process)
+            state.tell_event("process.killed", f"{process.spec.name}, which was stopped, is killed by {reason}", pid=process.pid, data=data)
+            state.arm(state.now + state.settings.cleanup_interval, "cleanup", "")
+        return
+    main = state.main_of(process)
+    is_milder = process.stop_as != "killed" or (force and main is not None and main.phase == "stopping")
+    if process.desired == "down" and is_milder and process.stop_reason != reason:
+        process.stop_reason = reason
+        state.tell_event("process.stopping", f"{process.spec.name} is killed by {reason}", pid=process.pid, data=data)
+    process.stop_as = "killed"
+    process.resume = False
+    if process.ending_as == "stopped":
+        process.ending_as = "killed"
+    state.changed(process)
+
+
 def stop_all(state: State, chosen: list[Process], reason: str, *, force: bool = False) -> None:
     """Have several ended, in the order of what depends on what; those that are to run again some day are marked as such by ``resume``."""
     for process in chosen:
@@ -161,6 +183,14 @@ def forget(state: State, pid: int) -> None:
     state.do(effects.DropArtifacts(pid))
 
 
+def lapse(state: State, process: Process) -> None:
+    """Forget what the next incarnation of a process would go on from, where none is meant to come."""
+    if process.status == "killed":
+        checkpoints.drop(state, process)
+    if process.status in ("killed", "completed"):
+        keys.forget(state, process.pid)
+
+
 def on_group_gone(state: State, event: events.GroupGone) -> None:
     """Nothing is left of an incarnation: the next one is due, or its end is final and what it had reserved is free."""
     process = state.processes.get(event.pid)
@@ -182,10 +212,7 @@ def on_group_gone(state: State, event: events.GroupGone) -> None:
     state.do(effects.Discharge(process.pid, process.incarnation))  # messages waited for what would follow
     for kind in list(process.clocks):
         stop_clock(state, process, kind)
-    if process.status == "killed":  # for good
-        checkpoints.drop(state, process)
-    if process.status in ("killed", "completed"):
-        keys.forget(state, process.pid)
+    lapse(state, process)
     state.ended[process.pid] = None
     state.arm(state.now + state.settings.cleanup_interval, "cleanup", "")
     process.ended_at = state.wall

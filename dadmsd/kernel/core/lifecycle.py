@@ -83,6 +83,7 @@ PROCESS_STIMULI: Final = {
     "again": "nothing of the incarnation is left, and there is to be a next one",
     "over": "nothing of the incarnation is left, and there is no next one",
     "start": "the next incarnation begins",
+    "kill": "somebody has what was stopped killed after all: it is not meant to be started again",
 }
 
 THE_END: Final = "end"  # in the table below: whichever of ENDED was settled when the end began
@@ -98,6 +99,7 @@ PROCESS_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
         "again": _,
         "over": _,
         "start": _,
+        "kill": _,
     },
     "waiting": {
         "blocked": _,
@@ -109,6 +111,7 @@ PROCESS_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
         "again": _,
         "over": _,
         "start": _,
+        "kill": _,
     },
     "starting": {
         "blocked": _,
@@ -120,8 +123,20 @@ PROCESS_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
         "again": _,
         "over": _,
         "start": _,
+        "kill": _,
     },
-    "running": {"blocked": _, "unblocked": _, "forked": _, "unforked": _, "ready": _, "end": "stopping", "again": _, "over": _, "start": _},
+    "running": {
+        "blocked": _,
+        "unblocked": _,
+        "forked": _,
+        "unforked": _,
+        "ready": _,
+        "end": "stopping",
+        "again": _,
+        "over": _,
+        "start": _,
+        "kill": _,
+    },
     "stopping": {
         "blocked": _,
         "unblocked": _,
@@ -132,6 +147,7 @@ PROCESS_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
         "again": "backoff",
         "over": THE_END,
         "start": _,
+        "kill": _,
     },
     "backoff": {
         "blocked": _,
@@ -143,9 +159,21 @@ PROCESS_LIFECYCLE: Final[dict[str, dict[str, str]]] = {
         "again": _,
         "over": _,
         "start": "admitted",
+        "kill": _,
     },
     **{
-        end: {"blocked": _, "unblocked": _, "forked": _, "unforked": _, "ready": _, "end": _, "again": _, "over": _, "start": "admitted"}
+        end: {
+            "blocked": _,
+            "unblocked": _,
+            "forked": _,
+            "unforked": _,
+            "ready": _,
+            "end": _,
+            "again": _,
+            "over": _,
+            "start": "admitted",
+            "kill": "killed" if end == "stopped" else _,
+        }
         for end in sorted(ENDED)
     },
 }

@@ -6,7 +6,7 @@ from typing import Any
 from dadms_ipc import requests
 from dadmsd.kernel.core import defined, effects, events, limit_words, limiting, suspension
 from dadmsd.kernel.core.admission import admit, refusal
-from dadmsd.kernel.core.ending import stop, stop_dependents
+from dadmsd.kernel.core.ending import outdo, stop, stop_dependents
 from dadmsd.kernel.core.explaining import explain, lives_of
 from dadmsd.kernel.core.ledger import Grant
 from dadmsd.kernel.core.lifecycle import ENDED
@@ -157,6 +157,7 @@ def _kill(state: State, event: events.RequestArrived, request: requests.Kill) ->
     was = process.status
     if not request.force:
         stop_dependents(state, process)
+    outdo(state, process, _whose("kill", event, request.reason), force=request.force)
     stop(state, process, _whose("kill", event, request.reason), force=request.force)
     return {"pid": process.pid, "was": was}
 

@@ -150,6 +150,56 @@ def test_one_that_ran_before_is_tried_again_when_its_program_is_missing() -> Non
     assert driver.process(pid).status == "backoff"
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_kill_of_one_that_is_being_stopped_is_for_good_and_its_signal_is_its_own(*, force: bool) -> None:
+    """The history names the request that a SIGKILL came from, and not the one before it."""
+    driver = Driver()
+    pid = command(driver, stop_timeout=20.0)
+    driver.answer(requests.Stop(pid))
+    driver.answer(requests.Kill(pid, force=force, reason="it hangs"))
+    leave(driver, pid, 2, 9 if force else 15)
+    process = driver.process(pid)
+    assert process.status == "killed"
+    assert process.cause == f"signal {'9 (SIGKILL)' if force else '15 (SIGTERM)'}, by kill from uid 0: it hangs"
+    assert not process.is_kept
+
+
+def test_a_kill_while_the_rest_of_a_stopped_tree_is_cleared_away_is_for_good() -> None:
+    driver = Driver()
+    pid = command(driver)
+    driver.answer(requests.Restart(pid))
+    driver.give(events.Exited(f"{pid}.1", 1, 0))
+    driver.answer(requests.Kill(pid))
+    driver.give(events.GroupGone(pid, incarnation=1))
+    assert (driver.process(pid).status, driver.state.live_processes()) == ("killed", [])
+
+
+def test_what_is_killed_while_the_daemon_ends_is_not_started_by_the_next_one() -> None:
+    driver = Driver()
+    pid = command(driver)
+    driver.give(events.StopAsked("x"))
+    assert driver.process(pid).resume
+    driver.answer(requests.Kill(pid))
+    leave(driver, pid, 2, 15)
+    assert (driver.process(pid).status, driver.process(pid).resume) == ("killed", False)
+
+
+def test_a_kill_of_one_that_was_stopped_ends_it_for_good() -> None:
+    """It was kept to be started again; now it leaves the table as others do."""
+    driver = Driver(retention=10.0, cleanup_interval=1.0)
+    pid = command(driver)
+    driver.answer(requests.Stop(pid))
+    leave(driver, pid, 2, 15)
+    driver.give(after=60.0)
+    assert driver.process(pid).status == "stopped"
+    assert driver.answer(requests.Kill(pid)) == {"pid": pid, "was": "stopped"}
+    assert driver.process(pid).status == "killed"
+    driver.next_kernel()
+    assert driver.process(pid).status == "killed"
+    driver.give(after=2.0)
+    assert pid not in driver.state.processes
+
+
 def test_a_stop_in_the_backoff_is_final_and_no_second_life() -> None:
     driver = Driver()
     pid = command(driver)
