@@ -12,6 +12,7 @@ from dadms_ipc.errors import RequestRefused
 from dadms_orchestrators.bpmn import Checked
 from dadms_orchestrators.contract import Thread
 from dadms_orchestrators.decision import DecisionError, Model, evaluate, load_model, to_json_value
+from dadms_orchestrators.decision.errors import failure
 
 MODELS_KEPT = 64  # compiled DMN files that a worker keeps; one more than a process has costs a compilation each time
 
@@ -73,6 +74,6 @@ def run_decision(arguments: Mapping[str, Any], thread: Thread) -> dict[str, Any]
     """Entry: evaluate the decision of a business rule task. Gives its ``value``, and the ``rules`` that matched, for people."""
     decision = arguments["decision"]
     result = evaluate(DecisionLibrary(thread.config.get("decisions", {})).model_of(decision), decision, arguments["variables"])
-    if result.value is None and result.errors:
-        raise DecisionFailed(f'the decision "{decision}" came to nothing: ' + "; ".join(map(str, result.errors)))
+    if result.errors:  # a rule that takes anything may have given a value all the same: it was not meant for this
+        raise DecisionFailed(failure(decision, result.value, list(map(str, result.errors))))
     return {"value": to_json_value(result.value), "rules": to_json_value(result.trace.rows())}

@@ -7,6 +7,8 @@ Rule 3: a limit of the engine that is reached while it runs is no null: it ends 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -70,3 +72,9 @@ def position(text: str, offset: int) -> tuple[int, int]:
     before = text[:offset]
     line = before.count("\n") + 1
     return line, offset - (before.rfind("\n") + 1) + 1
+
+
+def failure(decision: str, value: object, errors: Sequence[str]) -> str:
+    """Say why a decision failed: an error on the way makes its value none, also where one came out in the end."""
+    what = "came to nothing" if value is None else "went wrong on its way to a value"
+    return f'the decision "{decision}" {what}: {"; ".join(errors)}'

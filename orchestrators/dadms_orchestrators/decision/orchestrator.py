@@ -18,6 +18,7 @@ from dadms_ipc.errors import RequestRefused
 from dadms_ipc.inbox import Message
 from dadms_orchestrators.contract import Orchestrator, Thread
 from dadms_orchestrators.decision.chunks import evaluate_chunk
+from dadms_orchestrators.decision.errors import failure
 from dadms_orchestrators.decision.runnable import Answer, Runnable, load_runnable
 from dadms_orchestrators.sdk.process import MessageArrived, Process
 from dadms_orchestrators.sdk.session import Refused, StopRequested, ThreadEnded
@@ -142,8 +143,8 @@ def _conclude(process: Process, end: ThreadEnded) -> None:
     value = end.value
     for row in value["rules"]:
         process.note("decision.rule", f"{row['decision']}: rule {row['rule']} matched", row)
-    if value["value"] is None and value["errors"]:
-        process.outcome("failed", value, f'the decision "{value["decision"]}" came to nothing: {"; ".join(value["errors"])}')
+    if value["errors"]:
+        process.outcome("failed", value, failure(value["decision"], value["value"], value["errors"]))
     else:
         process.outcome("completed", value)
 

@@ -139,6 +139,9 @@ def test_an_error_on_the_way_fails_although_a_value_came_out(ctl: Ctl, write: Wr
     assert done.returncode == 1
     assert done.stdout.splitlines()[:2] == ["d", "unknown"]
     assert "is no number" in done.stderr
+    done = ctl("run", write(body), "--set", "age=old")
+    assert done.returncode == 1
+    assert 'the decision "d" went wrong on its way to a value: the string "old" is no number' in done.stdout + done.stderr
     done = ctl("decision", "eval", write(body))
     assert (done.returncode, done.stderr) == (0, 'dadmsctl: warning: the input "age" (number) was not given, and is null\n')
     assert ctl("decision", "eval", write(body), "--set", "age=null").stderr == ""

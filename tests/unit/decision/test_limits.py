@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from dadms_orchestrators.bpmn.decisions import run_decision
+from dadms_orchestrators.bpmn.decisions import DecisionFailed, run_decision
 from dadms_orchestrators.contract import Thread
 from dadms_orchestrators.decision import LimitExceeded, Model, evaluate, validate
 from dadms_orchestrators.decision.batch import evaluate_rows
@@ -129,6 +129,17 @@ def test_a_business_rule_task_fails_with_the_reason() -> None:
     thread = cast("Thread", SimpleNamespace(config={"decisions": {"m.dmn": source.encode()}}))  # all of it that the entry reads
     with pytest.raises(LimitExceeded, match=reason):
         run_decision({"decision": "d", "variables": {}}, thread)
+
+
+def test_a_business_rule_task_fails_for_an_error_although_a_value_came_out() -> None:
+    source = """<definitions xmlns="https://www.omg.org/spec/DMN/20230324/MODEL/" name="m" namespace="urn:m">
+<inputData id="n" name="n"><variable name="n" typeRef="number"/></inputData>
+<decision id="d" name="d"><variable name="d"/><informationRequirement><requiredInput href="#n"/></informationRequirement>
+<literalExpression><text>if n = null then "none" else "one"</text></literalExpression></decision></definitions>"""
+    thread = cast("Thread", SimpleNamespace(config={"decisions": {"m.dmn": source.encode()}}))
+    assert run_decision({"decision": "d", "variables": {"n": None}}, thread)["value"] == "none"
+    with pytest.raises(DecisionFailed, match='went wrong on its way to a value: the string "x" is no number'):
+        run_decision({"decision": "d", "variables": {"n": "x"}}, thread)
 
 
 def test_validating_a_model_whose_allowed_values_reach_a_limit_says_so(table: Dmn) -> None:
