@@ -222,12 +222,16 @@ class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="statu
     pid: int | None = None
 
 
+THREAD_STATES = ("running", "ready", "suspended", "waiting", "sent", "completed", "error", "terminated", "timed_out")
+
+
 class Threads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="threads", tag_field="verb"):
     """The newest threads, as a list of ThreadInfo in the order of their numbers."""
 
     pid: int | None = None
     limit: int = 200  # at most 1000
     group: str = ""  # only those of this group of the process
+    state: str = ""  # only those in this state, one of THREAD_STATES: running, ready, suspended, waiting, sent, completed, error, terminated, timed_out
 
 
 class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="events", tag_field="verb"):

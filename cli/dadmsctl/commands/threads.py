@@ -53,14 +53,15 @@ def thread() -> None:
 @click.argument("pid", metavar="TARGET", type=ONE, required=False)
 @click.option("--limit", type=click.IntRange(1, 1000), default=200, show_default=True, help="The newest so many.")
 @click.option("--group", default=None, callback=_named, help="Only those of this group of the process.")
+@click.option("--state", type=click.Choice(requests.THREAD_STATES), default=None, help="Only those in this state.")
 @as_json
 @pass_door
-def ls(door: Door, pid: int | None, limit: int, group: str, as_json: bool) -> None:
+def ls(door: Door, pid: int | None, limit: int, group: str, state: str | None, as_json: bool) -> None:
     """List the newest threads, of one process or of all."""
     if group and pid is None:
         raise click.UsageError("--group is a group of one process: name its PID")
     with door.connect() as client, attempt(f"list the threads of {pid}"):
-        found = client.call(requests.Threads(pid, limit=limit, group=group))
+        found = client.call(requests.Threads(pid, limit=limit, group=group, state=state or ""))
     if as_json:
         write_json(found)
     else:

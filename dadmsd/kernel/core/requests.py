@@ -21,6 +21,7 @@ from dadmsd.kernel.core.lifecycle import ENDED
 from dadmsd.kernel.core.lives import past_info
 from dadmsd.kernel.core.records import Process
 from dadmsd.kernel.core.scheduler import Pool
+from dadmsd.kernel.core.selecting import threads_in
 from dadmsd.kernel.core.stages import SENT
 from dadmsd.kernel.core.standing import Refusal, find, find_past, owned, patience_of, settle
 from dadmsd.kernel.core.state import Address, State, Waiter
@@ -192,10 +193,22 @@ def _status(state: State, _event: events.RequestArrived, request: requests.Statu
     return process_info(state, find(state, request.pid)) if past is None else past_info(past, state.settings.state_dir)
 
 
+def _threads_in(state: State, request: requests.Threads, limit: int) -> object:
+    if request.state not in requests.THREAD_STATES:
+        raise Refusal(f'cannot list threads that are "{request.state}": a thread is {", ".join(requests.THREAD_STATES)}')
+    if request.group:
+        if request.pid is None:
+            raise Refusal("cannot list a group: of which process?")
+        _group_of(state, request.pid, request.group)
+    return threads_in(state, request.pid, request.state, limit, group=request.group)
+
+
 def _threads(state: State, _event: events.RequestArrived, request: requests.Threads) -> object:
     if request.pid is not None:
         find(state, request.pid)
     limit = max(1, min(1000, request.limit))
+    if request.state:
+        return _threads_in(state, request, limit)
     if not request.group:
         return thread_infos(state, request.pid, limit)
     if request.pid is None:

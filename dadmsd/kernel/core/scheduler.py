@@ -514,6 +514,13 @@ class Pool:
         )
         return list(islice(found, most))
 
+    def newest_in(self, stage: int) -> Iterator[int]:
+        """Give the threads that the column has in one stage, newest first."""
+        for block in reversed(self._blocks):
+            place = len(block.states) if block.open else 0
+            while (place := block.states.rfind(stage, 0, place)) >= 0:
+                yield block.first + place
+
     def batch_size(self, entry: str) -> int:
         """Give how many threads of an entry travel together now."""
         return self.estimates.batch_size(entry, ready=self.ready, workers=self.most) if self.ready > 1 else 1

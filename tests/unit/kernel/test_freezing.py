@@ -132,6 +132,38 @@ def test_a_process_pays_for_the_time_of_threads_that_came_to_nothing() -> None:
     assert (result.status, driver.state.pools[pid].used - used) == ("timed_out", 10.0)
 
 
+def test_who_runs_and_who_stands_is_found_behind_those_that_wait() -> None:
+    driver = Driver(slots=2)
+    pid = long(driver, count=5, workers=2)
+    driver.worker(f"{pid}.1/w2", 202)
+    do(driver, pid, "suspend", 1, 4)
+    driver.freeze(WORKER)
+
+    def listed(shown: str, **changes: Any) -> list[int]:
+        found = driver.answer(requests.Threads(pid, state=shown, **changes))
+        assert {info.state for info in found} <= {shown}
+        return [info.tid for info in found]
+
+    assert (listed("running"), listed("suspended"), listed("ready")) == ([2], [1, 4], [3, 5])
+    shown = driver.answer(requests.Status(pid))
+    assert (shown.threads_running, shown.threads_waiting) == (1, 4), "what stands still does not run"
+    assert (listed("suspended", limit=1), listed("ready", limit=1), listed("sent"), listed("waiting")) == ([4], [5], [], [])
+    driver.finish(f"{pid}.1/w2")
+    assert (listed("completed"), listed("error"), listed("running")) == ([2], [], [3])
+    assert listed("completed") == [info.tid for info in driver.answer(requests.Threads(state="completed"))]
+    assert driver.refusal(requests.Threads(pid, state="gone")).startswith('cannot list threads that are "gone": a thread is running, ready')
+    assert driver.refusal(requests.Threads(state="ready", group="g")) == "cannot list a group: of which process?"
+    assert driver.refusal(requests.Threads(pid, state="ready", group="g")).startswith('no group "g"')
+
+
+def test_those_that_were_sent_behind_one_that_runs_are_found() -> None:
+    driver = Driver()
+    pid = short(driver, count=4)
+    found = [info.tid for info in driver.answer(requests.Threads(pid, state="sent"))]
+    (running,) = [info.tid for info in driver.answer(requests.Threads(pid, state="running"))]
+    assert found == [tid for tid in driver.flying(WORKER) if tid != running]
+
+
 def test_a_waiting_thread_is_passed_over_until_it_is_resumed() -> None:
     driver = Driver()
     pid = long(driver, count=4)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dadms_ipc.port import Declaration, Retry
-from dadms_ipc.requests import Kill, KillThread, Resume, ResumeThread, ShowThread, Suspend, SuspendThread
+from dadms_ipc.requests import Kill, KillThread, Resume, ResumeThread, ShowThread, Status, Suspend, SuspendThread, Threads
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.looping import CANCEL_GRACE, LOOPS_MOST
 from dadmsd.worker.messages import Outcome, Stretch
@@ -174,6 +174,15 @@ def test_a_suspended_one_is_held_and_makes_room_and_its_time_stands_still() -> N
     assert state(driver, 2) == "waiting"
     assert not only(driver.give(after=29.0), effects.SteerWorker)
     assert only(driver.give(after=2.0), effects.SteerWorker) == [effects.SteerWorker(W1, "cancel", [2])]
+
+
+def test_those_that_wait_and_those_that_stand_are_found() -> None:
+    driver, pid = looping(3)
+    driver.answer(SuspendThread(2))
+    assert [info.tid for info in driver.answer(Threads(pid, state="waiting"))] == [1, 3]
+    assert [info.tid for info in driver.answer(Threads(pid, state="suspended"))] == [2]
+    assert (driver.answer(Status(pid)).threads_running, driver.answer(Status(pid)).threads_waiting) == (0, 3)
+    assert driver.answer(Threads(pid, state="running")) == driver.answer(Threads(pid, state="sent")) == []
 
 
 def test_what_one_stood_still_is_none_of_its_run_time() -> None:
