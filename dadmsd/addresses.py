@@ -1,7 +1,8 @@
-"""Addresses of this host that the network's doors are bound to.
+"""Addresses and ports of this host that the network's doors are bound to.
 
 One that the host has not is found by binding a port of the host's choice (0) there, before anything is started or started again: a bus cannot start on it, and
-would be started again for ever.
+would be started again for ever. A reload tries the ports, too, that the bus does not have already: without a bus, nobody could be asked for the next reload. At the start a port that is
+taken is waited for: whoever has it may be a daemon that ends.
 """
 
 import ipaddress
@@ -38,3 +39,24 @@ def check(settings: config.Config, text: str, name: str) -> None:
         raise RequestRefused(
             f'cannot use the configuration "{name}": line {line}: [network] listen = "{network.listen}": this host cannot listen there: {error.strerror}'
         ) from error
+
+
+def check_ports(fresh: config.Network, old: config.Network, text: str, name: str) -> None:
+    """Raise RequestRefused for a port that a running bus is to open and that another program has; those that it has are its own."""
+    own = {port for _, port in _ports(old)}
+    for key, port in _ports(fresh):
+        if port in own:
+            continue
+        try:
+            bound(fresh.listen, port).close()
+        except OSError as error:
+            line = config.line_of(text, "network", key)
+            raise RequestRefused(
+                f'cannot use the configuration "{name}": line {line}: [network] {key} = {port}: cannot listen on {fresh.listen} there: {error.strerror}'
+            ) from error
+
+
+def _ports(network: config.Network) -> list[tuple[str, int]]:
+    """Give the keys of the ports that are open, and the ports."""
+    keys = [key for key in network.__struct_fields__ if key.endswith("_port")] if network.enabled else []
+    return [(key, port) for key in keys if (port := getattr(network, key))]

@@ -55,6 +55,7 @@ def read(source: Path, copy: Path) -> Change:
     fresh, old = configuration.parse(text, str(source)), configuration.load(copy)
     roles.check(fresh, str(source))
     addresses.check(fresh, text, str(source))
+    addresses.check_ports(fresh.network, old.network, text, str(source))
     tables = tuple(name for name in configuration.Config.__struct_fields__ if getattr(fresh, name) != getattr(old, name))
     new = copy.with_name(f"{copy.name}.new")
     new.write_text(text, encoding="utf-8")

@@ -1,5 +1,7 @@
 """What a changed configuration file starts again."""
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,45 @@ def test_a_file_with_mistakes_changes_nothing(files: tuple[Path, Path]) -> None:
         with pytest.raises(RequestRefused, match=why):
             reloading.read(source, copy)
         assert copy.read_text() == before
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """Give a port of 127.0.0.1 that another program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made.getsockname()[1]
+
+
+OFF = ("kernel_port", "process_manager_port", "thread_manager_port", "resource_manager_port", "orchestrator_registry_port", "data_port")
+
+
+def network(**ports: int) -> str:
+    """Write a network of which these ports alone are on."""
+    return "[network]\nenabled = true\n" + "".join(f"{key} = {ports.get(key, 0)}\n" for key in OFF)
+
+
+def test_a_port_that_another_program_has_changes_nothing(files: tuple[Path, Path], taken: int) -> None:
+    """The bus would end again and again, and without it nobody could be asked for another reload."""
+    source, copy = files
+    before = copy.read_text()
+    source.write_text(network(data_port=taken))
+    why = rf"line 8: \[network\] data_port = {taken}: cannot listen on 127.0.0.1 there: Address already in use"
+    with pytest.raises(RequestRefused, match=why):
+        reloading.read(source, copy)
+    assert copy.read_text() == before
+
+
+def test_a_port_that_the_bus_has_is_its_own_whatever_it_is_for_and_wherever_it_listens(files: tuple[Path, Path], taken: int) -> None:
+    source, copy = files
+    copy.write_text(network(data_port=taken))
+    for text in (network(data_port=taken), network(kernel_port=taken), network(data_port=taken) + 'listen = "0.0.0.0"\n'):
+        source.write_text(text)
+        reloading.read(source, copy)
+        assert copy.read_text() == text
+    copy.write_text(network(data_port=taken).replace("true", "false"))  # while the network is off it has none
+    source.write_text(network(data_port=taken))
+    with pytest.raises(RequestRefused, match="Address already in use"):
+        reloading.read(source, copy)
 
 
 def test_every_table_has_readers() -> None:
