@@ -19,7 +19,8 @@ from dadms_ipc.dialogue import (
     START_TIMEOUT,
     TAKEN,
     Dialogue,
-    check_size,
+    check_body,
+    check_texts,
     decode_map,
     decoded,
     outcome,
@@ -187,7 +188,8 @@ class Client(Dialogue):
     async def publish(self, topic: str, body: bytes = b"", *, timeout: float | None = None) -> None:
         """Tell whoever subscribes, at most once; returns when the message is on its way."""
         seconds = self._seconds(timeout)
-        check_size(body, BODY_LIMIT)
+        check_texts("", topic)
+        check_body(body, BODY_LIMIT)
         self._open(Door.DATA)
         self._session.publish(topic, body, deadline=self._loop.time() + seconds)
         self._hand_over()

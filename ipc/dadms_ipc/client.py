@@ -22,7 +22,8 @@ from dadms_ipc.dialogue import (
     TAKEN,
     Dialogue,
     UnderWay,
-    check_size,
+    check_body,
+    check_texts,
     decode_map,
     decoded,
     outcome,
@@ -217,7 +218,8 @@ class Client(Dialogue):
         """Tell whoever subscribes, at most once; returns when the message is on its way."""
         seconds = self._seconds(timeout)
         deadline = monotonic() + seconds
-        check_size(body, BODY_LIMIT)
+        check_texts("", topic)
+        check_body(body, BODY_LIMIT)
         self._open(Door.DATA)
         self._session.publish(topic, body, deadline=deadline)
         self._until(self._is_published, deadline)

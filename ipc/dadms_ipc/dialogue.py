@@ -124,7 +124,7 @@ class Dialogue:
     def _respond(self, message: Message, expected: Kind, status: str, body: bytes) -> None:
         if message.kind != expected or expected == _PUBLISH:
             raise RequestRefused(f'cannot answer message {message.number} of "{message.sender}" so: it is a {message.kind.name}')
-        check_size(body, BODY_LIMIT)
+        check_body(body, BODY_LIMIT)
         self._open(Door.DATA)
         self._session.respond(message, status, body)
         self._hand_over()
@@ -144,8 +144,9 @@ class Dialogue:
         self, kind: Kind, body: bytes, to: str, topic: str, seconds: float, priority: str = "normal", expiry: float | None = None
     ) -> int:
         door, limit = (_CONTROL, CONTROL_BODY_LIMIT) if kind == _CALL else (_DATA, BODY_LIMIT)
-        if len(body) > limit:
-            check_size(body, limit)
+        if len(body) > limit or body.__class__ is not bytes or topic.__class__ is not str or to.__class__ is not str:
+            check_texts(to, topic)
+            check_body(body, limit)
         if door not in self._wires or self._pid != os.getpid():
             self._open(door)
         now = self._clock()
@@ -332,7 +333,8 @@ def chunks(bodies: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
         chunk: list[bytes] = []
         size = 0
         for body in bodies[start : start + RUN_LIMIT]:
-            check_size(body, BODY_LIMIT)
+            if body.__class__ is not bytes or len(body) > BODY_LIMIT:
+                check_body(body, BODY_LIMIT)
             size += len(body)
             if chunk and (len(body) > BATCHED_BODY or size > BATCH_BYTES):
                 break
@@ -401,8 +403,17 @@ def outcome(answer: Answer) -> str:
     return STORED if answer.status == STORED else HANDLED
 
 
-def check_size(body: bytes, limit: int) -> None:
-    """Raise RequestRefused for a body that no door takes."""
+def check_texts(to: object, topic: object) -> None:
+    """Raise TypeError for a receiver or a topic that is no text, before anything of it leaves: a body in the place of a topic is soon written."""
+    for name, value in (("to", to), ("topic", topic)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is {type(value).__name__}, and is to be str")
+
+
+def check_body(body: object, limit: int) -> None:
+    """Raise TypeError for what is no bytes, RequestRefused for a body that no door takes."""
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise TypeError(f"body is {type(body).__name__}, and is to be bytes: encode it first, with msgspec.msgpack.encode or str.encode")
     if len(body) > limit:
         raise RequestRefused(f"cannot send {len(body)} bytes: a body has at most {limit}")
 

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -46,6 +48,26 @@ def test_a_refusal_of_the_kernel_carries_its_reason(daemon: Daemon) -> None:
     """The status of the reply decides the class of the error."""
     with Client(daemon.directory) as client, pytest.raises(RequestRefused, match="cannot do"):
         client.call(requests.Kill(7))
+
+
+@pytest.mark.parametrize(
+    ("work", "text"),
+    [
+        (lambda client: client.send("1001", b"text"), "topic is bytes, and is to be str"),
+        (lambda client: client.send(1001, "NOTE"), "to is int, and is to be str"),
+        (lambda client: client.send("1001", "NOTE", "text"), "body is str, and is to be bytes"),
+        (lambda client: client.send_many("1001", "NOTE", [b"", {}]), "body is dict, and is to be bytes"),
+        (lambda client: client.request("1001", {"a": 1}), "body is dict, and is to be bytes"),
+        (lambda client: client.publish("a/b", {"a": 1}), "body is dict, and is to be bytes"),
+        (lambda client: client.publish(b"a/b"), "topic is bytes, and is to be str"),
+    ],
+)
+def test_what_is_no_text_or_no_bytes_is_told_at_the_call(daemon: Daemon, work: Callable[[Any], object], text: str) -> None:
+    """And the client works on."""
+    with Client(daemon.directory) as client:
+        with pytest.raises(TypeError, match=f"^{text}"):
+            work(client)
+        assert client.call(requests.Status()) == INFO
 
 
 def test_many_calls_are_answered_in_their_order_and_a_refusal_stands_in_its_place(daemon: Daemon) -> None:
