@@ -122,6 +122,7 @@ def _settings(welcome: keeper.Welcome, journal: Journal, backend: host.Backend) 
         ready_timeout=options.process_kernel.process_timeout_ms / 1000,
         definitions=_definitions(options.process_kernel.definitions, welcome),
         config_source=welcome.config_source,
+        config_copy=welcome.config or "",
         config=msgspec.to_builtins(options),
         retention=options.process_kernel.retention_ms / 1000,
         cleanup_interval=options.process_kernel.cleanup_interval_ms / 1000,

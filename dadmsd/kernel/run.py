@@ -21,8 +21,8 @@ import msgspec
 
 from dadms_ipc import requests
 from dadms_ipc.channel import Channel, Frame, adopt
-from dadms_ipc.errors import ChannelClosed, PeerViolation
-from dadmsd import definitions
+from dadms_ipc.errors import ChannelClosed, PeerViolation, RequestRefused
+from dadmsd import config, definitions
 from dadmsd.keeper import messages as keeper
 from dadmsd.kernel import link, proofs
 from dadmsd.kernel.adoption import adopt_children
@@ -338,10 +338,21 @@ class Loop:
         found: list[events.Event] = []
         if isinstance(request, requests.Reload | requests.Compare):
             found.append(events.DefinitionsRead(definitions.read(self._settings.definitions or None)))
+        if isinstance(request, requests.Configuration):
+            found += self._configuration()
         if isinstance(request, requests.Status):
             found.extend(self._belongings.news())
         who = (message.client, message.sequence, message.uid, message.role, message.origin)
         return [*found, events.RequestArrived(*who, request, message.deadline)]
+
+    def _configuration(self) -> list[events.Event]:
+        """Read what holds for every server: a reload that this kernel did not have to be started again for has changed it."""
+        copy = self._settings.config_copy
+        try:
+            return [events.ConfigurationRead(msgspec.to_builtins(config.load(copy)))] if copy else []
+        except RequestRefused as error:  # somebody removed it: the newest that was read is what is known
+            say(f"kernel: {error}")
+            return []
 
     def _read_port(self, port: Port, mask: int) -> list[events.Event]:
         if mask & WRITE:

@@ -335,6 +335,12 @@ class DefinitionsRead(Event, frozen=True):
     is_applied: bool = False  # at the start of a kernel: at once
 
 
+class ConfigurationRead(Event, frozen=True):
+    """The configuration that holds for every server is this; somebody asks for it."""
+
+    values: dict[str, Any]
+
+
 class ClientLeft(Event, frozen=True):
     """Whatever waits for this client's sake may be dropped."""
 
@@ -406,6 +412,7 @@ AnyEvent = (
     | GroupGone
     | RequestArrived
     | DefinitionsRead
+    | ConfigurationRead
     | LimitsSet
     | ClientLeft
     | BusLinked

@@ -194,6 +194,7 @@ _HANDLERS: dict[type[events.Event], Callable[[State, Any], None]] = {
     events.GroupGone: ending.on_group_gone,
     events.RequestArrived: requests.on_request,
     events.DefinitionsRead: supervising.on_definitions_read,
+    events.ConfigurationRead: supervising.on_configuration_read,
     events.LimitsSet: supervising.on_limits_set,
     events.ClientLeft: requests.on_client_left,
     events.BusLinked: _on_bus_linked,

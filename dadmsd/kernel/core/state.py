@@ -79,7 +79,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ended_least: float = ENDED_LEAST  # of those beyond ``ended_kept``; not of more than ``max_processes``, which all may end at once
     definitions: str = ""  # directory of definitions
     config_source: str = ""
-    config: dict[str, dict[str, object]] = {}  # what holds, defaults included
+    config: dict[str, dict[str, object]] = {}  # what held when this kernel was started, defaults included
+    config_copy: str = ""  # path of the keeper's copy, which is what holds for every server; "" without a file
     retention: float = 3600.0  # seconds that a process stays in the table after its end
     cleanup_interval: float = 60.0  # seconds between looks for those
     logs_to: str = "files"  # or "journald": what processes print is then no file to read from
@@ -152,6 +153,7 @@ class State:
         self.ledger = Ledger(memory=settings.memory_limit, cpu=settings.cpu_limit, processes=settings.max_processes)
         self.limiting: dict[int, list[Address]] = {}  # processes whose limits change -> who waits for it
         self.reading: object = None  # of the definitions, the newest
+        self.config = settings.config  # that holds: of what others read, a reload changes it while this kernel lives
         self.roots: dict[int, Root | None] | None = (
             None  # what those that wait are stuck on, as far as it was asked since a process changed
         )

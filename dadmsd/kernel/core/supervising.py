@@ -195,8 +195,13 @@ def on_definitions_read(state: State, event: events.DefinitionsRead) -> None:
             state.tell_event("definition.refused", mistake)
 
 
+def on_configuration_read(state: State, event: events.ConfigurationRead) -> None:
+    """Keep what the configuration is."""
+    state.config = event.values
+
+
 def _configuration(state: State, _event: events.RequestArrived, _request: requests.Configuration) -> object:
-    return requests.ConfigurationInfo(state.settings.config_source, state.settings.definitions, state.settings.config)
+    return requests.ConfigurationInfo(state.settings.config_source, state.settings.definitions, state.config)
 
 
 VERBS: dict[type[Any], Callable[[State, events.RequestArrived, Any], object]] = {

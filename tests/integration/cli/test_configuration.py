@@ -1,6 +1,7 @@
 """A configuration file on its way into force: checked by the command line, told about at the daemon's start, obeyed by its servers."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,5 +76,31 @@ def test_an_address_that_this_host_has_not_is_told_by_check_start_and_reload(
         done = ctl(*at, "reload")
         assert (done.returncode, done.stderr.splitlines()) == (4, lines)
         assert json.loads(ctl(*at, "status", "--json").stdout)["servers"]["bus"]["restarts"] == 0
+    finally:
+        daemon.close()
+
+
+def test_what_a_reload_changed_for_the_bus_alone_is_shown_and_claimed_once(
+    short_path: Path, ctl: Ctl, wait_for: Callable[[Daemon], None]
+) -> None:
+    """The kernel that answers is the one from before."""
+    path = short_path / "dadms.toml"
+    path.write_text("")
+    daemon = Daemon(short_path, "--config", str(path))
+    try:
+        wait_for(daemon)
+        at = ("--runtime-dir", str(daemon.runtime_dir))
+        path.write_text("[message_bus]\nretry_attempts = 2\n[daemon]\nstop_timeout_ms = 7000\n")
+        line = "~ [message_bus] retry_attempts = 3 → 2 (bus started again)\n"
+        assert line in ctl(*at, "config", "diff").stdout
+        assert line in ctl(*at, "reload").stdout
+        deadline = time.monotonic() + 20
+        while "retry_attempts = 2\n" not in (shown := ctl(*at, "config", "show").stdout):
+            assert time.monotonic() < deadline, shown
+        assert "stop_timeout_ms = 7000\n" in shown
+        done = ctl(*at, "config", "diff")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert ctl(*at, "reload").stdout == "nothing has changed\n"
+        assert json.loads(ctl(*at, "status", "--json").stdout)["servers"]["kernel"]["restarts"] == 0
     finally:
         daemon.close()
