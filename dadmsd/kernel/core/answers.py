@@ -5,7 +5,7 @@ from itertools import islice
 import msgspec
 
 from dadms_ipc.requests import DaemonInfo, EventInfo, EventPage, ProcessInfo, ThreadInfo
-from dadmsd.kernel.core import dependencies, keys, limit_words, restarts
+from dadmsd.kernel.core import dependencies, keys, limit_words, readiness, restarts
 from dadmsd.kernel.core.deliveries import label_of
 from dadmsd.kernel.core.explaining import stopping
 from dadmsd.kernel.core.grouped import Group
@@ -35,7 +35,7 @@ def process_info(state: State, process: Process, *, with_outcome: bool = True) -
         ready_at=process.ready_at,
         ended_at=process.ended_at,
         cause=process.cause,
-        reason=process.reason,
+        reason=readiness.probe_words(process) if process.status == "starting" else process.reason,
         outcome=msgspec.msgpack.decode(process.outcome) if with_outcome else None,
         workers=len(pool.workers) if pool is not None else 0,
         threads_waiting=pool.ready + pool.suspended + pool.pausing + pool.sent - running if pool is not None else 0,

@@ -153,7 +153,8 @@ def _starting(state: State, process: Process) -> list[str]:
         "exec": f"is ready by its ready command, {' '.join(process.spec.ready_command)}",
     }[mode]
     said = f'; it says "{process.said}"' if process.said else ""
-    return [f"OS process {main.os_pid} runs, and is waited for until it {waits} ({left}){said}"]
+    asked = readiness.probe_words(process)
+    return [f"OS process {main.os_pid} runs, and is waited for until it {waits} ({left}){said}", *([asked] if asked else [])]
 
 
 def _running(state: State, process: Process) -> list[str]:

@@ -106,9 +106,15 @@ def why_unready(process: Process) -> str:
     """Say what a command that is not ready has been waited for."""
     if mode_of(process) != "exec":
         return "it did not say READY=1" if mode_of(process) == "notify" else "its program did not begin"
-    if not process.unready:
-        return "its ready command has not ended"
-    return f"its ready command was asked {process.probes_made} times, the last time: {process.unready}"
+    return probe_words(process) or "its ready command has not ended"
+
+
+def probe_words(process: Process) -> str:
+    """Say what the ready command last said of a process that is not ready; "" before it said anything."""
+    if not process.unready or process.ready_at:
+        return ""
+    times = "once" if process.probes_made == 1 else f"{process.probes_made} times"
+    return f"its ready command was asked {times}, the last time: {process.unready}"
 
 
 def on_not_ready(state: State, process: Process) -> None:

@@ -79,13 +79,45 @@ def test_one_that_is_not_ready_in_time_is_asked_to_end_first(ctl: Ctl, at: tuple
     done = ctl(*at, "spawn", "db", "--wait", *options, "--ready-timeout", "0.6", "--", "sh", "-c", script)
     said = re.fullmatch(
         r'dadmsctl: "db" \(1001\) failed: not ready in 0.6 s \(ready_timeout, 300 s by default\): '
-        r"its ready command was asked [1-9] times, the last time: exited 9\n",
+        r"its ready command was asked (once|[1-9] times), the last time: exited 9\n",
         done.stderr,
     )
     assert (done.returncode, bool(said)) == (1, True), done.stderr
     ctl(*at, "wait", "db")
     assert ctl(*at, "logs", "db").stdout.endswith(" in order\n")
     assert status(ctl, at, "db")["exit_code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("/nosuch/probe", 'cannot run "/nosuch/probe": No such file or directory'),
+        ("sh -c 'exit 3'", "exited 3"),
+        ("sleep 1000", "it did not end within 0.2 s (probe_timeout, 5 s by default)"),
+    ],
+)
+def test_a_ready_command_that_fails_says_why_while_it_is_waited_for(ctl: Ctl, at: tuple[str, str], command: str, why: str) -> None:
+    options = ["--service", "--ready", "exec", "--ready-command", command, "--ready-interval", "0.05", "--probe-timeout", "0.2"]
+    ctl(*at, "spawn", "bp", *options, "--", "sleep", "1000")
+    while not status(ctl, at, "bp")["reason"]:
+        time.sleep(0.02)
+    said = re.compile(rf"its ready command was asked (once|[0-9]+ times), the last time: {re.escape(why)}")
+    found = status(ctl, at, "bp")
+    assert (found["status"], bool(said.fullmatch(str(found["reason"])))) == ("starting", True), found["reason"]
+    assert said.fullmatch(ctl(*at, "explain", "bp").stdout.splitlines()[2].strip())
+    ctl(*at, "stop", "bp")
+    assert "ready command" not in str(status(ctl, at, "bp")["reason"]), "it did not end for that"
+
+
+def test_what_a_ready_command_said_is_forgotten_once_it_is_content(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
+    ready = short_path / "ready"
+    options = ["--service", "--ready", "exec", "--ready-command", f"test -e {ready}", "--ready-interval", "0.05"]
+    ctl(*at, "spawn", "bp", *options, "--", "sleep", "1000")
+    while not status(ctl, at, "bp")["reason"]:
+        time.sleep(0.02)
+    ready.touch()
+    assert ctl(*at, "wait", "bp", "--until", "ready").returncode == 0
+    assert status(ctl, at, "bp")["reason"] == ""
 
 
 def test_a_watchdog_that_hears_nothing_ends_the_service_with_that_cause(ctl: Ctl, at: tuple[str, str]) -> None:

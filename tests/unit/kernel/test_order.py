@@ -226,7 +226,7 @@ def test_a_program_that_is_not_ready_in_time_is_asked_to_end_and_has_its_grace()
     process = driver.process(pid)
     assert (process.status, process.cause) == ("failed", "not ready in 4 s")
     assert (
-        process.reason == "not ready in 4 s (ready_timeout, 60 s by default): its ready command was asked 1 times, the last time: exited 7"
+        process.reason == "not ready in 4 s (ready_timeout, 60 s by default): its ready command was asked once, the last time: exited 7"
     )
 
 
