@@ -4,7 +4,7 @@ Each way is a function from chance to the frames of one message. They are made f
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dadms_ipc.codec import encode_batch, encode_body, encode_header
 from dadms_ipc.envelope import BATCH_LIMIT, HEADER_LIMIT, VERSION, Header, Hello, Kind, message_id
@@ -163,6 +163,10 @@ def greeting(chance: random.Random) -> Frames:
         chance.choice((0, 0, 0, 1001, 1002, 2**53)),
         chance.choice((0, 0, 0, 1, 2)),
         chance.choice((b"", b"", bytes(32), chance.randbytes(32))),
+        runs=chance.choice((False, True)),
+        spans=chance.choice((False, True)),
+        receives=chance.choice((True, True, False)),
+        service=chance.choice(("", "", "", "a", "prices", "all", "1001", "x" * 65, "a b", "\0")),
     )
     body = encode_body(hello)
     if chance.random() < 0.3:
@@ -184,6 +188,65 @@ def message(chance: random.Random) -> Frames:
         return WAYS[int(chance.random() * len(WAYS))](chance)
     except OverflowError:  # a number that msgpack has no form for
         return [b"\xc1", b""]
+
+
+RUNS = (encode_body([b"one", b"two", b"three"]), encode_body([b""] * 128), encode_body([]), encode_body([b"x"] * 129), encode_body([1]))
+SPANS = (encode_body([0, 1]), encode_body([0, 3]), encode_body([1, 2, "not today"]), encode_body([2, 2**40]), encode_body([127, 1]))
+INQUIRIES = tuple(
+    encode_body({"verb": verb, **more})
+    for verb, more in (
+        ("status", {}),
+        ("dead-letters", {}),
+        ("dead-letters", {"after": -1, "limit": 2**60}),
+        ("show-dead-letter", {"number": 1}),
+        ("replay-dead-letter", {"number": 1, "to": "1001", "expiry": 1e308}),
+        ("drop-dead-letters", {"numbers": [1, 1, 2]}),
+        ("nonsense", {}),
+    )
+)
+CREDITS = (encode_body(1), encode_body(0), encode_body(100_000), encode_body(-1), encode_body(2**63))
+
+
+def within(chance: random.Random, client: bytes, sequence: int, addresses: Sequence[str], given: Sequence[bytes]) -> Frames:
+    """What a session says in the right form and at a wrong moment, about the wrong thing, or twice: it gets further than what is broken.
+
+    ``addresses`` are those that somebody has, ``given`` the ids of what was delivered lately.
+    """
+    kind = chance.choice((*SPOKEN, *SPOKEN, Kind.CALL, Kind.BYE))
+    identifier = message_id(client, chance.choice((sequence, sequence, sequence, max(1, sequence - 1), 2**64 - 1)))
+    body = chance.choice(OF_KIND.get(kind, BODIES))
+    header = Header(
+        VERSION,
+        kind,
+        b"" if kind in (Kind.ACK, Kind.RESPONSE, Kind.ACKS, Kind.CREDIT, Kind.BYE) else identifier,
+        "",
+        chance.choice(("bus", "kernel", chance.choice(SCOPES), chance.choice(addresses), chance.choice(addresses))),
+        chance.choice(TOPICS[1:-1])
+        if kind in (Kind.SUBSCRIBE, Kind.UNSUBSCRIBE, Kind.PUBLISH)
+        else chance.choice(("ok", "ok", "refused", "T", "")),
+        chance.choice(given) if given and chance.random() < 0.9 else identifier,
+        chance.choice((0, 1, 5000, 2**53)),
+        chance.choice((0, 0, 1, 2, 4, 7)),
+        chance.choice((0, 1, 60_000, 2**53)),
+    )
+    return [encode_header(header), body]
+
+
+SPOKEN = (
+    Kind.SEND,
+    Kind.REQUEST,
+    Kind.RUN,
+    Kind.ACK,
+    Kind.RESPONSE,
+    Kind.ACKS,
+    Kind.PUBLISH,
+    Kind.SUBSCRIBE,
+    Kind.UNSUBSCRIBE,
+    Kind.BROADCAST,
+    Kind.CREDIT,
+)
+SCOPES = ("all", "children/1001", "type/service", "group/g", "children", "type/x")
+OF_KIND = {Kind.RUN: RUNS, Kind.ACKS: SPANS, Kind.CALL: INQUIRIES, Kind.CREDIT: CREDITS}
 
 
 def bytes_below(chance: random.Random) -> bytes:

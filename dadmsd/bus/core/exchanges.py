@@ -135,7 +135,7 @@ class Exchanges:
 
     def adopt(self, run: Run, header: Header, body: bytes, number: int) -> None:
         """Open an exchange for one message of a run that is taken apart; it is in its receiver's hands."""
-        if header.id in self.open:
+        if header.id in self.open or self._keeping.is_known(header.id):
             return  # its sender said it twice; one exchange is enough for both
         sender, holder, bounds = run.sender, run.holder, self._bounds
         exchange = Exchange(header, body, len(body), sender, holder.address, run.deadline, number, holder=holder, until=run.until)

@@ -3,8 +3,24 @@
 import pytest
 
 from dadms_ipc.codec import decode_body, encode_body, encode_header, trouble
-from dadms_ipc.envelope import NO_SESSION, OK, REFUSED, RUN_LIMIT, VERSION, VIOLATION, Flag, Header, Hello, Kind, Span, message_id, split_id
+from dadms_ipc.envelope import (
+    NO_SESSION,
+    OK,
+    REFUSED,
+    RUN_LIMIT,
+    STORED,
+    VERSION,
+    VIOLATION,
+    Flag,
+    Header,
+    Hello,
+    Kind,
+    Span,
+    message_id,
+    split_id,
+)
 from dadmsd.bus.core.intake import BATCH_BODY_LIMIT
+from dadmsd.kernel import link
 from tests.unit.bus.room import Guest, Room
 
 BODIES = [b"a", b"b", b"c"]
@@ -282,3 +298,21 @@ def test_one_client_cannot_have_more_under_way_in_runs_than_one_by_one() -> None
     run(sender, receiver, [b"x" * 20, b"y"])
     assert [header.kind for header, _ in receiver.take()] == [Kind.SEND]
     assert trouble("") != sender.only()[1]
+
+
+def test_a_run_with_an_id_that_is_on_disk_takes_nothing_from_there() -> None:
+    """Its sender said the id twice: the message that it was told is safe stays, also when the run is taken apart."""
+    room = Room()
+    sender, receiver = member(room), member(room, 1001)
+    room.hear(link.Expected(1002, "comes"))
+    first = sender.sequence + 1
+    kept = sender.say(Kind.SEND, b"safe", id=message_id(sender.client, first + 1), to="1002", topic="T", expiry=60_000)
+    room.pass_time(0.1)
+    assert sender.only()[0].topic == STORED
+    identifier = sender.say(Kind.RUN, encode_body(BODIES), id=message_id(sender.client, first), to="1001", topic="T")
+    assert nth(identifier, 1) == kept
+    assert receiver.only()[0].kind == Kind.RUN
+    room.pass_time(6)  # no answer: it is taken apart, and goes to disk
+    assert room.bus.keeping.rows[kept].address == "1002"
+    other = room.guest().hello(room.enroll(1002))
+    assert [body for header, body in other.take() if header.id == kept] == [b"safe"]

@@ -9,8 +9,9 @@ from dadms_ipc import envelope, requests
 from dadms_ipc.codec import decode_batch, decode_body, decode_header, decode_run, encode_batch, encode_body, encode_header
 from dadms_ipc.envelope import Door, Hello, Invite, Kind, Span, Trouble, Welcome
 from dadmsd.bus.core.access import LEVELS
+from dadmsd.bus.core.deliveries import CREDIT_LIMIT
 from dadmsd.bus.core.intake import ROLES
-from dadmsd.bus.core.offenders import PROBATION
+from dadmsd.bus.core.offenders import FORKED, PROBATION
 from dadmsd.bus.core.state import Bounds
 from tests.unit.bus import examples as link_examples
 from tests.unit.ipc import examples as protocol_examples
@@ -96,7 +97,8 @@ def test_the_page_states_the_bounds_that_are_kept() -> None:
     assert f"at most {envelope.BATCH_LIMIT} messages" in text
     assert f"at most {envelope.RUN_LIMIT} messages" in text
     assert (bounds.queue, bounds.open, bounds.calls, bounds.patterns, bounds.violations) == (10_000, 10_000, 1024, 1000, 100)
-    assert (bounds.violations_again, bounds.rest, PROBATION) == (10, 1.0, 60.0)
+    assert (bounds.violations_again, bounds.rest, PROBATION, FORKED) == (10, 1.0, 60.0, 8)
+    assert CREDIT_LIMIT == 100_000
     assert (bounds.queue_bytes, bounds.flight_bytes, bounds.hello_timeout, bounds.linger, bounds.longest) == (
         128 * 2**20,
         16 * 2**20,
