@@ -197,7 +197,7 @@ def _define(
     wrong += [(lines.get(key) or head, f'"{name}": {flaw}') for key, flaw in flaws(spec) if key not in unread]
     if wrong:
         return [], wrong
-    return [(Definition(spec.name, path.name, spec, is_enabled, lines, programs.lack(spec)), head)], []
+    return [(Definition(spec.name, path.name, spec, is_enabled, lines, programs.lacks(spec)), head)], []
 
 
 def _lines(text: str, table: str, content: dict[str, Any], head: int) -> dict[str, int]:

@@ -45,8 +45,7 @@ def check(path: Path) -> Checked:
     edges = {name: [*each.spec.requires, *each.spec.after] for name, each in enabled.items()}
     spoilt = {name for file in reading.bad_files for name in (Path(file).stem, *definitions.names_in(directory / file))}
     for each in enabled.values():
-        if each.lack:
-            mistakes.append(f'{place_of(each, "command")}: "{each.name}": {each.lack}')
+        mistakes += [f'{place_of(each, field)}: "{each.name}": {why}' for field, why in each.lacks.items()]
         if way := circle(each.spec, edges):
             mistakes.append(f'{place(each, way[1])}: "{each.name}": its dependencies go in a circle: {" → ".join(way)}')
         for name in each.spec.requires:

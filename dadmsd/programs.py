@@ -1,4 +1,4 @@
-"""Whether the program that a definition names is there, told before anything is started.
+"""Whether the programs that a definition names (its command, its ready and its live command) are there, told before anything is started.
 
 1. Looked for as it will be when it is started: a path as it is, from the directory of the process where that is named; any other word in the PATH of its environment.
 2. What nobody can know beforehand is no mistake: a path from a directory that is made at the start, and whatever the reader may not look at.
@@ -14,11 +14,16 @@ PATH = "/usr/local/bin:/usr/bin:/bin"  # of a command, where its environment has
 _LACKING = {FileNotFoundError: "No such file or directory", NotADirectoryError: "Not a directory"}
 
 
-def lack(spec: Spec) -> str:
-    """Say why the program of a service or tool cannot be run; "" when it can, or when that is not to be known."""
-    if not spec.command or not spec.command[0] or "\0" in spec.command[0]:
+def lacks(spec: Spec) -> dict[str, str]:
+    """Say of each command of a service or tool whose program cannot be run why, by its field; nothing of one that can, or of which that is not to be known."""
+    commands = {"command": spec.command, "ready_command": spec.ready_command, "live_command": spec.live_command}
+    found = {field: _lack(spec, command[0]) for field, command in commands.items() if command}
+    return {field: why for field, why in found.items() if why}
+
+
+def _lack(spec: Spec, program: str) -> str:
+    if not program or "\0" in program:
         return ""
-    program = spec.command[0]
     if "/" in program:
         if not program.startswith("/") and spec.directory is None:
             return ""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dadms_ipc.requests import Spec
-from dadmsd.programs import PATH, lack
+from dadmsd.programs import PATH, lacks
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,12 @@ def test_a_program_that_is_not_there_is_told_and_what_cannot_be_known_is_not(
         return {key: placed(each) for key, each in value.items()} if isinstance(value, dict) else value
 
     spec = Spec(name="x", kind="service", **{key: placed(value) for key, value in changes.items()})  # type: ignore[arg-type]  # fields by name
-    assert lack(spec) == placed(reason)
+    assert lacks(spec) == ({"command": placed(reason)} if reason else {})
+
+
+def test_the_programs_of_its_probes_are_looked_for_as_well() -> None:
+    spec = Spec("x", kind="service", command=["sh"], ready="exec", ready_command=["/nosuch/probe"], live_command=["curll", "-f"])
+    assert lacks(spec) == {
+        "ready_command": 'cannot run "/nosuch/probe": No such file or directory',
+        "live_command": f'cannot run "curll": it is not in {PATH}',
+    }

@@ -29,7 +29,7 @@ class Definition(msgspec.Struct, frozen=True):
     spec: Spec
     is_enabled: bool = True
     lines: dict[str, int] = {}  # of the fields of its specification and limits in the file, from 1; "" is where it begins
-    lack: str = ""  # why its program cannot be run on this host, as far as that is known
+    lacks: dict[str, str] = {}  # field of a command -> why its program cannot be run on this host, as far as that is known
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -214,7 +214,7 @@ def place_of(definition: Definition, *fields: str) -> str:
 def _mistake(state: State, definition: Definition, what: str) -> str:
     """Say what this host has against a definition, and where it is written; "" when nothing."""
     try:
-        found = ("command", definition.lack) if definition.lack else next(flaws_here(state, definition.spec, _uid(state, definition)), None)
+        found = next(iter(definition.lacks.items()), None) or next(flaws_here(state, definition.spec, _uid(state, definition)), None)
     except Exception as error:  # whatever it is: no definition may end the kernel, or keep the others from being judged
         found = ("", f"the check itself broke: {type(error).__name__}: {error}")
     if found is None:

@@ -155,6 +155,7 @@ def test_a_directory_is_checked_as_a_whole_without_a_daemon(ctl: Ctl, files: Pat
     (files / "off.toml").write_text('command = "sleep 9"\nenabled = false\n')
     (files / "gone.toml").write_text('kind = "tool"\ncommand = "/no/such/program --now"\n')
     (files / "spoilt.toml").write_text('comand = "x"\n')
+    (files / "ill.toml").write_text('command = "sleep 9"\nlive_command = "/nosuch/live"\nready = "exec"\nready_command = "/nosuch/probe"\n')
     done = ctl("config", "check", files)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.splitlines() == [
@@ -166,9 +167,11 @@ def test_a_directory_is_checked_as_a_whole_without_a_daemon(ctl: Ctl, files: Pat
         "d.toml:3: \"d\": no restart 'sometimes'; there are never, on-failure, always",
         "d.toml:4: umask = '9': it is no mask of modes: write it in octal, such as 027",
         'gone.toml:2: "gone": cannot run "/no/such/program": No such file or directory',
+        'ill.toml:4: "ill": cannot run "/nosuch/probe": No such file or directory',
+        'ill.toml:2: "ill": cannot run "/nosuch/live": No such file or directory',
         'spoilt.toml:1: unknown key "comand"; did you mean "command"?',
         'dadmsctl: warning: b.toml:7: "c" starts after "cc", which nothing here defines; did you mean "c"?',
-        f'dadmsctl: cannot use all of "{files}": 9 mistakes',
+        f'dadmsctl: cannot use all of "{files}": 11 mistakes',
     ]
     one = ctl("config", "check", files / "b.toml")
     assert [line.partition(".toml:")[0] for line in one.stderr.splitlines()[:-1]] == ["b"] * 3 + ["dadmsctl: warning: b"]

@@ -277,12 +277,12 @@ def test_one_of_the_name_of_a_process_that_no_file_defines_is_started_and_warned
 
 def test_a_program_that_is_not_there_is_refused_with_its_line_and_costs_only_its_own_definition() -> None:
     driver = Driver()
-    lost = msgspec.structs.replace(definition("lost"), lines=LINES, lack='cannot run "lost": No such file or directory')
+    lost = msgspec.structs.replace(definition("lost"), lines=LINES, lacks={"command": 'cannot run "lost": No such file or directory'})
     report = reload(driver, lost, definition("web"))
     assert actions(report) == [("start", "web")]
     assert report.mistakes == ['a.toml:2: cannot start "lost": cannot run "lost": No such file or directory']
     execute(driver, 1001)
-    same = msgspec.structs.replace(definition("web"), lack="cannot run")
+    same = msgspec.structs.replace(definition("web"), lacks={"command": "cannot run"})
     report = reload(driver, same)
     assert (actions(report), report.mistakes) == ([], []), "what is unchanged and runs is not asked about"
 

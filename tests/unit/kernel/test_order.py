@@ -225,9 +225,7 @@ def test_a_program_that_is_not_ready_in_time_is_asked_to_end_and_has_its_grace()
     leave(driver, pid, 2, 9)
     process = driver.process(pid)
     assert (process.status, process.cause) == ("failed", "not ready in 4 s")
-    assert (
-        process.reason == "not ready in 4 s (ready_timeout, 60 s by default): its ready command was asked once, the last time: exited 7"
-    )
+    assert process.reason == "not ready in 4 s (ready_timeout, 60 s by default): its ready command was asked once, the last time: exited 7"
 
 
 @pytest.mark.parametrize(
