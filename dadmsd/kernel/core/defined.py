@@ -1,6 +1,6 @@
 """What definitions ask for against what there is: which processes start, change, restart or end, and nothing else.
 
-1. A definition is known by its name. What is the same stays untouched; what can be changed under a running process is; the rest restarts it.
+1. A definition is known by its name. What says the same as when it was last read stays untouched, with what was changed on the process meanwhile; what can be changed under a running process is; the rest restarts it.
 2. What is defined no more, or not enabled, ends. A file with a mistake neither ends nor changes what it defined before.
 3. What somebody stopped stays stopped, also when its definition changes, until somebody starts it.
 4. One that cannot be admitted, or not be changed to what is asked, is told with file and line, stays as it is, and the others are.
@@ -53,12 +53,17 @@ IN_PLACE = frozenset(
 
 
 REQUESTS = ("memory_request", "cpu_request")
-LIVE = frozenset({"limits", *REQUESTS})  # the host and the ledger are asked for these
+LIVE = frozenset({"limits", "nice", *REQUESTS})  # the host and the ledger are asked for these
 
 
 def differing(old: Spec, new: Spec) -> list[str]:
     """Name the fields in which two specifications differ."""
     return [name for name in Spec.__struct_fields__ if getattr(old, name) != getattr(new, name)]
+
+
+def said(process: Process) -> Spec:
+    """Give what the definition of a process said when it was last obeyed; a journal from before that was kept has what the process is."""
+    return process.defined or process.spec
 
 
 def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = False) -> ReloadReport:
@@ -75,14 +80,14 @@ def apply(state: State, reading: Reading, directory: str, *, is_dry: bool = Fals
         definition = wanted.get(name)
         if (
             definition is not None
-            and definition.spec != process.spec
+            and definition.spec != said(process)
             and name in doubtful
             and (way := dependencies.circle(definition.spec, others))
         ):
             refused[name] = f'{place(definition, way[1])}: cannot change "{name}": its dependencies go in a circle: {" → ".join(way)}'
         elif (
             definition is not None
-            and definition.spec != process.spec
+            and definition.spec != said(process)
             and (mistake := _mistake(state, definition, "change") or _orphaned(state, definition, wanted))
         ):
             refused[name] = mistake
@@ -118,10 +123,18 @@ def _namesakes(state: State, wanted: Mapping[str, Definition], refused: Collecti
 def _change(
     state: State, process: Process, definition: Definition, refused: dict[str, str], room: Ledger, *, is_dry: bool
 ) -> ChangeInfo | None:
-    fields = differing(process.spec, definition.spec)
-    if not fields:
+    if definition.spec == said(process):
         return None
-    is_in_place = set(fields) <= IN_PLACE | LIVE
+    fields = differing(process.spec, definition.spec)
+    if not fields:  # it says now what the process was changed to
+        if not is_dry:
+            process.defined = definition.spec
+            state.changed(process)
+        return None
+    may_lower = (
+        state.settings.uid == 0 or definition.spec.nice >= process.spec.nice
+    )  # niceness, while it runs: without root, a restart does
+    is_in_place = set(fields) <= IN_PLACE | (LIVE if may_lower else LIVE - {"nice"})
     is_up = process.status not in ENDED
     action = "change" if is_in_place or not is_up else "restart"
     why = _reserve(room, process, definition.spec) if is_dry else _take(state, process, definition.spec, is_live=is_up and is_in_place)
@@ -129,7 +142,7 @@ def _change(
         refused[definition.name] = f'{place_of(definition, *REQUESTS)}: cannot change "{definition.name}": {why}'
         return None
     if not is_dry:
-        process.definition = definition.file
+        process.definition, process.defined = definition.file, definition.spec
         dependencies.note(state, process)
         state.changed(process)
         state.tell_event(
@@ -253,6 +266,6 @@ def _start(state: State, definition: Definition, refused: dict[str, str], room: 
         room.grant(-len(room.grants) - 1, grant)  # no pid is negative
         return 0
     process = admit(state, spec, uid)
-    process.definition = definition.file
+    process.definition, process.defined = definition.file, definition.spec
     state.changed(process)
     return process.pid

@@ -79,6 +79,8 @@ def on_limits_set(state: State, event: events.LimitsSet) -> list[str]:
     earlier = process.before
     if event.reason and process.incarnation == event.incarnation:
         before, process.spec = process.spec, earlier
+        if process.defined == before:  # the definition asked for it, and is not obeyed: the next reload asks again
+            process.defined = None
         if process.status not in ENDED:
             state.ledger.change(before.name, process.pid, Grant(process.spec.memory_request, process.spec.cpu_request))
     process.before = None

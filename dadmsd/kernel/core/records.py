@@ -87,6 +87,7 @@ class Process(Record):
     limit_values: dict[str, Any] = {}  # the limits as numbers: bytes, cores, or how many
     limit_warnings: list[str] = []  # what the last change of its limits was warned of
     unready: str = ""  # how the last run of its ready command ended that did not say that it is ready
+    defined: Spec | None = None  # what its definition said when it was last obeyed; ``spec`` has what was changed on it since
 
     @property
     def is_kept(self) -> bool:

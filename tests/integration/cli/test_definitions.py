@@ -57,9 +57,9 @@ def test_definitions_start_are_compared_and_reloaded_and_a_bad_file_costs_only_i
     assert (done.returncode, done.stdout, done.stderr) == (4, "", mistake)
     (files / "bad.toml").unlink()
     (files / "new.toml").write_text('command = "sleep 1000"\n')
-    (files / "two.toml").write_text((files / "two.toml").read_text().replace('requires = ["db"]', 'requires = ["db"]\nnice = 3'))
+    (files / "two.toml").write_text((files / "two.toml").read_text().replace('requires = ["db"]', 'requires = ["db"]\numask = "027"'))
     done = ctl(*at, "config", "diff")
-    assert (done.returncode, done.stdout, done.stderr) == (1, f'! restart "web" ({before["web"]["pid"]}): nice\n+ start "new"\n', "")
+    assert (done.returncode, done.stdout, done.stderr) == (1, f'! restart "web" ({before["web"]["pid"]}): umask\n+ start "new"\n', "")
     done = ctl(*at, "reload")
     assert (done.returncode, done.stderr) == (0, "")
     assert ctl(*at, "wait", "web", "new", "--until", "ready").returncode == 0
@@ -68,6 +68,35 @@ def test_definitions_start_are_compared_and_reloaded_and_a_bad_file_costs_only_i
     assert after["web"]["incarnation"] == 2
     done = ctl(*at, "config", "diff")
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_another_niceness_is_live_and_what_somebody_changed_live_outlives_a_kill_of_the_daemon(
+    ctl: Ctl, files: Path, short_path: Path, daemon: Daemon
+) -> None:
+    at = ("--runtime-dir", str(daemon.runtime_dir))
+    (files / "bad.toml").unlink()
+    assert ctl(*at, "wait", "web", "--until", "ready").returncode == 0
+    before = by_name(ctl, daemon)["web"]
+    (files / "two.toml").write_text((files / "two.toml").read_text().replace('requires = ["db"]', 'requires = ["db"]\nnice = 1'))
+    assert ctl(*at, "reload").stdout == f'~ change "web" ({before["pid"]}): nice\n'
+    deadline = time.monotonic() + 20
+    while os.getpriority(os.PRIO_PROCESS, int(str(before["os_pid"]))) != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert ctl(*at, "limits", "web", "nice=2", "files=512").returncode == 0
+    assert ctl(*at, "reload").stdout == "nothing has changed\n"
+    assert by_name(ctl, daemon)["web"]["os_pid"] == before["os_pid"], "nothing of this is a reason for a restart"
+    daemon.process.kill()
+    daemon.process.wait()
+    following = started(short_path)
+    try:
+        assert ctl(*at, "wait", "web", "--until", "ready").returncode == 0
+        found = by_name(ctl, following)["web"]
+        assert (found["incarnation"], os.getpriority(os.PRIO_PROCESS, int(str(found["os_pid"])))) == (2, 2)
+        assert ctl(*at, "config", "diff").returncode == 0
+        assert "512" in ctl(*at, "limits", "web").stdout
+    finally:
+        following.close()
 
 
 def test_what_is_wanted_outlives_kernel_keeper_and_daemon(ctl: Ctl, files: Path, short_path: Path, daemon: Daemon) -> None:

@@ -44,7 +44,7 @@ def test_a_reload_does_what_must_be_done_and_leaves_the_rest_alone() -> None:
     assert actions(report) == [("start", "same"), ("start", "tuned"), ("start", "moved"), ("start", "gone")]
     for pid in range(1001, 1005):
         execute(driver, pid)
-    changed = [definition("same"), definition("tuned", backoff=1.0), definition("moved", nice=5), definition("new")]
+    changed = [definition("same"), definition("tuned", backoff=1.0), definition("moved", umask=0o77), definition("new")]
     driver.give(events.DefinitionsRead(Reading(changed)))
     told = driver.answer(requests.Compare())
     assert driver.process(1002).spec.backoff == 0.2, "a comparison changes nothing"
@@ -59,7 +59,7 @@ def test_a_reload_does_what_must_be_done_and_leaves_the_rest_alone() -> None:
     }
     assert driver.process(1002).spec.backoff == 1.0
     leave(driver, 1003, 2, 15)
-    assert (driver.process(1003).incarnation, driver.process(1003).spec.nice) == (2, 5)
+    assert (driver.process(1003).incarnation, driver.process(1003).spec.umask) == (2, 0o77)
 
 
 def test_what_requires_a_definition_that_is_restarted_is_restarted_as_well() -> None:
@@ -230,6 +230,57 @@ def test_limits_in_a_definition_change_under_the_running_process() -> None:
     assert only(done, effects.SetLimits) == [effects.SetLimits(1001, 1)]
     driver.give(events.LimitsSet(1001, 1))
     assert (driver.process(1001).desired, driver.process(1001).spec.limits.memory) == ("up", 1 << 30)
+
+
+def test_a_live_change_stays_until_the_definition_says_something_else() -> None:
+    """Over each reload and each daemon that reads the same text."""
+    driver = Driver()
+    reload(driver, definition("web"))
+    execute(driver, 1001)
+    driver.give(events.RequestArrived(b"c", 90, 0, "admin", "uid 0", requests.ChangeLimits(1001, {"nice": 2, "files": 512})))
+    driver.give(events.LimitsSet(1001, 1))
+    driver.next_kernel(interruption="the daemon was restarted")
+    driver.give(events.DefinitionsRead(Reading([definition("web")]), is_applied=True))
+    assert actions(reload(driver, definition("web"))) == []
+    found = driver.process(1001)
+    assert (found.desired, found.spec.nice, found.spec.limits.files) == ("up", 2, 512)
+    assert actions(reload(driver, definition("web", backoff=1.0))) == [("change", "web")]
+    assert (driver.process(1001).spec.nice, driver.process(1001).spec.backoff) == (0, 1.0)
+
+
+def test_a_definition_that_catches_up_with_a_live_change_has_nothing_to_change() -> None:
+    driver = Driver()
+    reload(driver, definition("web"))
+    execute(driver, 1001)
+    driver.give(events.RequestArrived(b"c", 90, 0, "admin", "uid 0", requests.ChangeLimits(1001, {"nice": 2})))
+    driver.give(events.LimitsSet(1001, 1))
+    assert actions(reload(driver, definition("web", nice=2))) == []
+    assert actions(reload(driver, definition("web"))) == [("change", "web")], "the text is another one than before"
+
+
+def test_limits_and_niceness_alone_are_no_reason_for_a_restart_and_what_the_host_refuses_is_asked_again() -> None:
+    driver = Driver()
+    reload(driver, definition("web"))
+    execute(driver, 1001)
+    wanted = definition("web", nice=5, limits=Limits(files=512))
+    for sequence in (90, 91):
+        driver.give(events.DefinitionsRead(Reading([wanted])))
+        done = driver.give(events.RequestArrived(b"c", sequence, 0, "admin", "uid 0", requests.Reload()))
+        assert only(done, effects.SetLimits) == [effects.SetLimits(1001, 1)]
+        assert driver.process(1001).desired == "up"
+        driver.give(events.LimitsSet(1001, 1, reason="the host says no"))
+        assert driver.process(1001).spec.nice == 0
+    assert actions(reload(driver, wanted)) == [("change", "web")]
+    driver.give(events.LimitsSet(1001, 1))
+    assert actions(reload(driver, wanted)) == []
+    assert driver.process(1001).spec.nice == 5
+
+
+def test_a_daemon_that_is_not_root_restarts_what_is_to_be_less_nice() -> None:
+    driver = Driver(uid=1000)
+    reload(driver, definition("web", nice=5))
+    execute(driver, 1001)
+    assert actions(reload(driver, definition("web", nice=3))) == [("restart", "web")]
 
 
 LINES = {"": 1, "command": 2, "memory_high": 7, "cpu": 8, "uid": 4, "memory_request": 5, "requires": 6}
