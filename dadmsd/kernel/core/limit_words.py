@@ -11,7 +11,7 @@ SIZES = frozenset({"memory", "worker_memory", "core", "memory_high", "swap"})  #
 
 def brief(held: dict[str, str]) -> str:
     """Say limits in a line: whoever wants to know who holds each asks for the limits of the process."""
-    return ", ".join(f"{name} {text.partition(' by ')[0].partition(', ')[0]}" for name, text in held.items())
+    return ", ".join(f"{name} {text.partition(', ')[0].partition(' by ')[0]}" for name, text in held.items())
 
 
 def promised(spec: Spec) -> tuple[dict[str, str], dict[str, Any]]:

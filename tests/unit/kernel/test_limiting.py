@@ -6,7 +6,7 @@ import pytest
 
 from dadms_ipc import requests
 from dadms_ipc.requests import Limits
-from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core import effects, events, limit_words
 from tests.unit.kernel.driver import Driver, only
 from tests.unit.kernel.test_order import waiting
 from tests.unit.kernel.test_restarts import command, execute, leave
@@ -184,3 +184,12 @@ def test_what_a_limit_is_warned_of_is_told_once_until_it_is_so_again() -> None:
         assert data["warnings"] == reply.answer["warnings"]
         told.append(reply.answer["warnings"])
     assert told == [[low], [], [], [low]]
+
+
+def test_a_line_of_limits_has_neither_who_holds_them_nor_how_that_is_known() -> None:
+    held = {
+        "memory": "1 GiB by cgroup v1 memory, read back",
+        "nice": "-5, by its main for itself",
+        "files": "1024 by RLIMIT_NOFILE, read back",
+    }
+    assert limit_words.brief(held | {"cpu": "1 core"}) == "memory 1 GiB, nice -5, files 1024, cpu 1 core"
