@@ -194,6 +194,7 @@ class EventPage(msgspec.Struct, frozen=True):
     last: int  # up to which it has looked: ask for what is after it next
     oldest: int  # number of the oldest event that is kept
     after: int = 0  # nothing that was asked for is missing from here on; where it is above what was asked, what lies between is gone
+    began: float = 0.0  # wall clock, seconds: when the numbering began, for the next request; another one than before means that the journal was lost, and this page is from the new beginning on
 
 
 class Explanation(msgspec.Struct, frozen=True):

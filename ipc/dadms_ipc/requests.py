@@ -241,6 +241,7 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="event
     pid: int | None = None  # only those of one process
     limit: int = 500  # at most 1000
     wait: float = 0.0  # seconds, at most 60
+    began: float = 0.0  # that of the page before: where the numbering is another one by now, it is read from its beginning on
 
 
 class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="history", tag_field="verb"):

@@ -83,9 +83,15 @@ def events(door: Door, is_followed: bool, pid: int | None, after: int, as_json: 
 
 def stream(client: "Client", *, after: int, pid: int | None, is_followed: bool) -> Iterator[EventInfo]:
     """Give events oldest first, and for ever where they are followed; says so when some are gone."""
-    wait = PARKED if is_followed else 0.0
+    wait, began = PARKED if is_followed else 0.0, 0.0
     while True:
-        page = client.call(requests.Events(after, pid=pid, wait=wait))
+        page = client.call(requests.Events(after, pid=pid, wait=wait, began=began))
+        if began and page.began != began:
+            click.echo(
+                f"dadmsctl: the daemon has lost its journal: events after {after} may be gone, and are numbered from 1 on again", err=True
+            )
+            after = 0
+        began = page.began
         if after and page.after > after:
             click.echo(f"dadmsctl: events {after + 1} to {page.after} are gone: the newest 10 000 are kept", err=True)
         yield from page.events

@@ -187,4 +187,4 @@ def events_after(state: State, after: int, pid: int, limit: int) -> EventPage:
             found.append(info)
             if len(found) >= limit:
                 break
-    return EventPage(found, found[-1].number if len(found) >= limit else last, oldest, max(after, oldest - 1))
+    return EventPage(found, found[-1].number if len(found) >= limit else last, oldest, max(after, oldest - 1), state.counters.began_at)

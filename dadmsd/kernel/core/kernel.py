@@ -311,6 +311,9 @@ class Kernel:
         if interruption or not state.counters.started_at:
             state.counters.started_at = wall
             state.changed(state.counters)
+        if not state.counters.began_at:
+            state.counters.began_at = wall
+            state.changed(state.counters)
         state.checkpoints = {each.pid: each for each in by_kind.get(Checkpoint, [])}
         talks = {talk.pid: talk for talk in by_kind.get(Talk, [])}
         state.talked |= talks.keys()

@@ -332,6 +332,7 @@ class Counters(Record):
     next_zygote: int = 1
     started_at: float = 0.0  # of the daemon, wall clock
     next_life: int = 1
+    began_at: float = 0.0  # wall clock: when events were numbered from 1 on
 
 
 class EventRow(Record):

@@ -218,10 +218,11 @@ def _threads(state: State, _event: events.RequestArrived, request: requests.Thre
 
 def _events(state: State, event: events.RequestArrived, request: requests.Events) -> object:
     pid, limit = request.pid or 0, max(1, min(1000, request.limit))
-    page = events_after(state, request.after, pid, limit)
+    after = request.after if request.began in (0.0, state.counters.began_at) else 0  # the number is one of a journal that is lost
+    page = events_after(state, after, pid, limit)
     if page.events or request.wait <= 0:
         return page
-    _park(state, event, request.wait, Waiter(pid=pid, after=request.after, whole_after=page.after, limit=limit))
+    _park(state, event, request.wait, Waiter(pid=pid, after=after, whole_after=page.after, limit=limit))
     return None
 
 

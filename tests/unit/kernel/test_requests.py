@@ -7,6 +7,7 @@ import pytest
 
 from dadms_ipc import context, port, requests
 from dadmsd.kernel.core import effects, events
+from dadmsd.kernel.core.kernel import Kernel
 from dadmsd.kernel.core.standing import ANSWERED_MOST
 from dadmsd.kernel.core.state import EVENTS_KEPT, REPLY_RETENTION
 from tests.unit.kernel.driver import NIL, START, Driver, names, only, short
@@ -309,6 +310,28 @@ def test_an_event_that_was_told_already_does_not_answer_who_waits_for_later_ones
     driver.run()
     driver.give(arrived(requests.Events(after=10_000, wait=9.0)))
     assert not replies(driver.give(events.StopAsked("x")))
+
+
+def test_who_followed_a_journal_that_is_lost_is_shown_the_next_from_its_beginning_on() -> None:
+    """Also who waits for a number that is higher than any of the next journal; whoever does not say which it was waits on."""
+    lost, driver = Driver(), Driver()
+    driver.kernel = Kernel(driver.settings)
+    driver.kernel.adopt([], now=0.0, wall=START + 60.0)  # a kernel that found nothing
+    before = lost.answer(requests.Events())
+    assert before.began == START
+    driver.give(arrived(requests.Events(after=10_000, wait=9.0, began=START + 60.0)))
+    (page,) = replies(driver.give(arrived(requests.Events(after=10_000, wait=9.0, began=before.began), sequence=2), events.StopAsked("x")))
+    assert isinstance(page, requests.EventPage)
+    assert (page.began, page.after, page.events[0].number) == (START + 60.0, 0, 1)
+    assert driver.answer(requests.Events(after=page.last, began=page.began)).events == []
+
+
+def test_the_next_kernel_goes_on_with_the_numbering() -> None:
+    driver = Driver()
+    driver.run()
+    before = driver.answer(requests.Events())
+    driver.next_kernel()
+    assert driver.answer(requests.Events(after=before.last, began=before.began)).began == before.began
 
 
 # looking
