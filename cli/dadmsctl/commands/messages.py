@@ -21,9 +21,13 @@ from dadmsctl.receivers import reaching
 from dadmsctl.terminal import printable, write_json, write_json_line
 
 if TYPE_CHECKING:
+    from dadms_ipc.client import Client
     from dadms_ipc.inbox import Message
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+LOOK = 1.0  # seconds of silence after which it is looked whether anybody keeps the daemon
+GONE = 2.0  # seconds without that, after which nobody is believed to come: a service manager takes less to start it again
 
 _TYPES = f"{', '.join(MESSAGE_TYPES)}, or a word of your own"
 
@@ -161,23 +165,26 @@ def publish(door: Door, topic: str, body: str | None, file: Path | None, is_raw:
 def subscribe(door: Door, patterns: tuple[str, ...], count: int | None, duration: float | None, as_json: bool) -> None:
     """Print what is published under topics as it comes: in a PATTERN * is one segment, and # at the end is the rest.
 
-    With --json, one object a line. Says on stderr how many were dropped, when this did not keep up.
+    With --json, one object a line. Says on stderr how many were dropped, when this did not keep up. A daemon that is started again meanwhile is listened to again; one that has ended is the end.
     """
     end = None if duration is None else time.monotonic() + duration
     taken = lost = 0
+    gone_since: float | None = None  # that nobody keeps the daemon, as far as was seen
     with door.connect() as client:
         for pattern in patterns:
             with attempt(f'subscribe to "{pattern}"'):
                 client.subscribe(pattern)
         click.echo(f"dadmsctl: listening to {', '.join(patterns)}", err=True)
         while count is None or taken < count:
-            left = 3600.0 if end is None else end - time.monotonic()
+            left = LOOK if end is None else end - time.monotonic()
             if left <= 0.0:
                 break
             try:
-                message = client.receive(timeout=left)
+                message = client.receive(timeout=min(left, LOOK))
             except DeadlinePassed:
+                gone_since = _gone_since(door, client, gone_since)
                 continue
+            gone_since = None
             taken += 1
             _show(message, as_json=as_json)
             if client.lost > lost:
@@ -185,6 +192,16 @@ def subscribe(door: Door, patterns: tuple[str, ...], count: int | None, duration
                 lost = client.lost
     if count is not None and taken < count:
         raise DeadlinePassed(f"cannot wait longer: {taken} of {count} messages came in {duration:g} s")
+
+
+def _gone_since(door: Door, client: "Client", since: float | None) -> float | None:
+    """Give since when nobody keeps the daemon, None where somebody does; raises Unreachable once that is long enough. Nothing is asked of it, so nobody else would notice."""
+    if door.keeper_pid() is not None or not client.target.is_gone():
+        return None
+    now = time.monotonic()
+    if since is not None and now - since >= GONE:
+        raise client.target.gone()
+    return now if since is None else since
 
 
 def _show(message: "Message", *, as_json: bool) -> None:

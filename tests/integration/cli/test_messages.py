@@ -156,6 +156,17 @@ def test_publications_reach_a_subscriber_at_the_terminal(ctl: Ctl, start: Start,
     assert listener.returncode == 0
 
 
+def test_a_subscriber_at_the_terminal_ends_with_the_daemon(ctl: Ctl, start: Start, at: tuple[str, str]) -> None:
+    """As whoever follows events does."""
+    listener = start(*at, "subscribe", "news/#")
+    assert listener.stderr is not None
+    assert listener.stderr.readline() == "dadmsctl: listening to news/#\n"
+    assert ctl(*at, "shutdown").returncode == 0
+    out, told = listener.communicate(timeout=30)
+    assert (listener.returncode, out) == (3, "")
+    assert told == f'dadmsctl: cannot go on: the daemon on "{at[1]}" has ended: nobody listens there, and nobody holds its lock\n'
+
+
 def test_what_cannot_be_said_is_refused_with_the_exit_code_of_its_reason(ctl: Ctl, at: tuple[str, str], tmp_path: Path) -> None:
     """2 usage, 4 refused, 5 too late."""
     for arguments, code, reason in (
