@@ -18,6 +18,7 @@ from dadmsd.stderr import say
 
 SLOT = 512  # bytes: a tag (191), a reason, two numbers; none crosses a page, so none is half written when its writer is killed
 ROOM = 128  # slots that are made room for at once
+MOST = 65_536  # slots: twice as many as there are pipes (ENTRIES_LIMIT of the keeper's store)
 _LENGTH = struct.Struct("<H")
 _COUNTS = 2**63  # what a count may be: more can be added to it for ever, and it still fits its slot
 
@@ -69,7 +70,7 @@ class Losses:
             say(f"logger: cannot use {path}: {error.strerror}: losses are not counted beyond the life of a logger")
 
     def _read(self) -> None:
-        while len(slot := os.pread(self._fd, SLOT, self._slots * SLOT)) == SLOT:
+        while self._slots < MOST and len(slot := os.pread(self._fd, SLOT, self._slots * SLOT)) == SLOT:
             stem, loss = _decoded(slot)
             if stem and stem not in self._found:
                 self._found[stem] = self._slots, loss
@@ -91,6 +92,8 @@ class Losses:
         return Slot(self, self._free.pop() if self._free else None)
 
     def _extend(self) -> None:
+        if self._slots >= MOST:
+            return
         try:
             size = os.pwrite(self._fd, bytes(ROOM * SLOT), self._slots * SLOT)  # written, not a hole: each is there from now on
         except OSError:

@@ -111,6 +111,13 @@ def test_a_file_that_is_not_ours_is_no_count(path: Path, content: bytes) -> None
     assert Losses(path).take("1001").found == LOST
 
 
+def test_a_file_that_was_made_huge_is_read_as_far_as_it_can_be_ours(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "MOST", 3)
+    path.write_bytes(bytes(100 * losses.SLOT))
+    made = Losses(path)
+    assert sorted(number for number in (made.take(str(name)).number for name in range(5)) if number is not None) == [0, 1, 2]
+
+
 def test_a_file_that_cannot_be_opened_is_said_and_done_without(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path.symlink_to("/dev/full")
     slot = Losses(path).take("1001")
