@@ -25,7 +25,7 @@ from dadmsd.kernel.confine import Confinement, group_of
 from dadmsd.kernel.core import effects, events
 from dadmsd.kernel.core.bounds import SECONDS_MOST
 from dadmsd.kernel.core.records import Child, Process
-from dadmsd.kernel.core.state import State
+from dadmsd.kernel.core.state import PROBE, State
 from dadmsd.kernel.gates import Gates
 from dadmsd.kernel.groups import Groups
 from dadmsd.kernel.host import limits
@@ -300,6 +300,7 @@ class Hands:
     def _bury(self, effect: effects.Bury) -> None:
         """Acknowledge an exit and let go of what was kept for it."""
         name = effect.name
+        self._end_line(name)
         held = self.ports.pop(name, None)
         os_pid = self.orphans.pop(name, None)
         if os_pid is not None:
@@ -328,6 +329,20 @@ class Hands:
             self._close_log(name.replace("/", "-"))
             if name.replace("/", "-") in self.confinement.backend.groups():
                 self.groups.remove_leaf(name.replace("/", "-"))
+
+    def _end_line(self, name: str) -> None:
+        """End the line of a ready or live command that has exited: the next one writes into the same pipe (logger/lines.py, rule 4)."""
+        main, is_probe, _ = name.partition("/p")
+        ends = self.logs.get(main + PROBE) if is_probe else None
+        if ends is None:
+            return
+        with contextlib.suppress(OSError):  # a full pipe: the logger reads it first, and what is joined there is the least of it
+            # By a description of our own, since that of the pipe is its writers' as well, and they may wait.
+            own = os.open(f"/proc/self/fd/{ends[1]}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.write(own, b"\n")
+            finally:
+                os.close(own)
 
     def acknowledge(self, os_pid: int) -> None:
         """Let the keeper forget the end of a process that is nobody's."""

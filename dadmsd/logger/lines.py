@@ -3,6 +3,7 @@
 1. A line is ``TIME TAG TEXT``: the time at which it was read, and which incarnation wrote it. TEXT is what the process wrote, byte for byte.
 2. A line longer than LINE_LIMIT is split; each piece but the last ends with CONTINUES, each but the first begins with CONTINUED.
 3. What has no end yet is not taken: it waits where it came from, LINE_LIMIT bytes at most.
+4. Ready and live commands share a pipe, run by run: the kernel writes an end of line behind each run, for what has none must not be joined with the next one. An empty line of theirs is none.
 """
 
 import time
@@ -15,7 +16,8 @@ CONTINUED = b"[continued] "
 class Lines:
     """What one pipe brings, as lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_runs: bool = False) -> None:
+        self._has_runs = has_runs
         self._is_continued = False
 
     def take(self, chunk: bytes, *, is_last: bool = False) -> tuple[list[bytes], int]:
@@ -47,6 +49,8 @@ class Lines:
         return max(chunk.count(b"\n", 0, size), min(size, 1)), size
 
     def _finish(self, line: bytes, out: list[bytes]) -> None:
+        if self._has_runs and not line and not self._is_continued:
+            return
         last = self._split(line, out) if len(line) > LINE_LIMIT else line
         out.append(CONTINUED + last if self._is_continued else last)
         self._is_continued = False

@@ -15,6 +15,7 @@ from dadmsd.logger.peeking import Peephole
 from dadmsd.logger.sink import Busy, Sink
 
 UNFINISHED = 5.0  # seconds: who writes a line in pieces does so faster
+PROBES = ".probe"  # at the end of the tag of what ready and live commands write
 GLANCE = 0.0005  # seconds until a line without end is looked at again, twice as many each time
 LEFT_LIMIT = 1024 * 1024  # bytes that a dropped pipe can hold (pipe-max-size); a writer that goes on is none of ours
 
@@ -35,7 +36,7 @@ class Pipe:
         os.set_blocking(fd, False)
         self.fd, self.tag, self.stem, self.sink = fd, tag, stem, sink
         self._peephole = peephole
-        self._lines = Lines()
+        self._lines = Lines(has_runs=tag.endswith(PROBES))
         self._offered: tuple[list[bytes], int] | None = None  # lines that the log was too busy for, and their bytes in the pipe
         self._left: int | None = None  # bytes that are still taken from a dropped pipe
         self._due: float | None = None  # monotonic seconds: when a line without end has waited long enough
@@ -78,7 +79,8 @@ class Pipe:
     def _write(self, texts: list[bytes], size: int) -> Step:
         self._offered, self.again = (texts, size), None
         try:
-            self.sink.write(texts, self.tag, time.time())
+            if texts:
+                self.sink.write(texts, self.tag, time.time())
         except Busy:
             return Step.LATER
         self._offered = None

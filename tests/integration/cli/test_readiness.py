@@ -148,6 +148,16 @@ def test_a_probe_tells_when_a_service_is_ready_and_when_it_is_not_well(ctl: Ctl,
     assert f" {pid}.1.probe asked\n" in ctl(*at, "logs", pid).stdout
 
 
+def test_what_a_probe_prints_without_an_end_of_line_is_a_line_of_its_run(ctl: Ctl, at: tuple[str, str]) -> None:
+    options = ["--service", "--live-command", "sh -c 'printf ok; test -n \"$DADMS_PID\" && printf ay'", "--live-interval", "0.05"]
+    pid = ctl(*at, "spawn", "web", *options, "--", "sleep", "1000").stdout.strip()
+    ends = time.monotonic() + 30.0
+    while len(said := ctl(*at, "logs", pid).stdout.splitlines()) < 5 and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert {line.partition(".probe ")[2] for line in said} == {"okay"}, said
+    assert len(said) >= 5
+
+
 def test_a_tool_has_its_time(ctl: Ctl, at: tuple[str, str]) -> None:
     pid = ctl(*at, "spawn", "slow", "--run-timeout", "0.2", "--", "sleep", "1000").stdout.strip()
     assert ctl(*at, "wait", pid).returncode == 1

@@ -60,3 +60,11 @@ def test_the_time_of_a_line_can_be_read_again() -> None:
     assert moment(head("1001.1", 1_795_366_535.1234) + b"text") == 1_795_366_535.123
     assert moment(b"something else") is None
     assert moment(b"") is None
+
+
+def test_each_run_of_a_probe_is_lines_of_its_own_and_its_empty_lines_are_none() -> None:
+    lines = Lines(has_runs=True)
+    assert lines.take(b"ok\n\nok\n\n\n") == ([b"ok", b"ok"], 9)
+    assert lines.take(b"\n") == ([], 1)
+    assert lines.cut(b"slow") == ([b"slow" + CONTINUES], 4)
+    assert lines.take(b"\n\n") == ([CONTINUED], 2), "what was cut has its end"
