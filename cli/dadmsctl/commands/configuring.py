@@ -122,6 +122,7 @@ def diff(door: Door, as_json: bool) -> None:
     else:
         _show_keys(keys)
         _show(report)
+        _say_undefined(report)
     _finish(report, Exit.FAILED if keys or report.changes else Exit.DONE)
 
 
@@ -174,6 +175,7 @@ def reload(door: Door, as_json: bool) -> None:
         _show(report)
         if not keys and not report.changes and not report.mistakes:
             click.echo("nothing has changed")
+        _say_undefined(report)
     _finish(report, Exit.DONE)
 
 
@@ -182,6 +184,12 @@ def _show(report: ReloadReport) -> None:
         fields = f": {', '.join(change.fields)}" if change.fields else ""
         pid = f" ({change.pid})" if change.pid else ""
         click.echo(printable(f'{SIGNS[change.action]} {change.action} "{change.name}"{pid}{fields}'))
+
+
+def _say_undefined(report: ReloadReport) -> None:
+    """Tell whoever looks for the effect of a definition that none is read."""
+    if not report.directory:
+        click.echo("this daemon reads no definitions: dadmsd --config FILE reads those in processes.d beside FILE")
 
 
 def _finish(report: ReloadReport, code: Exit) -> None:

@@ -104,3 +104,12 @@ def test_what_a_reload_changed_for_the_bus_alone_is_shown_and_claimed_once(
         assert json.loads(ctl(*at, "status", "--json").stdout)["servers"]["kernel"]["restarts"] == 0
     finally:
         daemon.close()
+
+
+def test_a_daemon_that_reads_no_definitions_says_so(ctl: Ctl, keeper_daemon: Daemon, wait_for: Callable[[Daemon], None]) -> None:
+    wait_for(keeper_daemon)
+    at = ("--runtime-dir", str(keeper_daemon.runtime_dir))
+    none = "this daemon reads no definitions: dadmsd --config FILE reads those in processes.d beside FILE\n"
+    assert ctl(*at, "reload").stdout == f"nothing has changed\n{none}"
+    done = ctl(*at, "config", "diff")
+    assert (done.returncode, done.stdout) == (0, none)
