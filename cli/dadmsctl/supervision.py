@@ -96,7 +96,7 @@ OPTIONS = (
     click.option("--start-limit", type=click.IntRange(0, 1000), help="Starts within --start-limit-seconds that are enough; 0: never. [10]"),
     click.option("--start-limit-seconds", type=seconds, help="[300]"),
     click.option("--ready", type=click.Choice(["none", "notify", "exec"]), help="What says that COMMAND is ready. [none: that it runs]"),
-    click.option("--ready-command", type=words, help="With --ready exec: what exits with 0 once it is."),
+    click.option("--ready-command", type=words, help="What exits with 0 once it is; means --ready exec."),
     click.option("--ready-interval", type=seconds, help="Seconds between its runs. [0.5]"),
     click.option("--live-command", type=words, help="What exits with 0 as long as COMMAND is well."),
     click.option("--live-interval", type=seconds, help="Seconds between its runs. [10]"),
@@ -130,11 +130,20 @@ def fields_of(given: dict[str, Any], *, is_command: bool) -> dict[str, Any]:
     fields = {name: _plain(given[name]) for name in names if given[name] not in (None, ()) and name not in ("is_service", "directory")}
     if given["is_service"] and not is_command:
         raise click.UsageError("--service needs a command behind --")
+    _match_ready(fields)
     if is_command:
         fields["kind"] = "service" if given["is_service"] else "tool"
     if given["directory"] is not None:
         fields["directory"] = str(given["directory"].absolute())
     return fields
+
+
+def _match_ready(fields: dict[str, Any]) -> None:
+    """Take a ready command for what says that a process is ready, which is what it is for."""
+    if "ready_command" in fields and fields.setdefault("ready", "exec") != "exec":
+        raise click.UsageError(f"--ready-command is for --ready exec, and this is --ready {fields['ready']}")
+    if fields.get("ready") == "exec" and "ready_command" not in fields:
+        raise click.UsageError("--ready exec needs --ready-command, which says what exits with 0 once COMMAND is ready")
 
 
 def _plain(value: Any) -> Any:

@@ -109,6 +109,29 @@ def test_a_ready_command_that_fails_says_why_while_it_is_waited_for(ctl: Ctl, at
     assert "ready command" not in str(status(ctl, at, "bp")["reason"]), "it did not end for that"
 
 
+def test_a_ready_command_means_that_it_says_when_the_process_is_ready(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
+    go = short_path / "go"
+    ctl(*at, "spawn", "bp", "--service", "--ready-command", f"test -e {go}", "--ready-interval", "0.05", "--", "sleep", "1000")
+    while not status(ctl, at, "bp")["reason"]:
+        time.sleep(0.02)
+    go.touch()
+    assert ctl(*at, "wait", "bp", "--until", "ready").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--ready", "notify", "--ready-command", "true"], "--ready-command is for --ready exec, and this is --ready notify"),
+        (["--ready", "exec"], "--ready exec needs --ready-command, which says what exits with 0 once COMMAND is ready"),
+    ],
+)
+def test_options_of_readiness_that_do_not_match_are_told_in_words_of_options(
+    ctl: Ctl, at: tuple[str, str], options: list[str], why: str
+) -> None:
+    done = ctl(*at, "spawn", "bp", "--service", *options, "--", "sleep", "1000")
+    assert (done.returncode, done.stderr) == (2, f"dadmsctl: {why} (dadmsctl spawn --help)\n")
+
+
 def test_what_a_ready_command_said_is_forgotten_once_it_is_content(ctl: Ctl, at: tuple[str, str], short_path: Path) -> None:
     ready = short_path / "ready"
     options = ["--service", "--ready", "exec", "--ready-command", f"test -e {ready}", "--ready-interval", "0.05"]
