@@ -13,6 +13,8 @@ CORES_LIMIT = 1_000_000
 SECONDS_LIMIT = 30 * 24 * 3600  # thirty days, as for the daemon's configuration: longer is a unit mistaken
 RATES = ("read_bytes", "write_bytes", "read_ops", "write_ops")  # a second
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}  # seconds; units as of moments.py
+_DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|[smhd])")
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE)
 
 
@@ -37,9 +39,12 @@ def cores(text: str) -> float:
     return _above_zero(text, "cores", CORES_LIMIT)
 
 
-def seconds(text: str) -> float:
-    """Read a duration in seconds."""
-    return _above_zero(text, "seconds", SECONDS_LIMIT)
+def seconds(given: str | float) -> float:
+    """Read a duration: ``90`` and ``1.5`` are seconds; ``500ms``, ``90s``, ``10m``, ``1h`` and ``2d`` say their unit. A number is an option's default."""
+    text = str(given)
+    if found := _DURATION.fullmatch(text.strip()):
+        return _above_zero(repr(float(found["number"]) * _DURATIONS[found["unit"]]), "seconds", SECONDS_LIMIT, written=text)
+    return _above_zero(text, "seconds", SECONDS_LIMIT, hint=", or one with ms, s, m, h or d behind it, such as 10m")
 
 
 def rates(text: str) -> tuple[str, dict[str, int]]:
@@ -57,15 +62,17 @@ def rates(text: str) -> tuple[str, dict[str, int]]:
     return path, found
 
 
-def _above_zero(text: str, unit: str, limit: int) -> float:
+def _above_zero(text: str, unit: str, limit: int, *, written: str | None = None, hint: str = "") -> float:
+    """Read a number above zero; ``written`` is what a person wrote for it, and ``hint`` what else may be written."""
+    said = text if written is None else written
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0.0 < number < float("inf"):
-        raise click.BadParameter(f"{text!r} is no number of {unit} above zero")
+        raise click.BadParameter(f"{said!r} is no number of {unit} above zero{hint}")
     if number > limit:
-        raise click.BadParameter(f"{text!r} are too many {unit}: {limit} at most")
+        raise click.BadParameter(f"{said!r} are too many {unit}: {limit} at most")
     return number
 
 

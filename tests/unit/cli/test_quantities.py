@@ -37,6 +37,27 @@ def test_what_no_daemon_takes_is_refused_and_the_largest_is_not() -> None:
         seconds(str(SECONDS_LIMIT + 1))
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("90", 90.0), ("1.5", 1.5), ("500ms", 0.5), ("90s", 90.0), ("10m", 600.0), ("1.5 h", 5400.0), ("1h", 3600.0), ("2d", 172_800.0)],
+)
+def test_durations_are_seconds_or_say_their_unit(text: str, count: float) -> None:
+    assert seconds(text) == count
+
+
+@pytest.mark.parametrize("text", ["0m", "-1m", "10 min", "m", "1h30m", "10M", "0ms"])
+def test_what_is_no_duration_is_refused_with_what_was_written(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=f"^'{text}' is no number of seconds above zero"):
+        seconds(text)
+
+
+def test_a_duration_with_a_unit_is_bounded_as_seconds_are() -> None:
+    assert seconds("30d") == SECONDS_LIMIT
+    assert seconds(5.0) == 5.0, "the default of an option"
+    with pytest.raises(click.BadParameter, match="'31d' are too many seconds"):
+        seconds("31d")
+
+
 @pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "x"])
 def test_what_is_no_number_above_zero_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="above zero"):
