@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dadms_ipc.errors import RequestRefused
 from dadms_ipc.requests import List, ProcessInfo
+from dadmsctl.targets import GROUP, meant
 from dadmsctl.waiting import ENDED
 
 if TYPE_CHECKING:
@@ -30,6 +31,16 @@ def reaching(client: "Client", to: str) -> Iterator[None]:
         if found is None:
             raise
         raise RequestRefused(f'"{found.name}" ({found.pid}) {HOW[found.status]}; dadmsctl start {found.pid} starts it') from error
+
+
+def group_exists(client: "Client", name: str) -> None:
+    """Refuse a group that no process of the table has, with the names that there are; one whose processes have all ended is one."""
+    try:
+        table: Sequence[ProcessInfo] = client.call(List())
+    except RequestRefused:  # who may not look is told no more than that nobody was reached
+        return
+    if not any(each.group == name for each in table):
+        meant([each for each in table if each.group], GROUP + name)
 
 
 def ended(table: Sequence[ProcessInfo], to: str) -> ProcessInfo | None:

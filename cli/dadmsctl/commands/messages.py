@@ -17,7 +17,8 @@ from dadmsctl.door import Door
 from dadmsctl.exits import Exit, Finished
 from dadmsctl.options import as_json, pass_door
 from dadmsctl.quantities import seconds
-from dadmsctl.receivers import reaching
+from dadmsctl.receivers import group_exists, reaching
+from dadmsctl.targets import GROUP
 from dadmsctl.terminal import printable, write_json, write_json_line
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 LOOK = 1.0  # seconds of silence after which it is looked whether anybody keeps the daemon
 GONE = 2.0  # seconds without that, after which nobody is believed to come: a service manager takes less to start it again
-
+_GROUP_SCOPE = "group/"  # of a scope, as the bus has it
 _TYPES = f"{', '.join(MESSAGE_TYPES)}, or a word of your own"
 
 
@@ -126,13 +127,17 @@ def broadcast(
     patience: float | None,
     as_json: bool,
 ) -> None:
-    """Send a message to each process of SCOPE: all, children/PID, type/TYPE, group/NAME.
+    """Send a message to each process of SCOPE: all, children/PID, type/TYPE, group/NAME or group:NAME.
 
     Exits with 1 when it could not be given to one of them.
     """
     content = bodies.written(body, file, is_raw=is_raw)
+    if scope.startswith(GROUP):  # as every other command has it
+        scope = _GROUP_SCOPE + scope.removeprefix(GROUP)
     with door.connect() as client, attempt(f'broadcast to "{scope}"'):
         reached = client.broadcast(scope, kind, content, timeout=patience, expiry=expiry, priority=priority)
+        if scope.startswith(_GROUP_SCOPE) and not (reached.handled or reached.stored or reached.failures):
+            group_exists(client, scope.removeprefix(_GROUP_SCOPE))
     if as_json:
         write_json(reached)
     else:

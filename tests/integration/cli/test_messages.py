@@ -58,11 +58,17 @@ def at(keeper_daemon: Daemon, wait_for: Callable[[Daemon], None]) -> tuple[str, 
     return "--runtime-dir", str(keeper_daemon.runtime_dir)
 
 
-def _spawn(client: Client, folder: Path) -> int:
+def _spawn(client: Client, folder: Path, *, group: str = "") -> int:
     """Start a mailbox that is started again long after it died; gives its pid."""
     (folder / "mailbox.py").write_text(MAILBOX)
     spec = requests.Spec(
-        "mailbox", "mailbox:ORCHESTRATOR", environment={"PYTHONPATH": str(folder)}, restart="always", backoff=600.0, backoff_most=600.0
+        "mailbox",
+        "mailbox:ORCHESTRATOR",
+        environment={"PYTHONPATH": str(folder)},
+        restart="always",
+        backoff=600.0,
+        backoff_most=600.0,
+        group=group,
     )
     pid: int = client.call(requests.Spawn(spec))["pid"]
     assert client.call(requests.Wait(pid, until="ready", timeout=30.0), timeout=40.0).status == "running"
@@ -165,6 +171,24 @@ def test_a_subscriber_at_the_terminal_ends_with_the_daemon(ctl: Ctl, start: Star
     out, told = listener.communicate(timeout=30)
     assert (listener.returncode, out) == (3, "")
     assert told == f'dadmsctl: cannot go on: the daemon on "{at[1]}" has ended: nobody listens there, and nobody holds its lock\n'
+
+
+def test_a_broadcast_to_a_group_takes_both_spellings_and_refuses_one_that_there_is_not(
+    ctl: Ctl, at: tuple[str, str], keeper_daemon: Daemon, tmp_path: Path
+) -> None:
+    with Client(keeper_daemon.runtime_dir, timeout=20) as client:
+        pid = str(_spawn(client, tmp_path, group="etl"))
+    reached = [ctl(*at, "broadcast", scope, "x", "--timeout", "20").stdout for scope in ("group/etl", "group:etl")]
+    assert reached == ["1 handled, 0 stored, 0 failed\n"] * 2
+    for scope in ("group/nosuch", "group:nosuch"):
+        done = ctl(*at, "broadcast", scope, "x")
+        assert (done.returncode, done.stdout, done.stderr) == (
+            4,
+            "",
+            'dadmsctl: cannot broadcast to "group/nosuch": no group is called "nosuch"; there are etl\n',
+        )
+    assert ctl(*at, "kill", pid).returncode == 0
+    assert ctl(*at, "broadcast", "group/etl", "x").returncode == 0, "it is a group, and nobody of it lives"
 
 
 def test_what_cannot_be_said_is_refused_with_the_exit_code_of_its_reason(ctl: Ctl, at: tuple[str, str], tmp_path: Path) -> None:
