@@ -59,6 +59,15 @@ def read(directory: Path | str | None) -> Reading:
     return Reading(counted, found.mistakes, found.bad_files, spoilt, is_whole=found.is_whole)
 
 
+def mistaken(reading: Reading, directory: str) -> str:
+    """Say in one line, for who starts a daemon, that not all of a directory counts; "" where it does."""
+    found = [*reading.mistakes, *(f"{each.file}: {why}" for each in reading.definitions if each.is_enabled for why in each.lacks.values())]
+    if not found:
+        return ""
+    count = "a mistake" if len(found) == 1 else f"{len(found)} mistakes, the first"
+    return f'{count} in "{directory}": {found[0]}; dadmsctl config check {shlex.quote(directory)} tells all'
+
+
 def names_in(path: Path) -> set[str]:
     """Give the names that a file with mistakes would define, as far as it can be read."""
     import tomllib  # here: most daemons have no definitions

@@ -459,8 +459,10 @@ class Keeper:
             case messages.OrphanAcknowledged(os_pid):
                 self._orphans.acknowledge(os_pid)
                 self._tell_orphans()
-            case messages.Ready():
+            case messages.Ready(note=note):
                 self._readied(server)
+                if note:
+                    self._voice.say(note)
             case messages.ShutdownAsked(reason):
                 self._ending.ask(reason)
             case messages.Stopped(lost):

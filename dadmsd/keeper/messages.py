@@ -105,6 +105,8 @@ class OrphanAcknowledged(Message, tag="orphan-acknowledged", frozen=True):
 class Ready(Message, tag="ready", frozen=True):
     """The kernel has adopted what lives, and answers requests. From another server: it serves; for people to look at."""
 
+    note: str = ""  # what whoever starts the daemon is to be told beside that
+
 
 class ShutdownAsked(Message, tag="shutdown-asked", frozen=True):
     """A client asked for the end of the daemon, or a process takes it with it; the keeper answers with ``StopAsked``."""

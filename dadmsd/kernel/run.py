@@ -107,15 +107,18 @@ class Loop:
         for words in self._journal.damage_words():
             say(f"kernel: {words}")
             self.hands.found.append(events.JournalDamaged(words))
+        note = ""
         if self._settings.definitions:
-            self.hands.found.append(events.DefinitionsRead(definitions.read(self._settings.definitions), is_applied=True))
+            reading = definitions.read(self._settings.definitions)
+            note = definitions.mistaken(reading, self._settings.definitions)
+            self.hands.found.append(events.DefinitionsRead(reading, is_applied=True))
         for frame in self.early:
             self.hands.found.extend(self._take_from_keeper(frame))
         self.early = []
         self.hands.drop_strange_artifacts()
         self.hands.tidying.find()
         self._look_for_lost_at = now + LOST_LOOK_SECONDS
-        self.hands.tell_keeper(keeper.Ready())
+        self.hands.tell_keeper(keeper.Ready(note))
 
     # the loop
 

@@ -50,6 +50,8 @@ def test_definitions_start_are_compared_and_reloaded_and_a_bad_file_costs_only_i
     assert ctl(*at, "wait", "web", "--until", "ready").returncode == 0
     before = by_name(ctl, daemon)
     assert set(before) == {"web", "db"}
+    told = f'dadmsd: a mistake in "{files}": bad.toml:2: unknown key "comand"; did you mean "command"?; dadmsctl config check {files} tells all\n'
+    assert told in daemon.said()
     mistake = f'bad.toml:2: unknown key "comand"; did you mean "command"?\ndadmsctl: cannot use all of "{files}": 1 mistake\n'
     done = ctl("config", "check", files)
     assert (done.returncode, done.stderr) == (4, mistake)
