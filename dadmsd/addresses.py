@@ -5,6 +5,7 @@ would be started again for ever. A reload tries the ports, too, that the bus doe
 taken is waited for: whoever has it may be a daemon that ends.
 """
 
+import errno
 import ipaddress
 import socket
 
@@ -41,8 +42,11 @@ def check(settings: config.Config, text: str, name: str) -> None:
         ) from error
 
 
-def check_ports(fresh: config.Network, old: config.Network, text: str, name: str) -> None:
-    """Raise RequestRefused for a port that a running bus is to open and that another program has; those that it has are its own."""
+def check_ports(fresh: config.Network, old: config.Network, text: str, name: str, *, is_bystander: bool = False) -> None:
+    """Raise RequestRefused for a port that a running bus is to open and that another program has; those that it has are its own.
+
+    A bystander asks for somebody else, who may have the right to ports that it has not.
+    """
     own = {port for _, port in _ports(old)}
     for key, port in _ports(fresh):
         if port in own:
@@ -50,6 +54,8 @@ def check_ports(fresh: config.Network, old: config.Network, text: str, name: str
         try:
             bound(fresh.listen, port).close()
         except OSError as error:
+            if is_bystander and error.errno != errno.EADDRINUSE:
+                continue
             line = config.line_of(text, "network", key)
             raise RequestRefused(
                 f'cannot use the configuration "{name}": line {line}: [network] {key} = {port}: cannot listen on {fresh.listen} there: {error.strerror}'

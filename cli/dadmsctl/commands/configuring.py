@@ -24,12 +24,15 @@ _CHECK = """
 import sys, msgspec
 from dadms_ipc.errors import DadmsError
 from dadmsd import addresses, roles
-from dadmsd.config import parse, read, warnings
+from dadmsd.config import Network, parse, read, warnings
 try:
     text = read(sys.argv[1])
     config = parse(text, sys.argv[1])
     roles.check(config, sys.argv[1])
     addresses.check(config, text, sys.argv[1])
+    if len(sys.argv) > 2:
+        held = msgspec.json.decode(sys.argv[2], type=Network)
+        addresses.check_ports(config.network, held, text, sys.argv[1], is_bystander=True)
     for line in warnings(config, text):
         print(f"warning: {sys.argv[1]}:{line.removeprefix('line ')}", file=sys.stderr)
     sys.stdout.buffer.write(msgspec.json.encode(config))
@@ -130,7 +133,8 @@ def _changed_keys(held: requests.ConfigurationInfo) -> list[dict[str, Any]]:
     """Compare the file with what the daemon has; a file that is wrong is refused with its mistakes."""
     if not held.source or not os.path.exists(held.source):  # noqa: PTH110 - a name from another program, compared and nothing else
         return []
-    answer = ask(f'check "{held.source}"', ["-c", _CHECK, held.source])
+    network = msgspec.json.encode(held.values.get("network", {})).decode()  # ports that are taken are told before anything is done, too
+    answer = ask(f'check "{held.source}"', ["-c", _CHECK, held.source, network])
     if not answer.is_yes:
         _refuse_configuration(held.source, answer.complaints)
     fresh = msgspec.json.decode(answer.output)

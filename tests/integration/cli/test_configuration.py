@@ -1,6 +1,7 @@
 """A configuration file on its way into force: checked by the command line, told about at the daemon's start, obeyed by its servers."""
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,28 @@ def test_an_address_that_this_host_has_not_is_told_by_check_start_and_reload(
         path.write_text(wrong)
         done = ctl(*at, "reload")
         assert (done.returncode, done.stderr.splitlines()) == (4, lines)
+        assert json.loads(ctl(*at, "status", "--json").stdout)["servers"]["bus"]["restarts"] == 0
+    finally:
+        daemon.close()
+
+
+def test_a_port_that_another_program_has_is_refused_by_diff_and_reload_and_not_claimed(
+    short_path: Path, ctl: Ctl, wait_for: Callable[[Daemon], None]
+) -> None:
+    path = short_path / "dadms.toml"
+    path.write_text("")
+    daemon = Daemon(short_path, "--config", str(path))
+    try:
+        wait_for(daemon)
+        at = ("--runtime-dir", str(daemon.runtime_dir))
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            path.write_text(f'[network]\nenabled = true\nlisten = "127.0.0.1"\nkernel_port = {port}\n')
+            for command in (("config", "diff"), ("reload",)):
+                done = ctl(*at, *command)
+                assert (done.returncode, done.stdout) == (4, ""), done.stderr
+                told = f"{path}:4: [network] kernel_port = {port}: cannot listen on 127.0.0.1 there: Address already in use"
+                assert done.stderr.splitlines()[0] == told
         assert json.loads(ctl(*at, "status", "--json").stdout)["servers"]["bus"]["restarts"] == 0
     finally:
         daemon.close()
