@@ -238,6 +238,17 @@ def test_whoever_is_killed_while_hundreds_run_none_is_lost_or_begun_twice(short_
         assert sum(begun(ledger).values()) == 200
 
 
+def one_is_killed(door: Client, pid: int) -> bool:
+    """Kill a worker that runs something, if any does; False: it was dead already, and the kernel is about to hear of it."""
+    flying = [thread.os_pid for thread in shown(door, pid) if thread.state == "waiting" and thread.os_pid]
+    try:
+        for os_pid in flying[:1]:
+            os.kill(os_pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("who", WHO)
 def test_deaths_in_the_middle_of_many_ends_lose_nothing(short_path: Path, who: str) -> None:
     """They end one after the other, ten at a time in each of four workers; somebody is killed again and again."""
@@ -249,9 +260,7 @@ def test_deaths_in_the_middle_of_many_ends_lose_nothing(short_path: Path, who: s
             if who != "worker":
                 kill_server(door, "kernel")
             if who != "kernel":
-                flying = [thread for thread in shown(door, pid) if thread.state == "waiting" and thread.os_pid]
-                for os_pid in {thread.os_pid for thread in flying[:1]}:
-                    os.kill(os_pid, signal.SIGKILL)
+                awaits(lambda: one_is_killed(door, pid))
         found = outcome(door, pid)
         ends = found["ends"]
         assert sum(ends.values()) == 400

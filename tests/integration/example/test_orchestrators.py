@@ -55,7 +55,7 @@ def script(name: str, text: str) -> tuple[str, str, str, str]:
     return name, "scriptTask", 'scriptFormat="python" camunda:resultVariable="found"', f"<bpmn:script><![CDATA[{text}]]></bpmn:script>"
 
 
-def test_raising_handler_fails_the_run_with_task_line_and_cause(run_tasks: Run, capfd: pytest.CaptureFixture[str]) -> None:
+def test_raising_handler_fails_the_run_with_task_line_and_cause(run_tasks: Run) -> None:
     kernel = run_tasks(external("a", "count"), external("b", "fail"), external("c", "count"), variables={"what": "cards"})
     assert (kernel.status, kernel.exit_code) == ("failed", 0)
     assert kernel.reason.endswith("row.bpmn:5) failed: ValueError: no luck with cards")
@@ -63,7 +63,6 @@ def test_raising_handler_fails_the_run_with_task_line_and_cause(run_tasks: Run, 
     assert [label for _, _, label in kernel.journal.threads.values()] == ["Task a", "Task b"]
     assert kernel.outcome["error"]["element"] == "b"
     assert kernel.outcome["variables"]["a"] == "a"
-    assert "counting.py" in capfd.readouterr().err, "the traceback is in the log"
 
 
 def test_variable_that_is_not_json_names_its_way_and_type(run_tasks: Run) -> None:
