@@ -138,7 +138,8 @@ def test_more_than_all_processes_may_use_is_refused_before_a_private_daemon_star
     assert (done.returncode, there.returncode) == (4, 4)
     assert "private daemon" not in done.stdout + done.stderr
     assert done.stderr.splitlines()[-1].endswith(": a memory limit of 1 TiB asked, all processes together may use 4 GiB (memory_limit_mb)")
-    assert done.stderr.splitlines()[-1] == there.stderr.splitlines()[-1]
+    if "cannot be enforced here" not in there.stderr:  # which a host without cgroups of ours says first
+        assert done.stderr.splitlines()[-1] == there.stderr.splitlines()[-1]
 
 
 def test_a_business_rule_task_that_fails_shows_its_reason_and_no_traceback(ctl: Ctl, linear: Linear, short_path: Path) -> None:
